@@ -1,0 +1,17 @@
+# Says, for each optional library, whether it is used and why not.
+function(troupe_feature name reason)
+  set(wanted ${TROUPE_${name}})
+  if(wanted STREQUAL "ON")
+    message(FATAL_ERROR "TROUPE_${name}=ON: ${reason}; wanted AUTO or OFF")
+  elseif(wanted STREQUAL "AUTO")
+    message(STATUS "${name}: off (${reason})")
+  elseif(wanted STREQUAL "OFF")
+    message(STATUS "${name}: off (TROUPE_${name}=OFF)")
+  else()
+    message(FATAL_ERROR "TROUPE_${name} is '${wanted}', wanted AUTO, ON or OFF")
+  endif()
+endfunction()
+
+troupe_feature(CUDA "this version has CPU kernels alone")
+troupe_feature(UCX "this version runs in one process")
+troupe_feature(NCCL "this version runs in one process")

@@ -1,0 +1,104 @@
+#include "kernels/buffer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace troupe::kernels {
+namespace {
+
+constexpr size_t alignment = 64;
+
+/// Size classes: eighths of a power of two, so that at most an eighth is wasted.
+size_t size_class(size_t bytes) {
+  bytes = std::max<size_t>(bytes, alignment);
+  const size_t step = std::max<size_t>(alignment, std::bit_floor(bytes) / 8);
+  return (bytes + step - 1) / step * step;
+}
+
+class Pool {
+ public:
+  void* take(size_t bytes) {
+    {
+      std::lock_guard lock(mutex_);
+      live_ += static_cast<int64_t>(bytes);
+      peak_ = std::max(peak_, live_);
+      auto& kept = kept_[bytes];
+      if (!kept.empty()) {
+        void* memory = kept.back();
+        kept.pop_back();
+        return memory;
+      }
+    }
+    void* memory = std::aligned_alloc(alignment, bytes);
+    if (memory != nullptr) return memory;
+    std::lock_guard lock(mutex_);
+    live_ -= static_cast<int64_t>(bytes);
+    throw std::bad_alloc();
+  }
+
+  void give(void* memory, size_t bytes) {
+    std::lock_guard lock(mutex_);
+    live_ -= static_cast<int64_t>(bytes);
+    kept_[bytes].push_back(memory);
+  }
+
+  void release() {
+    std::lock_guard lock(mutex_);
+    for (auto& [bytes, kept] : kept_) {
+      for (void* memory : kept) std::free(memory);
+      kept.clear();
+    }
+  }
+
+  BufferUse use() {
+    std::lock_guard lock(mutex_);
+    return {live_, peak_};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> kept_;
+  int64_t live_ = 0;
+  int64_t peak_ = 0;
+};
+
+/// Never destroyed: buffers may outlive static destruction.
+Pool& pool() {
+  static Pool* const instance = new Pool;
+  return *instance;
+}
+
+}  // namespace
+
+Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
+  Buffer buffer;
+  buffer.view.dtype = dtype;
+  for (int64_t n : shape) {
+    if (n < 0) throw KernelError("a buffer with a dimension of " + std::to_string(n));
+    buffer.view.shape[static_cast<size_t>(buffer.view.rank++)] = n;
+  }
+  buffer.view.row_stride = buffer.view.cols();
+  const size_t bytes = size_class(static_cast<size_t>(buffer.view.count() * size_of(dtype)));
+  void* memory = pool().take(bytes);
+  buffer.memory = std::shared_ptr<void>(memory, [bytes](void* p) { pool().give(p, bytes); });
+  buffer.view.data = memory;
+  return buffer;
+}
+
+Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape) {
+  Buffer buffer = allocate(dtype, shape);
+  std::memset(buffer.view.data, 0, static_cast<size_t>(buffer.view.count() * size_of(dtype)));
+  return buffer;
+}
+
+BufferUse buffer_use() { return pool().use(); }
+
+void release_kept_buffers() { pool().release(); }
+
+}  // namespace troupe::kernels

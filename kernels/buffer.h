@@ -1,0 +1,41 @@
+// Memory for tensors. Freed buffers are kept by size for the next taker, so that a step does not
+// pay for page faults again.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// A tensor together with its memory, 64-byte aligned, not initialised. Copies share the memory:
+/// a buffer lives until the last operation and the last message that hold it are gone.
+struct Buffer {
+  Tensor view;
+  std::shared_ptr<void> memory;
+
+  operator Tensor() const { return view; }
+  operator ConstTensor() const { return view; }
+  explicit operator bool() const { return memory != nullptr; }
+};
+
+/// Throws std::bad_alloc when the machine has no memory, KernelError on a negative size.
+Buffer allocate(DType dtype, std::initializer_list<int64_t> shape);
+inline Buffer allocate_f32(std::initializer_list<int64_t> shape) {
+  return allocate(DType::f32, shape);
+}
+Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape);
+
+/// Bytes in live buffers, and the most that there have been since the process began.
+struct BufferUse {
+  int64_t live_bytes;
+  int64_t peak_bytes;
+};
+BufferUse buffer_use();
+
+/// Gives kept memory back to the system.
+void release_kept_buffers();
+
+}  // namespace troupe::kernels

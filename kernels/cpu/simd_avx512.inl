@@ -1,0 +1,68 @@
+// F16 on AVX-512: 16 lanes of f32 in one register. See simd_common.inl for the contract.
+struct F16 {
+  __m512 v;
+};
+struct I16 {
+  __m512i v;
+};
+/// 8 lanes of f64.
+struct D8 {
+  __m512d v;
+};
+
+inline F16 set1(float x) { return {_mm512_set1_ps(x)}; }
+inline F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+inline F16 load_first(const float* p, int n) {
+  return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p)};
+}
+inline void store_first(float* p, F16 a, int n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), a.v);
+}
+inline F16 operator+(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F16 operator-(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F16 operator*(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F16 operator/(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F16 sqrt(F16 a) { return {_mm512_sqrt_ps(a.v)}; }
+inline F16 greater_of(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F16 lesser_of(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+/// a < b ? x : y, lane by lane (y where a or b is NaN).
+inline F16 select_less(F16 a, F16 b, F16 x, F16 y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+inline I16 round_to_int(F16 a) { return {_mm512_cvtps_epi32(a.v)}; }
+inline F16 to_float(I16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+inline I16 set1_int(int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline I16 operator+(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline I16 operator-(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline I16 operator&(I16 a, I16 b) { return {_mm512_and_si512(a.v, b.v)}; }
+inline I16 operator|(I16 a, I16 b) { return {_mm512_or_si512(a.v, b.v)}; }
+inline I16 operator^(I16 a, I16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+template <int n>
+inline I16 shift_left(I16 a) {
+  return {_mm512_slli_epi32(a.v, n)};
+}
+template <int n>
+inline I16 shift_right_arithmetic(I16 a) {
+  return {_mm512_srai_epi32(a.v, n)};
+}
+inline F16 as_float(I16 a) { return {_mm512_castsi512_ps(a.v)}; }
+inline I16 as_int(F16 a) { return {_mm512_castps_si512(a.v)}; }
+
+inline D8 set1_double(double x) { return {_mm512_set1_pd(x)}; }
+inline D8 low_double(F16 a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
+inline D8 high_double(F16 a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
+inline D8 operator+(D8 a, D8 b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline D8 operator*(D8 a, D8 b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline D8 fma(D8 a, D8 b, D8 c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+inline void store(double* p, D8 a) { _mm512_storeu_pd(p, a.v); }
+/// Rounds to nearest even; |a| < 2^63.
+inline void store_rounded(int64_t* p, D8 a) { _mm512_storeu_si512(p, _mm512_cvtpd_epi64(a.v)); }
+/// The nearest f64 of 8 integers.
+inline D8 load_int64(const int64_t* p) { return {_mm512_cvtepi64_pd(_mm512_loadu_si512(p))}; }
+/// Two D8 rounded to one F16.
+inline F16 to_float(D8 low, D8 high) {
+  return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)),
+                             _mm512_cvtpd_ps(high.v), 1)};
+}

@@ -1,0 +1,45 @@
+// Law 2: across units of work sums are exact. A unit's gradient or loss, in FP32, becomes a 64-bit
+// fixed-point integer (value * 2^s, rounded to nearest even), and integer addition has no order.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "kernels/queue.h"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// What the elements of a unit have shown. Bits are set with fetch_or and never cleared by kernels.
+enum UnitFault : uint32_t {
+  unit_out_of_range = 1,  ///< |x| * 2^s >= 2^62 / units: the sum could overflow
+  unit_not_finite = 2,    ///< NaN or infinity
+};
+
+/// Arguments of `accumulate_unit`. An element that is out of range or not finite adds nothing.
+struct AccumulateUnitArgs {
+  ConstTensor unit;               ///< f32, any shape
+  int scale_bits;                 ///< s: 0 to 62
+  int64_t units;                  ///< U: how many units this tensor has in the step
+  Tensor sum;                     ///< in, out: i64, as many elements as `unit`
+  std::atomic<uint32_t>* faults;  ///< gets UnitFault bits; outlives the operation
+};
+
+/// sum += round(unit * 2^s).
+void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args);
+
+/// The same for one number, at once: a loss. Returns 0 and sets the fault where it must.
+int64_t to_fixed_point(float value, int scale_bits, int64_t units, uint32_t& faults);
+
+/// value * 2^-s: the f64 nearest to the integer, scaled (exact), for integers of any size.
+double from_fixed_point(int64_t value, int scale_bits);
+
+/// sum += addend, integers.
+struct AddFixedPointArgs {
+  ConstTensor addend;  ///< i64
+  Tensor sum;          ///< in, out: i64
+};
+
+void add_fixed_point(Queue& queue, const AddFixedPointArgs& args);
+
+}  // namespace troupe::kernels

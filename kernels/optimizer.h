@@ -1,0 +1,61 @@
+#pragma once
+
+#include <span>
+
+#include "kernels/queue.h"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// Arguments of `squared_norm`: one state block of n elements.
+struct SquaredNormArgs {
+  ConstTensor gradient;  ///< [n] i64 fixed point
+  int scale_bits;        ///< s
+  double* sum;           ///< out: sum of g^2 in f64 over 8 lanes and their tree; outlives the operation
+};
+
+/// g = f32(f64(integer) * 2^-s), squared and added in f64 by FMA.
+void squared_norm(Queue& queue, const SquaredNormArgs& args);
+
+/// Numbers of one AdamW step, the same for every block.
+struct AdamWStep {
+  float learning_rate;
+  float beta1;
+  float beta2;
+  float eps;
+  float clip;         ///< factor on the gradient: min(1, limit / norm)
+  float correction1;  ///< 1 - beta1^t, t the number of applied steps, this one included
+  float correction2;  ///< 1 - beta2^t
+};
+
+/// 1 - beta^t, computed in f64 by repeated squaring of our own and rounded once.
+float bias_correction(float beta, int64_t step);
+
+/// Arguments of `adamw`: a block of n elements; new values are written beside the old ones, which
+/// an interrupted apply can then start from again.
+struct AdamWArgs {
+  AdamWStep step;
+  float weight_decay;        ///< of this tensor: 0 for vectors
+  ConstTensor gradient;      ///< [n] i64 fixed point
+  int scale_bits;
+  ConstTensor weight;        ///< [n] f32
+  ConstTensor moment1;       ///< [n] f32
+  ConstTensor moment2;       ///< [n] f32
+  Tensor new_weight;         ///< out: [n] f32; may be weight
+  Tensor new_moment1;        ///< out: [n] f32; may be moment1
+  Tensor new_moment2;        ///< out: [n] f32; may be moment2
+};
+
+/// g = clip * f32(f64(integer) * 2^-s); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
+/// w = w - lr wd w - lr (m / c1) / (sqrt(v / c2) + eps).
+/// Only IEEE + - x / sqrt and written-out FMA, so that every device gives the same bits.
+/// Source: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, as PyTorch's AdamW has it.
+void adamw(Queue& queue, const AdamWArgs& args);
+
+/// Sum of the blocks' partial sums in block order, and its square root.
+double global_norm(std::span<const double> block_sums);
+
+/// min(1, limit / (norm + 1e-6)) as PyTorch's clip_grad_norm_ has it; 1 if limit is 0 or less.
+float clip_factor(double norm, double limit);
+
+}  // namespace troupe::kernels

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <vector>
+
+#include "kernels/queue.h"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// y[r] = x[index[r]]: tokens to expert order (dispatch). R rows out of T, width D.
+struct GatherRowsArgs {
+  ConstTensor x;      ///< [T, D] f32
+  ConstTensor index;  ///< [R] i32 in [0, T)
+  Tensor y;           ///< out: [R, D] f32
+};
+
+void gather_rows(Queue& queue, const GatherRowsArgs& args);
+
+/// Arguments of `combine_rows`: T tokens, K experts a token in ascending id order.
+struct CombineRowsArgs {
+  std::vector<ConstTensor> rows;  ///< per source (expert shard): [R_s, D] f32
+  ConstTensor source;             ///< [T, K] i32: which of `rows`
+  ConstTensor row;                ///< [T, K] i32: which row of it
+  ConstTensor group;              ///< [T, K] i32: routing group of the expert, ascending
+  ConstTensor weight;             ///< [T, K] f32, or no data: all weights 1
+  Tensor y;                       ///< out: [T, D] f32
+};
+
+/// Law 2: for each routing group its sum is formed first, experts in id order:
+/// s = fma(weight, row, s) from +0 (s + row without weights); then the groups' sums are added in
+/// id order, from the first group's.
+void combine_rows(Queue& queue, const CombineRowsArgs& args);
+
+/// y[r] = scale[r] * x[r].
+struct ScaleRowsArgs {
+  ConstTensor x;      ///< [R, D] f32
+  ConstTensor scale;  ///< [R] f32
+  Tensor y;           ///< out: [R, D] f32; may be x
+};
+
+void scale_rows(Queue& queue, const ScaleRowsArgs& args);
+
+/// y[r] = sum over columns of a[r] * b[r] (16 lanes and their tree).
+struct DotRowsArgs {
+  ConstTensor a;  ///< [R, D] f32
+  ConstTensor b;  ///< [R, D] f32
+  Tensor y;       ///< out: [R] f32
+};
+
+void dot_rows(Queue& queue, const DotRowsArgs& args);
+
+/// y = a + b, element by element.
+struct AddArgs {
+  ConstTensor a;  ///< [T, D] f32
+  ConstTensor b;  ///< [T, D] f32
+  Tensor y;       ///< out: [T, D] f32; may be a or b
+};
+
+void add(Queue& queue, const AddArgs& args);
+
+/// y = x; both may be slices of columns.
+struct CopyArgs {
+  ConstTensor x;  ///< [T, D] f32
+  Tensor y;       ///< out: [T, D] f32
+};
+
+void copy(Queue& queue, const CopyArgs& args);
+
+}  // namespace troupe::kernels

@@ -1,0 +1,191 @@
+#include "kernels/queue.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace troupe::kernels {
+namespace {
+
+/// An operation, or a callback (then `callback` is set and `parts` is 1).
+struct Operation {
+  int64_t parts;
+  Queue::Part part;
+  Queue::Callback callback;
+  int64_t taken = 0;
+  int64_t ended = 0;
+};
+
+/// How often an idle thread looks for work before it sleeps: about 10 microseconds, the time that
+/// an actor needs to answer a completion with the next operation.
+constexpr int idle_spins = 200;
+
+inline void relax() { __builtin_ia32_pause(); }
+
+}  // namespace
+
+/// Everything is guarded by the pool's mutex, which is held for tens of nanoseconds an operation.
+struct Queue::Lane {
+  std::deque<Operation> operations;  // the front one is under way
+  std::exception_ptr error;
+  bool listed = false;  // in `ready`
+};
+
+struct ThreadPool::State {
+  std::mutex mutex;
+  std::condition_variable work;
+  std::condition_variable idle;     // some lane has become empty
+  std::deque<Queue::Lane*> ready;   // lanes whose front operation has parts to take
+  std::atomic<int64_t> listings{0};  // counts entries into `ready`: what spinning threads look at
+  int sleepers = 0;
+  bool stopping = false;
+  std::vector<std::thread> threads;
+
+  void list(Queue::Lane& lane) {
+    lane.listed = true;
+    ready.push_back(&lane);
+    listings.fetch_add(1, std::memory_order_release);
+    if (sleepers > 0) work.notify_one();
+  }
+
+  void work_loop();
+  bool take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane, int64_t& part);
+  void run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, int64_t part);
+};
+
+/// Waits for a lane with a part to take. False when the pool stops.
+bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane,
+                             int64_t& part) {
+  while (ready.empty()) {
+    if (stopping) return false;
+    const int64_t seen = listings.load(std::memory_order_relaxed);
+    lock.unlock();
+    for (int i = 0; i < idle_spins && listings.load(std::memory_order_acquire) == seen; ++i) relax();
+    lock.lock();
+    if (!ready.empty() || stopping) continue;
+    ++sleepers;
+    work.wait(lock, [this] { return !ready.empty() || stopping; });
+    --sleepers;
+  }
+  lane = ready.front();
+  Operation& operation = lane->operations.front();
+  part = operation.taken++;
+  if (operation.taken == operation.parts) {
+    ready.pop_front();
+    lane->listed = false;
+  } else if (sleepers > 0) {
+    work.notify_one();
+  }
+  return true;
+}
+
+void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane,
+                                 int64_t part) {
+  Operation& operation = lane.operations.front();
+  const std::exception_ptr before = lane.error;
+  lock.unlock();
+  std::exception_ptr thrown;
+  try {
+    if (operation.callback) {
+      operation.callback(before);
+    } else if (!before) {
+      operation.part(part);
+    }
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  lock.lock();
+  if (thrown && !lane.error) lane.error = thrown;
+  if (++operation.ended < operation.parts) return;
+  // Closures are destroyed outside the lock: they may hold the last reference to memory.
+  Operation done = std::move(operation);
+  lane.operations.pop_front();
+  if (lane.operations.empty()) {
+    idle.notify_all();
+  } else {
+    list(lane);
+  }
+  lock.unlock();
+  done = Operation{};
+  lock.lock();
+}
+
+void ThreadPool::State::work_loop() {
+  std::unique_lock lock(mutex);
+  Queue::Lane* lane = nullptr;
+  int64_t part = 0;
+  while (take(lock, lane, part)) run_part(lock, *lane, part);
+}
+
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  if (threads < 1 || threads > 1024) {
+    throw KernelError("a pool of " + std::to_string(threads) + " threads, wanted 1 to 1024");
+  }
+  for (int i = 0; i < threads; ++i) {
+    state_->threads.emplace_back([state = state_.get()] { state->work_loop(); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->work.notify_all();
+  for (auto& thread : state_->threads) thread.join();
+}
+
+int ThreadPool::threads() const { return static_cast<int>(state_->threads.size()); }
+
+Queue::Queue(ThreadPool& pool) : pool_(*pool.state_), lane_(std::make_unique<Lane>()) {}
+
+Queue::~Queue() {
+  std::unique_lock lock(pool_.mutex);
+  pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
+}
+
+int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }
+
+void Queue::run(int64_t parts, Part part) {
+  if (parts <= 0) return;
+  std::lock_guard lock(pool_.mutex);
+  lane_->operations.push_back({parts, std::move(part), nullptr});
+  if (lane_->operations.size() == 1) pool_.list(*lane_);
+}
+
+void Queue::then(Callback callback) {
+  std::lock_guard lock(pool_.mutex);
+  lane_->operations.push_back({1, nullptr, std::move(callback)});
+  if (lane_->operations.size() == 1) pool_.list(*lane_);
+}
+
+void Queue::wait() {
+  std::unique_lock lock(pool_.mutex);
+  pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
+  if (std::exception_ptr error = std::exchange(lane_->error, nullptr)) std::rethrow_exception(error);
+}
+
+void Queue::cancel(std::exception_ptr reason) {
+  std::unique_lock lock(pool_.mutex);
+  if (!lane_->operations.empty() && !lane_->error) lane_->error = reason;
+  pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
+  lane_->error = nullptr;
+}
+
+int64_t part_count(const Queue& queue, int64_t items, int64_t cost) {
+  constexpr int64_t worthwhile = 400'000;  // elementary operations: about 50 microseconds
+  if (items <= 1 || queue.threads() == 1) return std::min<int64_t>(items, 1);
+  const int64_t by_cost = std::max<int64_t>(1, items * cost / worthwhile);
+  return std::min({items, by_cost, int64_t{4} * queue.threads()});
+}
+
+Range part_range(int64_t items, int64_t parts, int64_t part) {
+  return {items * part / parts, items * (part + 1) / parts};
+}
+
+}  // namespace troupe::kernels

@@ -1,0 +1,78 @@
+// Where operators run: a queue is a first-in first-out lane of work on a pool of threads. An actor
+// owns one queue; its handlers enqueue and return.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// The threads that compute: `cluster.threads` of them, shared by every queue of a process.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  int threads() const;
+
+ private:
+  friend class Queue;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A lane of operations in order. The parts of one operation run in parallel; the next operation
+/// begins when all of them have ended. Results never depend on how parts meet threads (law 1).
+///
+/// After a part has thrown, the operations behind it are skipped; `then` callbacks still run and
+/// get the exception, and `wait` throws it and clears it.
+class Queue {
+ public:
+  using Part = std::function<void(int64_t part)>;
+  using Callback = std::function<void(std::exception_ptr error)>;
+
+  explicit Queue(ThreadPool& pool);
+  ~Queue();  ///< waits for the work enqueued
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  Device device() const { return Device::cpu; }
+  bool is_cuda() const { return false; }
+  int threads() const;
+
+  /// Enqueues an operation of `parts` independent parts (0: nothing happens).
+  void run(int64_t parts, Part part);
+
+  /// Calls `callback` on a pool thread when everything enqueued before has ended.
+  void then(Callback callback);
+
+  /// Blocks until everything enqueued has ended. Not from a pool thread.
+  void wait();
+
+  /// Drops operations that have not begun (callbacks run, with `reason`), and waits for the rest.
+  void cancel(std::exception_ptr reason);
+
+ private:
+  friend class ThreadPool;
+  struct Lane;
+  ThreadPool::State& pool_;
+  std::unique_ptr<Lane> lane_;
+};
+
+/// How many parts an operation of `items` equal items, each of about `cost` elementary operations,
+/// is worth: parts of at least ~50 microseconds, at most four a thread.
+int64_t part_count(const Queue& queue, int64_t items, int64_t cost);
+
+/// First and one-past-last item of part `part` of `parts`.
+struct Range {
+  int64_t begin;
+  int64_t end;
+};
+Range part_range(int64_t items, int64_t parts, int64_t part);
+
+}  // namespace troupe::kernels

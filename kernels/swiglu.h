@@ -1,0 +1,28 @@
+#pragma once
+
+#include "kernels/queue.h"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+/// Arguments of `swiglu`: T rows of width F.
+struct SwigluArgs {
+  ConstTensor gate;  ///< [T, F] f32
+  ConstTensor up;    ///< [T, F] f32
+  Tensor y;          ///< out: [T, F] f32
+};
+
+/// y = gate * sigmoid(gate) * up.
+void swiglu(Queue& queue, const SwigluArgs& args);
+
+struct SwigluBackwardArgs {
+  ConstTensor dy;    ///< [T, F] f32
+  ConstTensor gate;  ///< [T, F] f32
+  ConstTensor up;    ///< [T, F] f32
+  Tensor dgate;      ///< out: [T, F] f32
+  Tensor dup;        ///< out: [T, F] f32
+};
+
+void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args);
+
+}  // namespace troupe::kernels
