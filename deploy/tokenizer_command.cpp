@@ -1,0 +1,170 @@
+#include "deploy/tokenizer_command.h"
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "runtime/data/bpe_trainer.h"
+#include "runtime/data/text_file.h"
+#include "runtime/data/tokenizer.h"
+#include "runtime/data/utf8.h"
+
+namespace troupe::deploy {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+json read_list(const std::string& what) {
+  const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  const json list = json::parse(text, nullptr, false);
+  if (list.is_discarded()) throw std::runtime_error("standard input is not JSON; wanted: " + what);
+  if (!list.is_array()) throw std::runtime_error("standard input is no JSON list; wanted: " + what);
+  return list;
+}
+
+void encode(const std::string& model, bool plain) {
+  const auto tokenizer = runtime::Tokenizer::load(model);
+  const std::string wanted = "a list of texts";
+  json result = json::array();
+  for (const json& text : read_list(wanted)) {
+    if (!text.is_string()) {
+      throw std::runtime_error("text " + std::to_string(result.size()) + " is no string; wanted: " +
+                               wanted);
+    }
+    result.push_back(tokenizer.encode(text.get_ref<const std::string&>(), !plain));
+  }
+  std::cout << result.dump() << std::endl;
+}
+
+std::vector<std::int32_t> read_ids(const json& list, std::size_t index,
+                                   const runtime::Tokenizer& tokenizer) {
+  std::vector<std::int32_t> ids;
+  const auto size = static_cast<std::uint64_t>(tokenizer.vocabulary_size());
+  for (const json& id : list) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= size) {
+      throw std::runtime_error("list " + std::to_string(index) + " holds " + id.dump() +
+                               "; wanted: ids below " + std::to_string(size));
+    }
+    ids.push_back(id.get<std::int32_t>());
+  }
+  return ids;
+}
+
+void decode(const std::string& model, bool plain) {
+  const auto tokenizer = runtime::Tokenizer::load(model);
+  json result = json::array();
+  for (const json& list : read_list("a list of lists of token ids")) {
+    if (!list.is_array()) {
+      throw std::runtime_error("element " + std::to_string(result.size()) +
+                               " is no list; wanted: a list of token ids");
+    }
+    const auto ids = read_ids(list, result.size(), tokenizer);
+    result.push_back(plain ? tokenizer.decode_without_special(ids) : tokenizer.decode(ids));
+  }
+  std::cout << result.dump() << std::endl;
+}
+
+void write_file(const fs::path& path, const std::string& content) {
+  std::ofstream file(path, std::ios::binary);
+  file << content << std::flush;
+  if (!file) throw std::runtime_error(path.string() + ": cannot be written");
+}
+
+struct TrainOptions {
+  std::vector<std::string> texts;
+  std::int32_t vocabulary_size = 0;
+  std::string out;
+};
+
+void train(const TrainOptions& options) {
+  runtime::BpeTrainer trainer;
+  for (const std::string& path : options.texts) {
+    trainer.add(runtime::to_valid_utf8(runtime::read_text_file(path)));
+  }
+  const runtime::TrainedTokenizer trained = trainer.train(options.vocabulary_size);
+  const bool is_file = fs::path(options.out).extension() == ".json";
+  const fs::path file = is_file ? fs::path(options.out) : fs::path(options.out) / "tokenizer.json";
+  if (file.has_parent_path()) fs::create_directories(file.parent_path());
+  write_file(file, runtime::write_tokenizer_json(trained));
+  if (!is_file) {
+    write_file(file.parent_path() / "tokenizer_config.json",
+               runtime::write_tokenizer_config_json());
+  }
+  std::cout << file.string() << ": "
+            << trained.special_tokens.size() + trained.tokens.size() << " tokens\n";
+}
+
+void add_train(CLI::App& tokenizer) {
+  auto* command = tokenizer.add_subcommand("train", "learn a byte-level BPE from text files");
+  auto options = std::make_shared<TrainOptions>();
+  command->add_option("--text", options->texts, "text files, plain or gzip")->required();
+  command
+      ->add_option("--vocab-size", options->vocabulary_size,
+                   "tokens, special tokens and the 256 bytes included")
+      ->required();
+  command
+      ->add_option("--out", options->out,
+                   "a .json file, or a folder for tokenizer.json and tokenizer_config.json")
+      ->required();
+  command->footer(
+      "example:\n"
+      "  troupe tokenizer train --text a.txt b.txt.gz --vocab-size 1024 --out my_tokenizer");
+  command->callback([options] { train(*options); });
+}
+
+using Action = void (*)(const std::string& model, bool plain);
+
+struct CodingCommand {
+  const char* name;
+  const char* purpose;
+  const char* plain_purpose;
+  const char* example;
+  Action action;
+};
+
+void add_coding(CLI::App& tokenizer, const CodingCommand& coding) {
+  auto* command = tokenizer.add_subcommand(coding.name, coding.purpose);
+  auto model = std::make_shared<std::string>();
+  auto plain = std::make_shared<bool>(false);
+  command->add_option("--model", *model, "a tokenizer.json, or a model folder with one")
+      ->required();
+  command->add_flag("--no-special", *plain, coding.plain_purpose);
+  command->footer(coding.example);
+  command->callback([model, plain, action = coding.action] { action(*model, *plain); });
+}
+
+}  // namespace
+
+void add_tokenizer_command(CLI::App& app) {
+  auto* tokenizer = app.add_subcommand("tokenizer", "train a tokenizer, or use one");
+  tokenizer->require_subcommand(1);
+  tokenizer->footer(
+      "examples:\n"
+      "  troupe tokenizer train --text corpus.txt --vocab-size 1024 --out my_tokenizer\n"
+      "  echo '[\"Hello, world\"]' | troupe tokenizer encode --model my_tokenizer\n"
+      "  echo '[[42, 117]]' | troupe tokenizer decode --model my_tokenizer");
+  add_train(*tokenizer);
+  add_coding(*tokenizer,
+             {.name = "encode",
+              .purpose = "turn a JSON list of texts on standard input into a JSON list of id lists",
+              .plain_purpose = "special tokens written out in a text are ordinary text",
+              .example = "example:\n"
+                         "  echo '[\"Hello, world\"]' | troupe tokenizer encode --model DIR",
+              .action = encode});
+  add_coding(*tokenizer,
+             {.name = "decode",
+              .purpose = "turn a JSON list of id lists on standard input into a JSON list of texts",
+              .plain_purpose = "leave special tokens out",
+              .example = "example:\n"
+                         "  echo '[[42, 117]]' | troupe tokenizer decode --model DIR",
+              .action = decode});
+}
+
+}  // namespace troupe::deploy

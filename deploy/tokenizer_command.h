@@ -1,0 +1,10 @@
+#pragma once
+
+#include <CLI/App.hpp>
+
+namespace troupe::deploy {
+
+/// Adds `troupe tokenizer train|encode|decode`. Errors are thrown.
+void add_tokenizer_command(CLI::App& app);
+
+}  // namespace troupe::deploy
