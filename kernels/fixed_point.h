@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <vector>
 
 #include "kernels/queue.h"
 #include "kernels/tensor.h"
@@ -16,6 +18,18 @@ enum UnitFault : uint32_t {
   unit_not_finite = 2,    ///< NaN or infinity
 };
 
+/// Lets several queues add to one sum: a lock for every 16,384 elements.
+class FixedPointLocks {
+ public:
+  static constexpr int64_t stride = 16384;
+  explicit FixedPointLocks(int64_t elements)
+      : locks_(static_cast<size_t>((elements + stride - 1) / stride)) {}
+  std::mutex& of(int64_t element) { return locks_[static_cast<size_t>(element / stride)]; }
+
+ private:
+  std::vector<std::mutex> locks_;
+};
+
 /// Arguments of `accumulate_unit`. An element that is out of range or not finite adds nothing.
 struct AccumulateUnitArgs {
   ConstTensor unit;               ///< f32, any shape
@@ -23,6 +37,7 @@ struct AccumulateUnitArgs {
   int64_t units;                  ///< U: how many units this tensor has in the step
   Tensor sum;                     ///< in, out: i64, as many elements as `unit`
   std::atomic<uint32_t>* faults;  ///< gets UnitFault bits; outlives the operation
+  FixedPointLocks* locks;         ///< null: nobody else adds to `sum` meanwhile
 };
 
 /// sum += round(unit * 2^s).

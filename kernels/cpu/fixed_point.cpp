@@ -1,0 +1,156 @@
+#if !defined(TROUPE_ISA_PASS)
+
+#include "kernels/fixed_point.h"
+
+#include <string>
+
+#define TROUPE_ISA_FILE "kernels/cpu/fixed_point.cpp"
+#include "kernels/cpu/for_each_isa.h"
+
+namespace troupe::kernels {
+
+using namespace cpu;
+
+namespace {
+
+constexpr int64_t stride = FixedPointLocks::stride;
+
+double power_of_two(int n) { return std::ldexp(1.0, n); }
+
+void check_scale(int scale_bits, int64_t units) {
+  if (scale_bits < 0 || scale_bits > 62) {
+    throw KernelError("fixed point scale_bits " + std::to_string(scale_bits) + ", wanted 0 to 62");
+  }
+  if (units < 1 || units > (int64_t{1} << 53)) {
+    throw KernelError("fixed point units " + std::to_string(units) + ", wanted 1 to 2^53");
+  }
+}
+
+/// The least f32 that is out of range. Let q = 2^62 / U / 2^s, a real number. x is an f32, so
+/// |x| >= q exactly if |x| >= the least f32 that is not below q: the test is then one comparison
+/// without rounding. That f32 is found from the least f64 not below 2^62 / U: the quotient rounded
+/// to nearest, or its successor where rounding went down (the FMA's sign is exact), times 2^-s
+/// (exact), rounded up to f32.
+float least_out_of_range(int scale_bits, int64_t units) {
+  const double u = static_cast<double>(units);
+  double bound = 0x1p62 / u;
+  if (std::fma(bound, u, -0x1p62) < 0) bound = std::nextafter(bound, 0x1p63);
+  bound *= power_of_two(-scale_bits);
+  const float rounded = static_cast<float>(bound);
+  if (static_cast<double>(rounded) >= bound) return rounded;
+  return std::nextafter(rounded, std::numeric_limits<float>::infinity());
+}
+
+/// Which faults the dropped elements of x are.
+uint32_t classify(const float* x, int64_t count, float bound) {
+  uint32_t faults = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!std::isfinite(x[i])) {
+      faults |= unit_not_finite;
+    } else if (std::fabs(x[i]) >= bound) {
+      faults |= unit_out_of_range;
+    }
+  }
+  return faults;
+}
+
+void expect_flat(const char* what, const ConstTensor& t, DType dtype) {
+  expect_shape(what, t, dtype, {t.rows(), t.cols()});
+  if (!t.is_contiguous()) {
+    throw KernelError(std::string(what) + " " + describe(t) + " has rows " +
+                      std::to_string(t.row_stride) + " elements apart, wanted contiguous");
+  }
+}
+
+void expect_same_count(const char* what, const ConstTensor& a, const ConstTensor& sum) {
+  if (a.count() == sum.count()) return;
+  throw KernelError(std::string(what) + " is " + describe(a) + ", but the sum is " +
+                    describe(sum) + ": wanted as many elements");
+}
+
+}  // namespace
+
+void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
+  expect_flat("accumulate_unit unit", args.unit, DType::f32);
+  expect_flat("accumulate_unit sum", args.sum, DType::i64);
+  expect_same_count("accumulate_unit unit", args.unit, args.sum);
+  check_scale(args.scale_bits, args.units);
+  const double scale = power_of_two(args.scale_bits);
+  const float bound = least_out_of_range(args.scale_bits, args.units);
+  const int64_t count = args.unit.count(), chunks = (count + stride - 1) / stride;
+  const int64_t parts = part_count(queue, chunks, 4 * stride);
+  queue.run(parts, [args, scale, bound, count, chunks, parts](int64_t part) {
+    const auto [begin, end] = part_range(chunks, parts, part);
+    for (int64_t first = begin * stride; first < std::min(count, end * stride); first += stride) {
+      const int64_t n = std::min(stride, count - first);
+      const float* x = values<float>(args.unit) + first;
+      std::unique_lock<std::mutex> lock;
+      if (args.locks) lock = std::unique_lock(args.locks->of(first));
+      if (TROUPE_ISA_CALL(accumulate_range)(x, values<int64_t>(args.sum) + first, n, scale, bound)) {
+        args.faults->fetch_or(classify(x, n, bound), std::memory_order_relaxed);
+      }
+    }
+  });
+}
+
+int64_t to_fixed_point(float value, int scale_bits, int64_t units, uint32_t& faults) {
+  check_scale(scale_bits, units);
+  const uint32_t fault = classify(&value, 1, least_out_of_range(scale_bits, units));
+  faults |= fault;
+  if (fault) return 0;
+  return _mm_cvtsd_si64(_mm_set_sd(static_cast<double>(value) * power_of_two(scale_bits)));
+}
+
+double from_fixed_point(int64_t value, int scale_bits) {
+  check_scale(scale_bits, 1);
+  return static_cast<double>(value) * power_of_two(-scale_bits);
+}
+
+void add_fixed_point(Queue& queue, const AddFixedPointArgs& args) {
+  expect_flat("add_fixed_point addend", args.addend, DType::i64);
+  expect_flat("add_fixed_point sum", args.sum, DType::i64);
+  expect_same_count("add_fixed_point addend", args.addend, args.sum);
+  const int64_t count = args.sum.count();
+  const int64_t parts = part_count(queue, count, 2);
+  queue.run(parts, [args, count, parts](int64_t part) {
+    const auto [begin, end] = part_range(count, parts, part);
+    TROUPE_ISA_CALL(add_range)
+    (values<int64_t>(args.addend) + begin, values<int64_t>(args.sum) + begin, end - begin);
+  });
+}
+
+}  // namespace troupe::kernels
+
+#else
+
+/// Wraps, and is never undefined: sums that could overflow are found per unit.
+inline void add_range(const int64_t* addend, int64_t* sum, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    sum[i] = static_cast<int64_t>(static_cast<uint64_t>(sum[i]) + static_cast<uint64_t>(addend[i]));
+  }
+}
+
+/// True if an element was not below `bound` in size, or NaN, and so added nothing.
+inline bool accumulate_range(const float* x, int64_t* sum, int64_t count, double scale,
+                             float bound) {
+  const I16 all_but_sign = set1_int(0x7fffffff);
+  F16 dropped = zero();
+  for_lanes(count, [&](int64_t i, int n) {
+    const F16 value = load_lanes(x + i, n);
+    const F16 size = as_float(as_int(value) & all_but_sign);
+    const F16 kept = select_less(size, set1(bound), value, zero());
+    dropped = greater_of(select_less(size, set1(bound), zero(), set1(1.0f)), dropped);
+    // f32 to f64 and times 2^s are exact; the one rounding is to the integer, to nearest even.
+    int64_t rounded[16];
+    store_rounded(rounded, low_double(kept) * set1_double(scale));
+    store_rounded(rounded + 8, high_double(kept) * set1_double(scale));
+    if (n == 16) {
+      add_range(rounded, sum + i, 16);
+    } else {
+      add_range(rounded, sum + i, n);
+    }
+  });
+  return greatest_lane(dropped) > 0.0f;
+}
+
+#endif

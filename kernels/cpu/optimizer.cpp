@@ -1,0 +1,127 @@
+#if !defined(TROUPE_ISA_PASS)
+
+#include "kernels/optimizer.h"
+
+#include <string>
+
+#define TROUPE_ISA_FILE "kernels/cpu/optimizer.cpp"
+#include "kernels/cpu/for_each_isa.h"
+
+namespace troupe::kernels {
+
+using namespace cpu;
+
+namespace {
+
+/// 2^-s.
+double unit_of(int scale_bits) {
+  if (scale_bits < 0 || scale_bits > 62) {
+    throw KernelError("fixed point scale_bits " + std::to_string(scale_bits) + ", wanted 0 to 62");
+  }
+  return std::ldexp(1.0, -scale_bits);
+}
+
+}  // namespace
+
+void squared_norm(Queue& queue, const SquaredNormArgs& args) {
+  const int64_t n = args.gradient.count();
+  expect_shape("squared_norm gradient", args.gradient, DType::i64, {n});
+  const double unit = unit_of(args.scale_bits);
+  queue.run(1, [args, n, unit](int64_t) {  // one part: the order of the sum is the block's
+    *args.sum = TROUPE_ISA_CALL(sum_of_squares)(values<int64_t>(args.gradient), n, unit);
+  });
+}
+
+float bias_correction(float beta, int64_t step) {
+  double power = 1.0, square = beta;
+  for (int64_t t = step; t > 0; t /= 2) {
+    if (t % 2 == 1) power *= square;
+    square *= square;
+  }
+  return static_cast<float>(1.0 - power);
+}
+
+void adamw(Queue& queue, const AdamWArgs& args) {
+  const int64_t n = args.gradient.count();
+  expect_shape("adamw gradient", args.gradient, DType::i64, {n});
+  expect_shape("adamw weight", args.weight, DType::f32, {n});
+  expect_shape("adamw moment1", args.moment1, DType::f32, {n});
+  expect_shape("adamw moment2", args.moment2, DType::f32, {n});
+  expect_shape("adamw new_weight", args.new_weight, DType::f32, {n});
+  expect_shape("adamw new_moment1", args.new_moment1, DType::f32, {n});
+  expect_shape("adamw new_moment2", args.new_moment2, DType::f32, {n});
+  const double unit = unit_of(args.scale_bits);
+  const int64_t groups = (n + 15) / 16;
+  const int64_t parts = part_count(queue, groups, 16 * 16);
+  queue.run(parts, [args, n, groups, parts, unit](int64_t part) {
+    const auto [begin, end] = part_range(groups, parts, part);
+    TROUPE_ISA_CALL(adamw_range)(args, unit, begin * 16, std::min(n, end * 16));
+  });
+}
+
+double global_norm(std::span<const double> block_sums) {
+  double sum = 0.0;
+  for (double block : block_sums) sum += block;
+  return std::sqrt(sum);
+}
+
+float clip_factor(double norm, double limit) {
+  if (limit <= 0) return 1.0f;
+  return static_cast<float>(std::min(1.0, limit / (norm + 1e-6)));
+}
+
+}  // namespace troupe::kernels
+
+#else
+
+/// Fixed-point gradients as f32: the integer rounded to f64, times 2^-s (exact), rounded to f32.
+inline F16 load_gradient(const int64_t* p, int n, double unit) {
+  int64_t padded[16];
+  if (n < 16) {
+    for (int i = 0; i < 16; ++i) padded[i] = i < n ? p[i] : 0;
+    p = padded;
+  }
+  return to_float(load_int64(p) * set1_double(unit), load_int64(p + 8) * set1_double(unit));
+}
+
+/// Lane i takes elements i, i + 8, ...
+inline double sum_of_squares(const int64_t* gradient, int64_t count, double unit) {
+  D8 sum = set1_double(0.0);
+  for_lanes(count, [&](int64_t i, int n) {
+    const F16 g = load_gradient(gradient + i, n, unit);
+    const D8 low = low_double(g), high = high_double(g);
+    sum = fma(low, low, sum);
+    sum = fma(high, high, sum);
+  });
+  return sum_lanes(sum);
+}
+
+/// In this order, on every device:
+///   g  = clip * gradient
+///   m' = fma(b1, m, (1 - b1) * g)
+///   v' = fma(b2, v, ((1 - b2) * g) * g)
+///   d  = fma(-(lr * wd), w, w)
+///   w' = fma(-lr, (m' / c1) / (sqrt(v' / c2) + eps), d)
+inline void adamw_range(const AdamWArgs& args, double unit, int64_t begin, int64_t end) {
+  const AdamWStep& step = args.step;
+  const F16 clip = set1(step.clip), eps = set1(step.eps);
+  const F16 b1 = set1(step.beta1), b2 = set1(step.beta2);
+  const F16 rest1 = set1(1.0f - step.beta1), rest2 = set1(1.0f - step.beta2);
+  const F16 c1 = set1(step.correction1), c2 = set1(step.correction2);
+  const F16 minus_rate = set1(-step.learning_rate);
+  const F16 minus_decay = set1(-(step.learning_rate * args.weight_decay));
+  for_lanes(end - begin, [&](int64_t offset, int n) {
+    const int64_t i = begin + offset;
+    const F16 g = clip * load_gradient(values<int64_t>(args.gradient) + i, n, unit);
+    const F16 m = fma(b1, load_lanes(values<float>(args.moment1) + i, n), rest1 * g);
+    const F16 v = fma(b2, load_lanes(values<float>(args.moment2) + i, n), rest2 * g * g);
+    const F16 w = load_lanes(values<float>(args.weight) + i, n);
+    const F16 update = (m / c1) / (sqrt(v / c2) + eps);
+    store_lanes(values<float>(args.new_moment1) + i, m, n);
+    store_lanes(values<float>(args.new_moment2) + i, v, n);
+    store_lanes(values<float>(args.new_weight) + i, fma(minus_rate, update, fma(minus_decay, w, w)),
+                n);
+  });
+}
+
+#endif
