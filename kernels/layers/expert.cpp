@@ -1,0 +1,38 @@
+#include "kernels/layers/expert.h"
+
+#include "kernels/permute.h"
+
+namespace troupe::kernels {
+namespace {
+
+FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, const Tensor& dx) {
+  return {.weights = args.weights, .offsets = args.offsets, .x = args.x, .dy = saved.dy, .dx = dx};
+}
+
+}  // namespace
+
+ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
+  ExpertsSaved saved;
+  saved.y = scratch.f32({args.x.rows(), args.x.cols()});
+  saved.ffn = ffn_forward(queue, scratch, {.weights = args.weights, .offsets = args.offsets,
+                                           .x = args.x, .y = saved.y});
+  return saved;
+}
+
+void experts_backward_inputs(Queue& queue, Scratch& scratch, const ExpertsArgs& args,
+                             ExpertsSaved& saved, const ExpertsBackwardArgs& backward) {
+  saved.dy = scratch.f32({args.x.rows(), args.x.cols()});
+  dot_rows(queue, {.a = backward.dy, .b = saved.y, .y = backward.dweights});
+  scale_rows(queue, {.x = backward.dy, .scale = backward.weights, .y = saved.dy});
+  saved.deltas =
+      ffn_backward_inputs(queue, scratch, ffn_args(args, saved, backward.dx), saved.ffn);
+}
+
+void experts_backward_weights(Queue& queue, Scratch& scratch, const ExpertsArgs& args,
+                              const ExpertsSaved& saved,
+                              const std::vector<FfnGradients>& gradients) {
+  ffn_backward_weights(queue, scratch, ffn_args(args, saved, {}), saved.ffn, saved.deltas,
+                       gradients);
+}
+
+}  // namespace troupe::kernels

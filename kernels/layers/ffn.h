@@ -1,0 +1,53 @@
+// Gated feed-forward networks: the dense MLP, the shared expert (one group), and routed experts (a
+// group each, on the rows dispatched to them). Report equation 12.
+#pragma once
+
+#include <vector>
+
+#include "kernels/layers/gradient.h"
+
+namespace troupe::kernels {
+
+template <class Tensor>
+struct FfnTensors {
+  Tensor gate;  ///< [F, D]
+  Tensor up;    ///< [F, D]
+  Tensor down;  ///< [D, F]
+};
+using FfnWeights = FfnTensors<ConstTensor>;
+using FfnGradients = FfnTensors<GradientSum>;
+
+struct FfnForwardArgs {
+  std::vector<FfnWeights> weights;  ///< one network a group, all of one width F
+  std::vector<int64_t> offsets;     ///< rows [offsets[g], offsets[g + 1]) belong to group g
+  ConstTensor x;                    ///< [R, D]
+  Tensor y;                         ///< out: [R, D]
+};
+
+struct FfnSaved {
+  Tensor gate, up, activated;  // [R, F]
+};
+
+/// y = down(silu(gate(x)) * up(x)).
+FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args);
+
+struct FfnBackwardArgs {
+  std::vector<FfnWeights> weights;
+  std::vector<int64_t> offsets;
+  ConstTensor x;   ///< [R, D]
+  ConstTensor dy;  ///< [R, D]
+  Tensor dx;       ///< out: [R, D]
+};
+
+struct FfnDeltas {
+  Tensor dgate, dup;  // [R, F]
+};
+
+FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
+                              const FfnSaved& saved);
+/// Groups without rows add nothing.
+void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
+                          const FfnSaved& saved, const FfnDeltas& deltas,
+                          const std::vector<FfnGradients>& gradients);
+
+}  // namespace troupe::kernels

@@ -1,0 +1,48 @@
+// How layers hand over what they compute: scratch memory that lives until the queue has passed,
+// and unit gradients into fixed-point sums.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+#include "kernels/buffer.h"
+#include "kernels/fixed_point.h"
+#include "kernels/queue.h"
+
+namespace troupe::kernels {
+
+/// Memory of operations under way. Whoever enqueues keeps it until the queue has passed them.
+class Scratch {
+ public:
+  Tensor f32(std::initializer_list<int64_t> shape) { return keep(allocate_f32(shape)); }
+  Tensor i32(std::initializer_list<int64_t> shape) { return keep(allocate(DType::i32, shape)); }
+  Tensor keep(Buffer buffer) {
+    kept_.push_back(std::move(buffer));
+    return kept_.back().view;
+  }
+  void clear() { kept_.clear(); }
+
+ private:
+  std::deque<Buffer> kept_;
+};
+
+/// The fixed-point sum of one tensor's gradient in a step. `data` is empty for a tensor that is
+/// not trained here: its gradient is then not computed.
+struct GradientSum {
+  Tensor sum;                             ///< i64, the tensor's shape
+  int scale_bits = 0;                     ///< s
+  int64_t units = 1;                      ///< U of the tensor in the step
+  std::atomic<uint32_t>* faults = nullptr;
+  FixedPointLocks* locks = nullptr;       ///< when several queues add to the sum at a time
+
+  bool is_wanted() const { return sum.data != nullptr; }
+};
+
+/// Adds a unit's gradient, computed from zero in f32.
+inline void add_unit(Queue& queue, const GradientSum& into, const ConstTensor& unit) {
+  accumulate_unit(queue, {.unit = unit, .scale_bits = into.scale_bits, .units = into.units,
+                          .sum = into.sum, .faults = into.faults, .locks = into.locks});
+}
+
+}  // namespace troupe::kernels

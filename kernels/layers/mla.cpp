@@ -1,0 +1,212 @@
+#include "kernels/layers/mla.h"
+
+#include "kernels/attention.h"
+#include "kernels/gemm.h"
+#include "kernels/layers/mla_projections.h"
+#include "kernels/norm.h"
+#include "kernels/permute.h"
+
+namespace troupe::kernels {
+namespace mla {
+
+Tensor head_columns(const Tensor& t, int64_t heads, int64_t first, int64_t n) {
+  return columns(reshape(t, {t.rows() * heads, t.cols() / heads}), first, n);
+}
+ConstTensor head_columns(const ConstTensor& t, int64_t heads, int64_t first, int64_t n) {
+  return columns(reshape(t, {t.rows() * heads, t.cols() / heads}), first, n);
+}
+
+void project(Queue& queue, const ConstTensor& x, const ConstTensor& weight, const Tensor& y) {
+  gemm(queue, {.a = x, .b = weight, .transpose_a = false, .transpose_b = true, .c = y,
+               .add_to_c = false});
+}
+
+namespace {
+
+void rotate(Queue& queue, const MlaContext& context, const Tensor& x, int64_t heads,
+            const ConstTensor& positions, bool inverse) {
+  rope(queue, {.x = x, .heads = heads, .positions = positions,
+               .cosines = context.rope->cosines, .sines = context.rope->sines,
+               .inverse = inverse, .y = x});
+}
+
+/// Row numbers t, t, ... (H times) for t = 0 .. T-1: the one rotated key stands for every head.
+Tensor repeat_index(Scratch& scratch, int64_t rows, int64_t heads) {
+  const Tensor index = scratch.i32({rows * heads});
+  for (int64_t i = 0; i < rows * heads; ++i) {
+    values<int32_t>(index)[i] = static_cast<int32_t>(i / heads);
+  }
+  return index;
+}
+
+/// The sum over heads, in head order, of the rotated columns of dk: [T, R].
+void sum_over_heads(Queue& queue, Scratch& scratch, const ModelShape& s, const Tensor& dk,
+                    const Tensor& sum) {
+  const int64_t T = dk.rows(), H = s.heads;
+  const Tensor zero = scratch.keep(allocate_zeros(DType::i32, {T, H}));
+  const Tensor row = scratch.i32({T, H});
+  for (int64_t i = 0; i < T * H; ++i) values<int32_t>(row)[i] = static_cast<int32_t>(i);
+  combine_rows(queue, {.rows = {head_columns(dk, H, s.nope, s.rope)}, .source = zero, .row = row,
+                       .group = zero, .weight = {}, .y = sum});
+}
+
+}  // namespace
+
+void query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
+                      const MlaWeights& weights, const ConstTensor& x,
+                      const ConstTensor& positions, MlaSaved& saved) {
+  const ModelShape& s = *context.shape;
+  const int64_t T = x.rows();
+  saved.q = scratch.f32({T, s.heads * s.query_width()});
+  if (s.q_lora > 0) {
+    saved.q_latent = scratch.f32({T, s.q_lora});
+    saved.q_inverse_rms = scratch.f32({T});
+    saved.q_normed = scratch.f32({T, s.q_lora});
+    project(queue, x, weights.q_a, saved.q_latent);
+    rms_norm(queue, {.x = saved.q_latent, .weight = weights.q_a_norm, .eps = s.rms_eps,
+                     .y = saved.q_normed, .inverse_rms = saved.q_inverse_rms});
+    project(queue, saved.q_normed, weights.q_b, saved.q);
+  } else {
+    project(queue, x, weights.q_b, saved.q);
+  }
+  rotate(queue, context, head_columns(saved.q, s.heads, s.nope, s.rope), s.heads, positions, false);
+
+  saved.kv_down = scratch.f32({T, s.kv_lora + s.rope});
+  saved.kv_inverse_rms = scratch.f32({T});
+  saved.latent = scratch.f32({T, s.kv_lora + s.rope});
+  project(queue, x, weights.kv_a, saved.kv_down);
+  rms_norm(queue, {.x = columns(saved.kv_down, 0, s.kv_lora), .weight = weights.kv_a_norm,
+                   .eps = s.rms_eps, .y = columns(saved.latent, 0, s.kv_lora),
+                   .inverse_rms = saved.kv_inverse_rms});
+  const Tensor key = columns(saved.latent, s.kv_lora, s.rope);
+  copy(queue, {.x = columns(saved.kv_down, s.kv_lora, s.rope), .y = key});
+  rotate(queue, context, key, 1, positions, false);
+}
+
+void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
+                   const MlaWeights& weights, const ConstTensor& latent, const Tensor& k,
+                   const Tensor& v) {
+  const ModelShape& s = *context.shape;
+  const int64_t n = latent.rows(), H = s.heads;
+  const Tensor kv = scratch.f32({n, H * (s.nope + s.v_head)});
+  project(queue, columns(latent, 0, s.kv_lora), weights.kv_b, kv);
+  copy(queue, {.x = head_columns(kv, H, 0, s.nope), .y = head_columns(k, H, 0, s.nope)});
+  copy(queue, {.x = head_columns(kv, H, s.nope, s.v_head), .y = head_columns(v, H, 0, s.v_head)});
+  gather_rows(queue, {.x = columns(latent, s.kv_lora, s.rope),
+                      .index = repeat_index(scratch, n, H),
+                      .y = head_columns(k, H, s.nope, s.rope)});
+}
+
+}  // namespace mla
+
+MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args) {
+  const ModelShape& s = *args.context.shape;
+  const int64_t T = args.x.rows(), S = args.sequence_rows;
+  if (S <= 0 || T % S != 0) {
+    throw KernelError("mla_forward: " + std::to_string(T) + " rows are no whole number of " +
+                      std::to_string(S) + "-row sequences");
+  }
+  MlaSaved saved;
+  mla::query_and_latent(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
+  saved.k = scratch.f32({T, s.heads * s.query_width()});
+  saved.v = scratch.f32({T, s.heads * s.v_head});
+  mla::expand_latent(queue, scratch, args.context, args.weights, saved.latent, saved.k, saved.v);
+
+  saved.o = scratch.f32({T, s.heads * s.v_head});
+  saved.log_sums = scratch.f32({T, s.heads});
+  std::vector<AttentionSequence> sequences;
+  for (int64_t row = 0; row < T; row += S) {
+    sequences.push_back({row, S, 0, {{row_range(ConstTensor(saved.k), row, S)}, S},
+                         {{row_range(ConstTensor(saved.v), row, S)}, S}});
+  }
+  attention(queue, {.q = saved.q, .heads = s.heads, .key_heads = s.heads,
+                    .scale = args.context.scale, .sequences = std::move(sequences), .o = saved.o,
+                    .log_sums = saved.log_sums});
+  mla::project(queue, saved.o, args.weights.o, args.y);
+  return saved;
+}
+
+MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
+                              const MlaSaved& saved) {
+  const ModelShape& s = *args.context.shape;
+  const int64_t T = args.x.rows(), H = s.heads;
+  const auto through = [&](const ConstTensor& dy, const ConstTensor& weight, const Tensor& dx,
+                           bool add) {
+    gemm(queue, {.a = dy, .b = weight, .transpose_a = false, .transpose_b = false, .c = dx,
+                 .add_to_c = add});
+  };
+  const Tensor d_o = scratch.f32({T, H * s.v_head});
+  const Tensor dk = scratch.f32({T, H * s.query_width()});
+  const Tensor dv = scratch.f32({T, H * s.v_head});
+  MlaDeltas d;
+  d.dq = scratch.f32({T, H * s.query_width()});
+  through(args.dy, args.weights.o, d_o, false);
+  attention_backward(queue, {.do_ = d_o, .q = saved.q, .k = saved.k, .v = saved.v, .o = saved.o,
+                             .log_sums = saved.log_sums, .sequence_rows = args.sequence_rows,
+                             .heads = H, .key_heads = H, .scale = args.context.scale, .dq = d.dq,
+                             .dk = dk, .dv = dv});
+
+  d.dkv = scratch.f32({T, H * (s.nope + s.v_head)});
+  copy(queue, {.x = mla::head_columns(dk, H, 0, s.nope),
+               .y = mla::head_columns(d.dkv, H, 0, s.nope)});
+  copy(queue, {.x = mla::head_columns(dv, H, 0, s.v_head),
+               .y = mla::head_columns(d.dkv, H, s.nope, s.v_head)});
+  d.dc = scratch.f32({T, s.kv_lora});
+  d.dkv_down = scratch.f32({T, s.kv_lora + s.rope});
+  through(d.dkv, args.weights.kv_b, d.dc, false);
+  rms_norm_backward_inputs(queue, {.dy = d.dc, .x = columns(saved.kv_down, 0, s.kv_lora),
+                                   .weight = args.weights.kv_a_norm,
+                                   .inverse_rms = saved.kv_inverse_rms,
+                                   .dx = columns(d.dkv_down, 0, s.kv_lora)});
+  const Tensor dkey = columns(d.dkv_down, s.kv_lora, s.rope);
+  mla::sum_over_heads(queue, scratch, s, dk, dkey);
+  mla::rotate(queue, args.context, dkey, 1, args.positions, true);
+  mla::rotate(queue, args.context, mla::head_columns(d.dq, H, s.nope, s.rope), H, args.positions,
+              true);
+
+  if (s.q_lora > 0) {
+    d.dq_normed = scratch.f32({T, s.q_lora});
+    d.dq_latent = scratch.f32({T, s.q_lora});
+    through(d.dq, args.weights.q_b, d.dq_normed, false);
+    rms_norm_backward_inputs(queue, {.dy = d.dq_normed, .x = saved.q_latent,
+                                     .weight = args.weights.q_a_norm,
+                                     .inverse_rms = saved.q_inverse_rms, .dx = d.dq_latent});
+    through(d.dq_latent, args.weights.q_a, args.dx, false);
+  } else {
+    through(d.dq, args.weights.q_b, args.dx, false);
+  }
+  through(d.dkv_down, args.weights.kv_a, args.dx, true);
+  return d;
+}
+
+void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
+                          const MlaSaved& saved, const MlaDeltas& d, const MlaGradients& gradients) {
+  const ModelShape& s = *args.context.shape;
+  const auto matrix = [&](const ConstTensor& dy, const ConstTensor& x, const GradientSum& into) {
+    if (!into.is_wanted()) return;
+    const Tensor unit = scratch.f32({dy.cols(), x.cols()});
+    gemm(queue, {.a = dy, .b = x, .transpose_a = true, .transpose_b = false, .c = unit,
+                 .add_to_c = false});
+    add_unit(queue, into, unit);
+  };
+  const auto norm = [&](const ConstTensor& dy, const ConstTensor& x, const ConstTensor& inverse,
+                        const GradientSum& into) {
+    if (!into.is_wanted()) return;
+    const Tensor unit = scratch.f32({x.cols()});
+    rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = inverse, .dweight = unit});
+    add_unit(queue, into, unit);
+  };
+  matrix(args.dy, saved.o, gradients.o);
+  matrix(d.dkv, columns(saved.latent, 0, s.kv_lora), gradients.kv_b);
+  norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.kv_inverse_rms, gradients.kv_a_norm);
+  matrix(d.dkv_down, args.x, gradients.kv_a);
+  if (s.q_lora > 0) {
+    matrix(d.dq, saved.q_normed, gradients.q_b);
+    norm(d.dq_normed, saved.q_latent, saved.q_inverse_rms, gradients.q_a_norm);
+    matrix(d.dq_latent, args.x, gradients.q_a);
+  } else {
+    matrix(d.dq, args.x, gradients.q_b);
+  }
+}
+
+}  // namespace troupe::kernels

@@ -1,0 +1,128 @@
+#include <algorithm>
+
+#include "kernels/attention.h"
+#include "kernels/gemm.h"
+#include "kernels/layers/mla.h"
+#include "kernels/layers/mla_projections.h"
+#include "kernels/permute.h"
+
+namespace troupe::kernels {
+namespace {
+
+/// Calls f(cache row range as a tensor, first position) for each piece of positions [begin, end)
+/// that lies in one page.
+template <class F>
+void for_pages(const LatentCache& cache, int64_t begin, int64_t end, F f) {
+  while (begin < end) {
+    const int64_t page = begin / cache.page_rows, offset = begin % cache.page_rows;
+    const int64_t n = std::min(end - begin, cache.page_rows - offset);
+    f(row_range(cache.pages[static_cast<size_t>(page)].view, offset, n), begin);
+    begin += n;
+  }
+}
+
+void append(Queue& queue, const ModelShape& s, const ConstTensor& latent, LatentCache& cache) {
+  const int64_t begin = cache.length, end = begin + latent.rows();
+  if (end > s.max_positions) {
+    throw KernelError("a sequence of " + std::to_string(end) + " positions, the model has " +
+                      std::to_string(s.max_positions));
+  }
+  while (static_cast<int64_t>(cache.pages.size()) * cache.page_rows < end) {
+    cache.pages.push_back(allocate_f32({cache.page_rows, s.kv_lora + s.rope}));
+  }
+  for_pages(cache, begin, end, [&](const Tensor& rows, int64_t first) {
+    copy(queue, {.x = row_range(latent, first - begin, rows.rows()), .y = rows});
+  });
+  cache.length = end;
+}
+
+/// Keys and values of every head for all positions of a cache.
+AttentionSequence expanded(Queue& queue, Scratch& scratch, const MlaCachedArgs& args,
+                           const LatentCache& cache) {
+  const ModelShape& s = *args.context.shape;
+  const int64_t n = cache.length;
+  const Tensor k = scratch.f32({n, s.heads * s.query_width()});
+  const Tensor v = scratch.f32({n, s.heads * s.v_head});
+  for_pages(cache, 0, n, [&](const Tensor& rows, int64_t first) {
+    mla::expand_latent(queue, scratch, args.context, args.weights, rows,
+                       row_range(k, first, rows.rows()), row_range(v, first, rows.rows()));
+  });
+  AttentionSequence sequence{};
+  sequence.keys = {{k}, n};
+  sequence.values = {{v}, n};
+  return sequence;
+}
+
+AttentionSequence over_latent(const MlaCachedArgs& args, const LatentCache& cache) {
+  AttentionSequence sequence{};
+  sequence.keys.page_rows = sequence.values.page_rows = cache.page_rows;
+  for (const Buffer& page : cache.pages) {
+    sequence.keys.pages.push_back(page);
+    sequence.values.pages.push_back(columns(ConstTensor(page), 0, args.context.shape->kv_lora));
+  }
+  return sequence;
+}
+
+/// Head h's rows of the up-projection: its key part [nope, C], then its value part [v_head, C].
+ConstTensor up_rows(const MlaCachedArgs& args, int64_t head, int64_t first, int64_t n) {
+  const ModelShape& s = *args.context.shape;
+  return row_range(args.weights.kv_b, head * (s.nope + s.v_head) + first, n);
+}
+
+/// [T, H * (C + R)]: each head's query through the key's up-projection, and its rotated part.
+Tensor absorbed_query(Queue& queue, Scratch& scratch, const MlaCachedArgs& args, const Tensor& q) {
+  const ModelShape& s = *args.context.shape;
+  const int64_t T = q.rows(), wide = s.kv_lora + s.rope;
+  const Tensor out = scratch.f32({T, s.heads * wide});
+  for (int64_t h = 0; h < s.heads; ++h) {
+    gemm(queue, {.a = columns(q, h * s.query_width(), s.nope), .b = up_rows(args, h, 0, s.nope),
+                 .transpose_a = false, .transpose_b = false,
+                 .c = columns(out, h * wide, s.kv_lora), .add_to_c = false});
+  }
+  copy(queue, {.x = mla::head_columns(q, s.heads, s.nope, s.rope),
+               .y = mla::head_columns(out, s.heads, s.kv_lora, s.rope)});
+  return out;
+}
+
+/// [T, H * v_head] from each head's mix of latents [T, H * C].
+Tensor absorbed_values(Queue& queue, Scratch& scratch, const MlaCachedArgs& args,
+                       const Tensor& mixed) {
+  const ModelShape& s = *args.context.shape;
+  const Tensor out = scratch.f32({mixed.rows(), s.heads * s.v_head});
+  for (int64_t h = 0; h < s.heads; ++h) {
+    mla::project(queue, columns(mixed, h * s.kv_lora, s.kv_lora),
+                 up_rows(args, h, s.nope, s.v_head), columns(out, h * s.v_head, s.v_head));
+  }
+  return out;
+}
+
+}  // namespace
+
+void mla_cached(Queue& queue, Scratch& scratch, const MlaCachedArgs& args) {
+  const ModelShape& s = *args.context.shape;
+  const bool is_absorbed = args.form == AttentionForm::absorbed;
+  MlaSaved saved;
+  mla::query_and_latent(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
+
+  std::vector<AttentionSequence> sequences;
+  int64_t row = 0;
+  for (const CachedSequence& part : args.sequences) {
+    const int64_t first = part.cache->length;
+    append(queue, s, row_range(ConstTensor(saved.latent), row, part.rows), *part.cache);
+    sequences.push_back(is_absorbed ? over_latent(args, *part.cache)
+                                    : expanded(queue, scratch, args, *part.cache));
+    sequences.back().query_row = row;
+    sequences.back().queries = part.rows;
+    sequences.back().first_position = first;
+    row += part.rows;
+  }
+  const Tensor q = is_absorbed ? absorbed_query(queue, scratch, args, saved.q) : saved.q;
+  const Tensor o = scratch.f32({q.rows(), s.heads * (is_absorbed ? s.kv_lora : s.v_head)});
+  attention(queue, {.q = q, .heads = s.heads, .key_heads = is_absorbed ? 1 : s.heads,
+                    .scale = args.context.scale, .sequences = std::move(sequences), .o = o,
+                    .log_sums = {}});
+  mla::project(queue, is_absorbed ? absorbed_values(queue, scratch, args, o) : o, args.weights.o,
+               args.y);
+}
+
+}  // namespace troupe::kernels

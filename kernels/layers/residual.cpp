@@ -1,0 +1,78 @@
+#include "kernels/layers/residual.h"
+
+#include "kernels/norm.h"
+#include "kernels/permute.h"
+
+namespace troupe::kernels {
+namespace {
+
+MlaBackwardArgs mla_args(const AttentionBlockArgs& args, const AttentionBlockSaved& saved,
+                         const ConstTensor& dy) {
+  return {.context = args.context, .weights = args.weights.mla, .x = saved.norm.y,
+          .positions = args.positions, .sequence_rows = args.sequence_rows, .dy = dy,
+          .dx = saved.dnormed};
+}
+
+}  // namespace
+
+NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
+                       const ConstTensor& weight, float eps) {
+  const NormSaved saved{scratch.f32({x.rows(), x.cols()}), scratch.f32({x.rows()})};
+  rms_norm(queue, {.x = x, .weight = weight, .eps = eps, .y = saved.y,
+                   .inverse_rms = saved.inverse_rms});
+  return saved;
+}
+
+void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy,
+                           const ConstTensor& x, const NormSaved& saved, const GradientSum& into) {
+  if (!into.is_wanted()) return;
+  const Tensor unit = scratch.f32({x.cols()});
+  rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = saved.inverse_rms,
+                                    .dweight = unit});
+  add_unit(queue, into, unit);
+}
+
+AttentionBlockSaved attention_block_forward(Queue& queue, Scratch& scratch,
+                                            const AttentionBlockArgs& args, const Tensor& y) {
+  AttentionBlockSaved saved;
+  saved.norm = norm_forward(queue, scratch, args.x, args.weights.input_norm,
+                            args.context.shape->rms_eps);
+  saved.mla = mla_forward(queue, scratch,
+                          {.context = args.context, .weights = args.weights.mla,
+                           .x = saved.norm.y, .positions = args.positions,
+                           .sequence_rows = args.sequence_rows, .y = y});
+  add(queue, {.a = args.x, .b = y, .y = y});
+  return saved;
+}
+
+void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
+                                     const AttentionBlockArgs& args, AttentionBlockSaved& saved,
+                                     const ConstTensor& dy, const Tensor& dx) {
+  saved.dnormed = scratch.f32({dy.rows(), dy.cols()});
+  saved.deltas = mla_backward_inputs(queue, scratch, mla_args(args, saved, dy), saved.mla);
+  rms_norm_backward_inputs(queue, {.dy = saved.dnormed, .x = args.x,
+                                   .weight = args.weights.input_norm,
+                                   .inverse_rms = saved.norm.inverse_rms, .dx = dx});
+  add(queue, {.a = dy, .b = dx, .y = dx});
+}
+
+void attention_block_backward_weights(Queue& queue, Scratch& scratch,
+                                      const AttentionBlockArgs& args,
+                                      const AttentionBlockSaved& saved, const ConstTensor& dy,
+                                      const AttentionGradients& gradients) {
+  norm_backward_weights(queue, scratch, saved.dnormed, args.x, saved.norm, gradients.input_norm);
+  mla_backward_weights(queue, scratch, mla_args(args, saved, dy), saved.mla, saved.deltas,
+                       gradients.mla);
+}
+
+void attention_block_cached(Queue& queue, Scratch& scratch, const CachedBlockArgs& args,
+                            const Tensor& y) {
+  const NormSaved norm = norm_forward(queue, scratch, args.x, args.weights.input_norm,
+                                      args.context.shape->rms_eps);
+  mla_cached(queue, scratch, {.context = args.context, .weights = args.weights.mla,
+                              .form = args.form, .x = norm.y, .positions = args.positions,
+                              .sequences = args.sequences, .y = y});
+  add(queue, {.a = args.x, .b = y, .y = y});
+}
+
+}  // namespace troupe::kernels

@@ -1,0 +1,93 @@
+// The state of a run in this process: weights, moments and fixed-point gradients of every trained
+// tensor, cut into blocks. State lives here and not in actors, so an actor's death loses none.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/buffer.h"
+#include "kernels/layers/gradient.h"
+#include "kernels/layers/params.h"
+
+namespace troupe::runtime {
+
+class StateError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// At most this many elements of one tensor: the unit of optimizer shards, norm partials and
+/// hashes. Part of the hash's definition.
+constexpr int64_t block_elements = 65'536;
+
+struct Block {
+  int tensor;
+  int64_t index;  ///< within the tensor
+  int64_t first;  ///< first element
+  int64_t count;
+};
+
+/// One version of a block: views into the tensor's memory.
+struct BlockState {
+  kernels::Tensor weight, moment1, moment2;  // [count] f32
+};
+
+/// State N is what holds after step N. Two versions of everything stand side by side, state N at
+/// N mod 2: an apply reads one and writes the other, so an interrupted one starts again at the
+/// first block whose stamp is not N (commit law).
+class StateArena {
+ public:
+  explicit StateArena(std::vector<kernels::ParameterSpec> specs);
+
+  int tensors() const { return static_cast<int>(specs_.size()); }
+  const kernels::ParameterSpec& spec(int tensor) const { return specs_[static_cast<size_t>(tensor)]; }
+  /// Throws StateError if no tensor has that name.
+  int index(std::string_view name) const;
+  bool has(std::string_view name) const { return by_name_.contains(std::string(name)); }
+
+  kernels::ConstTensor weight(int tensor, uint64_t state) const;
+  kernels::Tensor mutable_weight(int tensor, uint64_t state);
+
+  /// Sorted by (tensor's name, index); a block's number in here is its id.
+  const std::vector<Block>& blocks() const { return blocks_; }
+  BlockState block(int64_t id, uint64_t state);
+  kernels::ConstTensor block_gradient(int64_t id) const;
+
+  /// The state whose values stand in the version that `state` uses.
+  uint64_t stamp(int64_t id, uint64_t state) const;
+  void set_stamp(int64_t id, uint64_t state);
+
+  /// Where units of the step add `tensor`'s gradient. `units` is how many there are.
+  kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
+  /// Zeroes all gradients and faults: a step, or an epoch of it, begins.
+  void clear_gradients(kernels::Queue& queue);
+  uint32_t faults() const { return faults_.load(); }
+
+  int64_t parameter_count() const;
+  /// Bytes of weights, moments and gradients.
+  int64_t bytes() const;
+
+ private:
+  struct Storage {
+    kernels::Buffer weight[2], moment1[2], moment2[2], gradient;
+    std::unique_ptr<kernels::FixedPointLocks> locks;
+  };
+
+  std::vector<kernels::ParameterSpec> specs_;
+  std::unordered_map<std::string, int> by_name_;
+  std::vector<Storage> storage_;
+  std::vector<Block> blocks_;
+  std::vector<std::atomic<uint64_t>> stamps_[2];
+  std::atomic<uint32_t> faults_{0};
+};
+
+/// Fills state 0 from the seed (law 5: by tensor name and element).
+void initialise(StateArena& arena, uint64_t seed, float std);
+
+}  // namespace troupe::runtime

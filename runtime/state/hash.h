@@ -1,0 +1,35 @@
+// The hash of a run's state: two runs are the same run exactly if their hashes are.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "runtime/state/arena.h"
+
+namespace troupe::runtime {
+
+/// Name and version of the arithmetic of the CPU kernels. The version changes when the order of
+/// any sum does.
+inline constexpr std::string_view cpu_arithmetic = "cpu.1";
+
+/// xxh3 of a block's little-endian weight, first and second moments.
+uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state);
+
+struct StateHashArgs {
+  std::string_view arithmetic;
+  uint64_t consumed_tokens;
+  std::span<const float> routing_bias;       ///< [MoE layers * E], layer by layer
+  std::span<const uint64_t> block_hashes;    ///< in id order
+};
+
+/// xxh3 of: arithmetic and a zero byte; consumed tokens (u64); the bias (f32 each); then for every
+/// block in id order the tensor's name and a zero byte, its index (u64) and its hash (u64); all
+/// little-endian.
+uint64_t state_hash(const StateArena& arena, const StateHashArgs& args);
+
+/// 16 hexadecimal digits.
+std::string to_hex(uint64_t hash);
+
+}  // namespace troupe::runtime
