@@ -118,3 +118,33 @@ inline F16 to_float(D8 low, D8 high) {
   return {_mm256_set_m128(_mm256_cvtpd_ps(low.hi), _mm256_cvtpd_ps(low.lo)),
           _mm256_set_m128(_mm256_cvtpd_ps(high.hi), _mm256_cvtpd_ps(high.lo))};
 }
+
+constexpr int f16_registers = 8;
+
+/// The 8 rows from p on, four columns of them: out[i] lane j = p[j * stride + i].
+inline void load_transposed(const float* p, int64_t stride, __m256 (&out)[4]) {
+  __m256 row[4];  // half h of row[i]: four elements of row 4 h + i
+  for (int i = 0; i < 4; ++i) {
+    const float* q = p + i * stride;
+    row[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(q)),
+                                  _mm_loadu_ps(q + 4 * stride), 1);
+  }
+  const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(row[0], row[1]));
+  const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(row[0], row[1]));
+  const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(row[2], row[3]));
+  const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(row[2], row[3]));
+  out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+  out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+  out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+  out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+}
+
+/// out[i] lane j = p[j * stride + i], i and j below 16.
+inline void load_transposed(const float* p, int64_t stride, F16 (&out)[16]) {
+  for (int quad = 0; quad < 4; ++quad) {
+    __m256 low[4], high[4];
+    load_transposed(p + quad * 4, stride, low);
+    load_transposed(p + quad * 4 + 8 * stride, stride, high);
+    for (int i = 0; i < 4; ++i) out[quad * 4 + i] = {low[i], high[i]};
+  }
+}

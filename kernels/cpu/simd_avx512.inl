@@ -66,3 +66,31 @@ inline F16 to_float(D8 low, D8 high) {
   return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)),
                              _mm512_cvtpd_ps(high.v), 1)};
 }
+
+// With a mask of all lanes: GCC 12 warns of the plain forms (GCC bug 105593).
+inline __m512 low_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpacklo_ps(0xffff, a, b); }
+inline __m512 high_pairs(__m512 a, __m512 b) { return _mm512_maskz_unpackhi_ps(0xffff, a, b); }
+
+constexpr int f16_registers = 32;
+
+/// out[i] lane j = p[j * stride + i], i and j below 16.
+inline void load_transposed(const float* p, int64_t stride, F16 (&out)[16]) {
+  for (int quad = 0; quad < 4; ++quad) {
+    __m512 row[4];  // quarter q of row[i]: elements 4 quad .. 4 quad + 3 of row 4 q + i
+    for (int i = 0; i < 4; ++i) {
+      const float* q = p + i * stride + quad * 4;
+      row[i] = _mm512_castps128_ps512(_mm_loadu_ps(q));
+      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 4 * stride), 1);
+      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 8 * stride), 2);
+      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 12 * stride), 3);
+    }
+    const __m512d low01 = _mm512_castps_pd(low_pairs(row[0], row[1]));
+    const __m512d high01 = _mm512_castps_pd(high_pairs(row[0], row[1]));
+    const __m512d low23 = _mm512_castps_pd(low_pairs(row[2], row[3]));
+    const __m512d high23 = _mm512_castps_pd(high_pairs(row[2], row[3]));
+    out[quad * 4 + 0].v = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+    out[quad * 4 + 1].v = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+    out[quad * 4 + 2].v = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+    out[quad * 4 + 3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+  }
+}

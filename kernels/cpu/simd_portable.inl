@@ -146,3 +146,12 @@ inline D8 load_int64(const int64_t* p) {
 inline F16 to_float(D8 low, D8 high) {
   return lanes16<F16>([&](int i) { return static_cast<float>(i < 8 ? low.v[i] : high.v[i - 8]); });
 }
+
+constexpr int f16_registers = 1;
+
+/// out[i] lane j = p[j * stride + i], i and j below 16.
+inline void load_transposed(const float* p, int64_t stride, F16 (&out)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) out[i].v[j] = p[j * stride + i];
+  }
+}

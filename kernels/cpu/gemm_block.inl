@@ -1,0 +1,262 @@
+// The blocks of a matrix product, compiled for each instruction set by gemm.cpp. The columns are
+// walked in panels of b that stay in the first cache, the rows in tiles that fit the registers.
+// Law 1: an element is one chain of FMAs over k from +0. Between blocks of k it rests in memory as
+// f32, which rounds nothing, so neither blocks nor tiles show in the bits.
+
+constexpr int tile_rows = f16_registers == 32 ? 12 : f16_registers == 8 ? 6 : 4;
+constexpr int tile_vectors = f16_registers == 32 ? 2 : 1;
+constexpr int panel_cols = 16 * tile_vectors;
+constexpr int64_t block_depth = 256;
+constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with block_depth: 240 KB of a
+constexpr int few_rows_limit = 4;
+
+/// A tile of c, at most tile_rows by panel_cols.
+struct Tile {
+  const float* a;
+  int64_t a_row, a_k;
+  const float* b;
+  int64_t b_k;
+  int64_t depth;
+  const float* start;  ///< sums of the k before; null: +0
+  int64_t start_row;
+  float* out;
+  int64_t out_row;
+  bool add;  ///< out + sums
+  int cols;
+};
+
+template <int vectors>
+inline int lanes_of(int cols, int v) {
+  return v + 1 < vectors ? 16 : cols - 16 * (vectors - 1);
+}
+
+template <int rows, int vectors>
+inline void load_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sum[i][v] = t.start == nullptr ? zero()
+                                     : load_lanes(t.start + i * t.start_row + 16 * v,
+                                                  lanes_of<vectors>(t.cols, v));
+    }
+  }
+}
+
+template <int rows, int vectors>
+inline void store_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      float* out = t.out + i * t.out_row + 16 * v;
+      const int n = lanes_of<vectors>(t.cols, v);
+      store_lanes(out, t.add ? load_lanes(out, n) + sum[i][v] : sum[i][v], n);
+    }
+  }
+}
+
+/// `a_packed`: the rows of a column of a are neighbours (a_row is 1), else its columns (a_k is 1).
+template <int rows, int vectors, bool a_packed>
+inline void multiply_tile(const Tile& t) {
+  F16 sum[rows][vectors];
+  load_sums<rows, vectors>(t, sum);
+  const float* a = t.a;
+  const float* b = t.b;
+  const int64_t a_row = a_packed ? 1 : t.a_row, a_k = a_packed ? t.a_k : 1;
+  for (int64_t k = 0; k < t.depth; ++k) {
+    F16 row[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) row[v] = load(b + 16 * v);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const F16 factor = set1(a[i * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sum[i][v] = fma(factor, row[v], sum[i][v]);
+    }
+    a += a_k;
+    b += t.b_k;
+  }
+  store_sums<rows, vectors>(t, sum);
+}
+
+using TileFunction = void (*)(const Tile&);
+
+template <int vectors, bool a_packed, int... row>
+inline TileFunction tile_function(int rows, std::integer_sequence<int, row...>) {
+  static constexpr TileFunction functions[] = {multiply_tile<row + 1, vectors, a_packed>...};
+  return functions[rows - 1];
+}
+
+template <int vectors>
+inline TileFunction tile_function(int rows, bool a_packed) {
+  constexpr auto all = std::make_integer_sequence<int, tile_rows>();
+  return a_packed ? tile_function<vectors, true>(rows, all)
+                  : tile_function<vectors, false>(rows, all);
+}
+
+inline void multiply_tile(const Tile& t, int rows, bool a_packed) {
+  if (tile_vectors == 1 || t.cols <= 16) return tile_function<1>(rows, a_packed)(t);
+  return tile_function<tile_vectors>(rows, a_packed)(t);
+}
+
+/// load_transposed of a block of which `rows` rows and `cols` columns are there; zeros behind.
+inline void load_transposed_part(const float* p, int64_t stride, int64_t rows, int64_t cols,
+                                 F16 (&out)[16]) {
+  if (rows >= 16 && cols >= 16) return load_transposed(p, stride, out);
+  alignas(64) float part[16 * 16];
+  for (int i = 0; i < 16; ++i) {
+    store(part + 16 * i,
+          i < rows ? load_lanes(p + i * stride, static_cast<int>(std::min<int64_t>(cols, 16)))
+                   : zero());
+  }
+  load_transposed(part, 16, out);
+}
+
+/// Panel of b: [depth, 16 or 32] with zeros behind the `cols` columns.
+inline void pack_panel(const GemmBlock& g, int64_t first_k, int64_t depth, int64_t first_col,
+                       int cols, float* panel) {
+  const int width = cols <= 16 ? 16 : panel_cols;
+  for (int v = 0; v < width; v += 16) {
+    const int n = std::min(16, cols - v);
+    if (g.b_transposed) {
+      const float* b = g.b + (first_col + v) * g.b_stride + first_k;
+      for (int64_t k = 0; k < depth; k += 16) {
+        F16 rows[16];
+        load_transposed_part(b + k, g.b_stride, n, depth - k, rows);
+        const int64_t last = std::min<int64_t>(16, depth - k);
+        for (int64_t i = 0; i < last; ++i) store(panel + (k + i) * width + v, rows[i]);
+      }
+    } else {
+      const float* b = g.b + first_k * g.b_stride + first_col + v;
+      for (int64_t k = 0; k < depth; ++k) {
+        store(panel + k * width + v, load_lanes(b + k * g.b_stride, n));
+      }
+    }
+  }
+}
+
+/// Rows [first, first + rows) of a: [depth, rows]. Writes up to 15 floats behind.
+inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_t first,
+                      int64_t rows, float* out) {
+  const float* a = g.a + first * g.a_row + first_k * g.a_k;
+  if (g.a_row == 1 && g.a_k != 1) {
+    const int n = static_cast<int>(rows);
+    for (int64_t k = 0; k < depth; ++k) store(out + k * rows, load_lanes(a + k * g.a_k, n));
+    return;
+  }
+  for (int64_t k = 0; k < depth; k += 16) {
+    F16 columns[16];
+    load_transposed_part(a + k, g.a_row, g.rows - first, depth - k, columns);
+    const int64_t last = std::min<int64_t>(16, depth - k);
+    for (int64_t i = 0; i < last; ++i) store(out + (k + i) * rows, columns[i]);
+  }
+}
+
+/// A few rows times a transposed b, without packing: 16 columns at a time stand in registers.
+template <int rows>
+inline void multiply_few_rows(const GemmBlock& g) {
+  for (int64_t j = 0; j < g.cols; j += 16) {
+    const int64_t n = std::min<int64_t>(16, g.cols - j);
+    F16 sum[rows];
+    for (int r = 0; r < rows; ++r) sum[r] = zero();
+    for (int64_t k = 0; k < g.depth; k += 16) {
+      F16 column[16];
+      load_transposed_part(g.b + j * g.b_stride + k, g.b_stride, n, g.depth - k, column);
+      const float* a = g.a + k * g.a_k;
+      const int64_t last = std::min<int64_t>(16, g.depth - k);
+      if (last == 16) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) {
+#pragma GCC unroll 4
+          for (int r = 0; r < rows; ++r) {
+            sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
+          }
+        }
+      } else {
+        for (int64_t i = 0; i < last; ++i) {
+          for (int r = 0; r < rows; ++r) {
+            sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
+          }
+        }
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* out = g.c + r * g.c_row + j;
+      const int lanes = static_cast<int>(n);
+      store_lanes(out, g.add ? load_lanes(out, lanes) + sum[r] : sum[r], lanes);
+    }
+  }
+}
+
+/// Rows [first, first + rows) of the block.
+inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, bool pack_a,
+                               float* a_scratch, float* sum_scratch) {
+  alignas(64) float panel[block_depth * panel_cols];
+  const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
+  for (int64_t k0 = 0; k0 < g.depth; k0 += block_depth) {
+    const int64_t depth = std::min(block_depth, g.depth - k0);
+    const bool last = k0 + depth == g.depth;
+    for (int64_t i = 0; pack_a && i < tiles; ++i) {
+      const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
+      pack_rows(g, k0, depth, first + r0, r1 - r0, a_scratch + r0 * depth);
+    }
+    for (int64_t j = 0; j < g.cols; j += panel_cols) {
+      const int cols = static_cast<int>(std::min<int64_t>(panel_cols, g.cols - j));
+      pack_panel(g, k0, depth, j, cols, panel);
+      for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
+        float* c = g.c + (first + r0) * g.c_row + j;
+        // Sums that are added to c at the end must wait elsewhere until then.
+        float* sums = sum_scratch != nullptr ? sum_scratch + r0 * g.cols + j : c;
+        const int64_t sums_row = sum_scratch != nullptr ? g.cols : g.c_row;
+        const Tile tile{.a = pack_a ? a_scratch + r0 * depth
+                                    : g.a + (first + r0) * g.a_row + k0 * g.a_k,
+                        .a_row = pack_a ? 1 : g.a_row,
+                        .a_k = pack_a ? r1 - r0 : g.a_k,
+                        .b = panel,
+                        .b_k = cols <= 16 ? 16 : panel_cols,
+                        .depth = depth,
+                        .start = k0 == 0 ? nullptr : sums,
+                        .start_row = sums_row,
+                        .out = last ? c : sums,
+                        .out_row = last ? g.c_row : sums_row,
+                        .add = last && g.add,
+                        .cols = cols};
+        multiply_tile(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
+      }
+    }
+  }
+}
+
+/// Empty chains: +0.
+inline void multiply_nothing(const GemmBlock& g) {
+  for (int64_t r = 0; r < g.rows; ++r) {
+    for_lanes(g.cols, [&](int64_t j, int n) {
+      float* c = g.c + r * g.c_row + j;
+      store_lanes(c, g.add ? load_lanes(c, n) + zero() : zero(), n);
+    });
+  }
+}
+
+inline void multiply_block(const GemmBlock& g) {
+  if (g.rows <= 0 || g.cols <= 0) return;
+  if (g.depth == 0) return multiply_nothing(g);
+  if (g.b_transposed && g.rows <= few_rows_limit) {
+    return g.rows == 1   ? multiply_few_rows<1>(g)
+           : g.rows == 2 ? multiply_few_rows<2>(g)
+           : g.rows == 3 ? multiply_few_rows<3>(g)
+                         : multiply_few_rows<4>(g);
+  }
+  const bool pack_a = g.cols > 64;
+  const int64_t most_rows = std::min(block_rows, g.rows);
+  const int64_t depth = std::min(block_depth, g.depth);
+  Buffer a_scratch, sum_scratch;
+  if (pack_a) a_scratch = allocate_f32({most_rows * depth + 16});
+  if (g.add && g.depth > block_depth) sum_scratch = allocate_f32({most_rows * g.cols});
+  for (int64_t first = 0; first < g.rows; first += block_rows) {
+    multiply_row_block(g, first, std::min(block_rows, g.rows - first), pack_a,
+                       pack_a ? values<float>(a_scratch.view) : nullptr,
+                       sum_scratch ? values<float>(sum_scratch.view) : nullptr);
+  }
+}
