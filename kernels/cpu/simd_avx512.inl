@@ -88,9 +88,9 @@ inline void load_transposed(const float* p, int64_t stride, F16 (&out)[16]) {
     const __m512d high01 = _mm512_castps_pd(high_pairs(row[0], row[1]));
     const __m512d low23 = _mm512_castps_pd(low_pairs(row[2], row[3]));
     const __m512d high23 = _mm512_castps_pd(high_pairs(row[2], row[3]));
-    out[quad * 4 + 0].v = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
-    out[quad * 4 + 1].v = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
-    out[quad * 4 + 2].v = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
-    out[quad * 4 + 3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+    out[quad * 4 + 0].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, low01, low23));
+    out[quad * 4 + 1].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, low01, low23));
+    out[quad * 4 + 2].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, high01, high23));
+    out[quad * 4 + 3].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, high01, high23));
   }
 }

@@ -1,0 +1,133 @@
+// What attention's forward and backward share, once per instruction set: products of small blocks
+// whose every element is one FMA chain, and keys turned so that lanes are positions.
+
+/// c[r][j] += sum_k a(r, k) * b[k][j], where a(r, k) = a[r * a_row + k * a_depth]. Each element is
+/// one FMA chain over k ascending that begins with c's value, so a chain may be cut anywhere along
+/// k and blocks may have any size: the bits are the same.
+struct AttentionProduct {
+  const float* a;
+  int64_t a_row;
+  int64_t a_depth;
+  const float* b;
+  int64_t b_row;
+  float* c;
+  int64_t c_row;
+};
+
+/// Rows x (16 * Vectors) elements of the product in registers, from row 0 and column j on. With
+/// Tail, `tail` lanes of the last vector are there.
+template <int Rows, int Vectors, bool Tail>
+inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, int tail) {
+  const auto lanes = [tail](int v) { return Tail && v + 1 == Vectors ? tail : 16; };
+  F16 sums[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      sums[r][v] = load_lanes(x.c + r * x.c_row + j + v * 16, lanes(v));
+    }
+  }
+  for (int64_t k = depth.begin; k < depth.end; ++k) {
+    const float* b = x.b + k * x.b_row + j;
+    F16 columns[Vectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      columns[v] = load_lanes(b + v * 16, lanes(v));
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const F16 factor = set1(x.a[r * x.a_row + k * x.a_depth]);
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) sums[r][v] = fma(factor, columns[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      store_lanes(x.c + r * x.c_row + j + v * 16, sums[r][v], lanes(v));
+    }
+  }
+}
+
+/// All columns of Rows rows.
+template <int Rows>
+inline void attention_rows(const AttentionProduct& x, int64_t columns, Range depth) {
+  int64_t j = 0;
+  for (; j + 32 <= columns; j += 32) attention_block<Rows, 2, false>(x, j, depth, 16);
+  for (; j + 16 <= columns; j += 16) attention_block<Rows, 1, false>(x, j, depth, 16);
+  if (j < columns) attention_block<Rows, 1, true>(x, j, depth, static_cast<int>(columns - j));
+}
+
+inline AttentionProduct from_row(AttentionProduct x, int64_t row) {
+  x.a += row * x.a_row;
+  x.c += row * x.c_row;
+  return x;
+}
+
+/// The product of `rows` rows over the same `depth`.
+inline void attention_product(const AttentionProduct& x, int64_t rows, int64_t columns,
+                              Range depth) {
+  int64_t r = 0;
+  for (; r + 8 <= rows; r += 8) attention_rows<8>(from_row(x, r), columns, depth);
+  for (; r + 4 <= rows; r += 4) attention_rows<4>(from_row(x, r), columns, depth);
+  for (; r < rows; ++r) attention_rows<1>(from_row(x, r), columns, depth);
+}
+
+/// The product with a depth of its own for each row, `depth_of(r)`: neighbouring rows go together
+/// where they agree, and what is outside a row's depth never meets it.
+template <class DepthOf>
+inline void attention_ragged_product(const AttentionProduct& x, int64_t rows, int64_t columns,
+                                     DepthOf depth_of) {
+  for (int64_t r = 0; r < rows; r += 8) {
+    const int64_t n = std::min<int64_t>(8, rows - r);
+    Range shared = depth_of(r);
+    for (int64_t i = 1; i < n; ++i) {
+      const Range own = depth_of(r + i);
+      shared = {std::max(shared.begin, own.begin), std::min(shared.end, own.end)};
+    }
+    if (shared.begin > shared.end) shared = {shared.begin, shared.begin};
+    const auto alone = [&](bool before) {
+      for (int64_t i = r; i < r + n; ++i) {
+        const Range own = depth_of(i);
+        const Range rest = before ? Range{own.begin, std::min(own.end, shared.begin)}
+                                  : Range{std::max(own.begin, shared.end), own.end};
+        if (rest.begin < rest.end) attention_rows<1>(from_row(x, i), columns, rest);
+      }
+    };
+    alone(true);
+    if (shared.begin < shared.end) attention_product(from_row(x, r), n, columns, shared);
+    alone(false);
+  }
+}
+
+/// Whether 16 rows lie at equal distances, `stride` elements.
+inline bool are_even(const float* const* rows, int64_t stride) {
+  for (int i = 1; i < 16; ++i) {
+    if (rows[i] != rows[i - 1] + stride) return false;
+  }
+  return true;
+}
+
+/// Turns `count` <= 64 rows of `width` elements into lanes: out[d][p] = rows[p][d], [width, 64].
+/// Lanes behind `count` are zero up to the next multiple of 16.
+inline void turn_rows(const float* const* rows, int64_t count, int64_t width, float* out) {
+  for (int64_t first = 0; first < count; first += 16) {
+    const int64_t n = std::min<int64_t>(16, count - first);
+    const int64_t stride = n == 16 ? rows[first + 1] - rows[first] : 0;
+    const bool even = n == 16 && are_even(rows + first, stride);
+    for_lanes(width, [&](int64_t d, int lanes) {
+      F16 turned[16];
+      if (even && lanes == 16) {
+        load_transposed(rows[first] + d, stride, turned);
+      } else {
+        alignas(64) float block[16 * 16] = {};
+        for (int64_t i = 0; i < n; ++i) std::copy_n(rows[first + i] + d, lanes, block + i * 16);
+        load_transposed(block, 16, turned);
+      }
+      for (int i = 0; i < lanes; ++i) store(out + (d + i) * 64 + first, turned[i]);
+    });
+  }
+}
+
+inline int64_t whole_vectors(int64_t count) { return (count + 15) / 16 * 16; }
