@@ -1,0 +1,142 @@
+#include "config/plan/describe.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "config/parameters.h"
+#include "config/plan/schedule.h"
+
+namespace troupe::config {
+
+namespace {
+
+/// "671,026,419,200".
+std::string grouped(int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
+    digits.insert(static_cast<size_t>(at), ",");
+  }
+  return digits;
+}
+
+std::string size_text(int64_t bytes) {
+  static constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  auto size = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (size >= 1024 && unit + 1 < std::size(units)) {
+    size /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", size, unit == 0 ? 0 : 1, units[unit]);
+}
+
+/// Floats that a layer keeps of one token for its backward pass.
+int64_t saved_floats(const Model& m, int32_t layer) {
+  const int64_t hidden = m.hidden_size();
+  const int64_t queries =
+      int64_t{m.heads()} * (int64_t{m.qk_nope_head_dim()} + m.qk_rope_head_dim());
+  const int64_t values = int64_t{m.heads()} * m.v_head_dim();
+  // Input and normed input of both halves; latents before and after their norms; queries, keys,
+  // values, attention's output and the logarithm of its sum.
+  const int64_t attention = 4 * hidden + 2 * m.q_lora_rank() + 2 * m.kv_lora_rank() +
+                            m.qk_rope_head_dim() + 2 * queries + 2 * values + m.heads();
+  if (layer < m.dense_layers()) return attention + 3 * m.dense_intermediate_size();
+  const int64_t rows = m.experts_per_token();
+  return attention + m.experts() + 3 * rows +
+         rows * (2 * hidden + 3 * m.expert_intermediate_size()) +
+         3 * int64_t{m.shared_experts()} * m.expert_intermediate_size();
+}
+
+int64_t stage_saved_floats(const Model& m, const StagePlan& stage) {
+  int64_t floats = 0;
+  for (int layer = stage.first_layer; layer < stage.first_layer + stage.layers; ++layer) {
+    floats += saved_floats(m, layer);
+  }
+  if (stage.first_layer + stage.layers == m.layers()) {
+    floats += 3 * m.hidden_size();
+    if (m.mtp_layers() > 0) floats += saved_floats(m, m.layers()) + 6 * m.hidden_size();
+  }
+  return floats;
+}
+
+std::string describe_model(const PlanArgs& args) {
+  const Model& m = args.model.model;
+  const ParameterCounts counts = count_parameters(m);
+  const int32_t seq_len = args.run.run.data().seq_len();
+  std::string text = fmt::format(
+      "model       {} layers ({} dense), hidden {}, {} heads, {} experts in {} groups, {} a token\n"
+      "parameters  {} total, {} activated by a token",
+      m.layers(), m.dense_layers(), m.hidden_size(), m.heads(), m.experts(), m.expert_groups(),
+      m.experts_per_token(), grouped(counts.total), grouped(counts.activated));
+  if (m.mtp_layers() > 0) text += fmt::format("; MTP layer {}", grouped(counts.mtp));
+  text += fmt::format(
+      "\ncache       {} a token in BF16\n"
+      "training    {:.4g} GFLOP a token at {} tokens a sequence, without MTP\n",
+      size_text(cache_bytes_per_token(m, 2)), train_flops_per_token(m, seq_len) / 1e9, seq_len);
+  return text;
+}
+
+std::string describe_step(const PlanArgs& args) {
+  const Train& train = args.run.run.train();
+  const int32_t seq_len = args.run.run.data().seq_len();
+  const int64_t tokens = int64_t{train.micro_batch()} * train.micro_batches() * seq_len;
+  return fmt::format(
+      "step        {} micro-batches of {} sequences of {} tokens: {} tokens; {} steps: {} tokens\n",
+      train.micro_batches(), train.micro_batch(), seq_len, grouped(tokens), grouped(train.steps()),
+      grouped(tokens * train.steps()));
+}
+
+std::string describe_placement(const PlanArgs& args, const Plan& plan) {
+  std::string text = fmt::format(
+      "placement   {} pipeline x {} data = {} workers in 1 process, {} threads; "
+      "{} attention, {} expert, {} optimizer shards\n",
+      plan.pipeline, plan.data, plan.pipeline * plan.data, plan.threads, plan.attention,
+      plan.expert, plan.optimizer_shards);
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const StagePlan& stage = plan.stages[i];
+    const bool last = i + 1 == plan.stages.size();
+    const MemoryEstimate memory = estimate_memory(args, plan, static_cast<int>(i));
+    text += fmt::format(
+        "  stage {}   {}layers {} to {}{}{}, {} parameters\n", i, i == 0 ? "embedding, " : "",
+        stage.first_layer, stage.first_layer + stage.layers - 1, last ? ", head" : "",
+        last && args.model.model.mtp_layers() > 0 ? ", MTP" : "", grouped(stage.parameters));
+    text += fmt::format(
+        "    memory  weights {}, moments {}, gradients {}, activations {} a data worker\n",
+        size_text(memory.weight_bytes), size_text(memory.moment_bytes),
+        size_text(memory.gradient_bytes), size_text(memory.activation_bytes));
+  }
+  for (size_t i = 0; i < plan.micro_batches.size(); ++i) {
+    text +=
+        fmt::format("  data {}    micro-batches {}\n", i, fmt::join(plan.micro_batches[i], " "));
+  }
+  for (size_t i = 0; i < plan.experts.size(); ++i) {
+    text += fmt::format("  expert {}  experts {} to {} of every MoE layer\n", i,
+                        plan.experts[i].first, plan.experts[i].first + plan.experts[i].count - 1);
+  }
+  return text;
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage) {
+  const StagePlan& part = plan.stages[static_cast<size_t>(stage)];
+  const Train& train = args.run.run.train();
+  int live = 0;
+  for (const auto& micro_batches : plan.micro_batches) {
+    live = std::max(
+        live, largest_live(one_f_one_b(
+                  {.stages = plan.pipeline, .stage = stage, .micro_batches = micro_batches})));
+  }
+  const int64_t tokens = int64_t{train.micro_batch()} * args.run.run.data().seq_len();
+  return {.weight_bytes = 4 * part.parameters,
+          .moment_bytes = 8 * part.parameters,
+          .gradient_bytes = 8 * part.parameters,
+          .activation_bytes = 4 * live * tokens * stage_saved_floats(args.model.model, part)};
+}
+
+std::string describe_plan(const PlanArgs& args, const Plan& plan) {
+  return describe_model(args) + describe_step(args) + describe_placement(args, plan) +
+         "step time   not predicted: no machine has been measured\n";
+}
+
+}  // namespace troupe::config

@@ -1,0 +1,24 @@
+// What --dry-run prints.
+#pragma once
+
+#include <string>
+
+#include "config/plan/planner.h"
+
+namespace troupe::config {
+
+struct MemoryEstimate {
+  int64_t weight_bytes;
+  int64_t moment_bytes;
+  int64_t gradient_bytes;    ///< fixed-point sums
+  int64_t activation_bytes;  ///< saved between forward and backward, at most
+};
+
+/// Memory of one data worker's stage. Weights, moments and gradients stand once in the process,
+/// however many data workers read them; activations are each worker's own.
+MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage);
+
+/// Sizes, parameters, memory per worker and placement as lines of text.
+std::string describe_plan(const PlanArgs& args, const Plan& plan);
+
+}  // namespace troupe::config

@@ -1,0 +1,147 @@
+#include "config/plan/planner.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "config/checks.h"
+#include "config/parameters.h"
+
+namespace troupe::config {
+
+namespace {
+
+/// A planned number: what the user set, else `otherwise`.
+int chosen(bool set, int32_t value, int otherwise) { return set ? value : otherwise; }
+
+bool has_experts(const Model& model) {
+  return model.dense_layers() < model.layers() || model.mtp_layers() > 0;
+}
+
+void check_limits(const PlanArgs& args, const Plan& plan) {
+  const Model& model = args.model.model;
+  Checks checks(args.run.origins);
+  const auto limit = [&](const char* field, int value, int highest, const char* what) {
+    if (value > highest) {
+      checks.add(field, fmt::format("{}", value), fmt::format("at most {}, {}", highest, what));
+    }
+  };
+  limit("parallel.pipeline", plan.pipeline, model.layers(), "the layers of the model");
+  limit("parallel.data", plan.data, args.run.run.train().micro_batches(),
+        "the micro-batches of a step");
+  limit("parallel.expert", plan.expert, has_experts(model) ? model.experts() : 1,
+        "the experts of a layer");
+  limit("parallel.attention", plan.attention, args.run.run.train().micro_batches(),
+        "the micro-batches of a step, which attention shards take whole");
+  checks.finish();
+}
+
+std::vector<StagePlan> plan_stages(const PlanArgs& args, int pipeline) {
+  const Model& model = args.model.model;
+  const ParameterCounts counts = count_parameters(model);
+  const int32_t seq_len = args.run.run.data().seq_len();
+  std::vector<double> costs;
+  for (int32_t layer = 0; layer < model.layers(); ++layer) {
+    costs.push_back(layer_train_flops_per_token(model, layer, seq_len));
+  }
+  costs.back() += head_train_flops_per_token(model);
+  if (model.mtp_layers() > 0) {
+    const double eh_proj = 12.0 * model.hidden_size() * model.hidden_size();
+    costs.back() += layer_train_flops_per_token(model, model.layers(), seq_len) + eh_proj +
+                    head_train_flops_per_token(model);
+  }
+  std::vector<StagePlan> stages;
+  int first = 0;
+  for (int layers : balanced_cut(costs, pipeline)) {
+    StagePlan stage{first, layers, 0, 0};
+    for (int layer = first; layer < first + layers; ++layer) {
+      stage.parameters += layer_parameters(model, layer);
+      stage.flops += costs[static_cast<size_t>(layer)];
+    }
+    stages.push_back(stage);
+    first += layers;
+  }
+  stages.front().parameters += counts.embedding;
+  stages.back().parameters += counts.embedding + model.hidden_size() + counts.mtp;
+  return stages;
+}
+
+/// Deals 0..n-1 in turn, so that every worker begins with an early micro-batch.
+std::vector<std::vector<int>> deal(int n, int workers) {
+  std::vector<std::vector<int>> hands(static_cast<size_t>(workers));
+  for (int i = 0; i < n; ++i) hands[static_cast<size_t>(i % workers)].push_back(i);
+  return hands;
+}
+
+/// Cuts 0..n-1 into ranges whose lengths differ by at most one.
+std::vector<ExpertRange> cut_experts(int n, int shards) {
+  std::vector<ExpertRange> ranges;
+  for (int64_t i = 0; i < shards; ++i) {
+    const int begin = static_cast<int>(n * i / shards);
+    const int end = static_cast<int>(n * (i + 1) / shards);
+    ranges.push_back({begin, end - begin});
+  }
+  return ranges;
+}
+
+/// How many runs of at most `limit` the costs need, or none if one cost is above it.
+bool fits(const std::vector<double>& costs, int parts, double limit) {
+  int used = 1;
+  double sum = 0;
+  for (double cost : costs) {
+    if (cost > limit) return false;
+    if (sum + cost > limit) {
+      ++used;
+      sum = 0;
+    }
+    sum += cost;
+  }
+  return used <= parts;
+}
+
+}  // namespace
+
+std::vector<int> balanced_cut(const std::vector<double>& costs, int parts) {
+  double low = 0;
+  double high = std::accumulate(costs.begin(), costs.end(), 0.0);
+  for (int i = 0; i < 64; ++i) {
+    const double middle = low + (high - low) / 2;
+    (fits(costs, parts, middle) ? high : low) = middle;
+  }
+  std::vector<int> lengths;
+  size_t next = 0;
+  for (int part = 0; part < parts; ++part) {
+    const size_t left_for_others = static_cast<size_t>(parts - part - 1);
+    const bool last = left_for_others == 0;
+    double sum = 0;
+    int length = 0;
+    while (costs.size() - next > left_for_others &&
+           (last || length == 0 || sum + costs[next] <= high)) {
+      sum += costs[next++];
+      ++length;
+    }
+    lengths.push_back(length);
+  }
+  return lengths;
+}
+
+Plan make_plan(const PlanArgs& args) {
+  const Parallel& parallel = args.run.run.parallel();
+  const Cluster& cluster = args.run.run.cluster();
+  const int micro_batches = args.run.run.train().micro_batches();
+  const int experts = has_experts(args.model.model) ? args.model.model.experts() : 1;
+  Plan plan{};
+  plan.threads = chosen(cluster.has_threads(), cluster.threads(), std::max(args.cores, 1));
+  plan.pipeline = chosen(parallel.has_pipeline(), parallel.pipeline(), 1);
+  plan.data = chosen(parallel.has_data(), parallel.data(), std::min(plan.threads, micro_batches));
+  plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
+  plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
+  plan.optimizer_shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
+  check_limits(args, plan);
+  plan.stages = plan_stages(args, plan.pipeline);
+  plan.micro_batches = deal(micro_batches, plan.data);
+  plan.experts = cut_experts(experts, plan.expert);
+  return plan;
+}
+
+}  // namespace troupe::config

@@ -1,0 +1,52 @@
+// Decides which actor does what. Nothing here changes a bit of the result (laws 1 and 2).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "config/load.h"
+
+namespace troupe::config {
+
+/// The layers of one pipeline stage. The first stage has the embedding as well, the last one the
+/// final norm, the head and the MTP layer.
+struct StagePlan {
+  int first_layer;
+  int layers;          ///< at least 1
+  int64_t parameters;  ///< embedding, head and MTP layer included
+  double flops;        ///< of training, per token
+};
+
+/// Expert ids [first, first + count).
+struct ExpertRange {
+  int first;
+  int count;  ///< at least 1
+};
+
+struct Plan {
+  int pipeline;   ///< stages
+  int data;       ///< data workers; workers are pipeline x data
+  int expert;     ///< expert shards of a MoE layer
+  int attention;  ///< attention shards of a stage
+  int optimizer_shards;
+  int threads;  ///< that compute
+  std::vector<StagePlan> stages;
+  std::vector<std::vector<int>> micro_batches;  ///< of each data worker, ascending
+  std::vector<ExpertRange> experts;             ///< of each expert shard
+};
+
+struct PlanArgs {
+  const LoadedRun& run;      ///< valid
+  const LoadedModel& model;  ///< valid
+  int cores;                 ///< of this machine
+};
+
+/// Fills in what `parallel` and `cluster` leave unset. Throws ConfigError, naming the field, if
+/// what they set cannot be.
+Plan make_plan(const PlanArgs& args);
+
+/// Cuts costs[0..n) into `parts` non-empty runs so that the most costly run costs least; returns
+/// the length of each. 1 <= parts <= n.
+std::vector<int> balanced_cut(const std::vector<double>& costs, int parts);
+
+}  // namespace troupe::config

@@ -1,0 +1,101 @@
+#include "config/checks.h"
+#include "config/validate.h"
+
+namespace troupe::config {
+
+namespace {
+
+// Far above any model, and low enough that no product of three overflows.
+constexpr int32_t largest_width = 1 << 20;
+constexpr int32_t largest_vocabulary = 1 << 24;
+constexpr int32_t most_layers = 1000;
+constexpr int32_t most_experts = 1 << 16;
+constexpr int32_t longest_sequence = 1 << 24;
+
+void check_sizes(const Model& model, Checks& checks) {
+  checks.in_range("vocab_size", model.vocab_size(), 2, largest_vocabulary);
+  checks.in_range("hidden_size", model.hidden_size(), 1, largest_width);
+  checks.in_range("layers", model.layers(), 1, most_layers);
+  checks.in_range("dense_layers", model.dense_layers(), 0, std::max(model.layers(), 0));
+  checks.in_range("mtp_layers", model.mtp_layers(), 0, 1);
+  checks.in_range("max_positions", model.max_positions(), 2, longest_sequence);
+  checks.positive("rms_norm_eps", model.rms_norm_eps());
+  checks.not_negative("init_std", model.init_std());
+}
+
+void check_attention(const Model& model, Checks& checks) {
+  checks.in_range("heads", model.heads(), 1, 1 << 14);
+  checks.in_range("q_lora_rank", model.q_lora_rank(), 0, largest_width);
+  checks.in_range("kv_lora_rank", model.kv_lora_rank(), 1, largest_width);
+  checks.in_range("qk_nope_head_dim", model.qk_nope_head_dim(), 1, 1 << 14);
+  checks.in_range("qk_rope_head_dim", model.qk_rope_head_dim(), 2, 1 << 14);
+  if (model.qk_rope_head_dim() % 2 != 0) {
+    checks.add("qk_rope_head_dim", fmt::format("{}", model.qk_rope_head_dim()),
+               "an even number: rotary positions turn pairs");
+  }
+  checks.in_range("v_head_dim", model.v_head_dim(), 1, 1 << 14);
+  checks.positive("rope_theta", model.rope_theta());
+  if (!model.has_yarn()) return;
+  const Yarn& yarn = model.yarn();
+  if (!(yarn.factor() >= 1) || !std::isfinite(yarn.factor())) {
+    checks.add("yarn.factor", fmt::format("{}", yarn.factor()), "a number of at least 1");
+  }
+  checks.in_range("yarn.original_max_position", yarn.original_max_position(), 1, longest_sequence);
+  checks.positive("yarn.beta_slow", yarn.beta_slow());
+  checks.positive("yarn.beta_fast", yarn.beta_fast());
+  if (yarn.beta_fast() < yarn.beta_slow()) {
+    checks.add("yarn.beta_fast", fmt::format("{}", yarn.beta_fast()),
+               fmt::format("at least beta_slow, {}", yarn.beta_slow()));
+  }
+  checks.not_negative("yarn.mscale", yarn.mscale());
+  checks.not_negative("yarn.mscale_all_dim", yarn.mscale_all_dim());
+}
+
+void check_groups(const Model& model, Checks& checks) {
+  const int32_t experts = model.experts();
+  const int32_t groups = model.expert_groups();
+  if (experts < 1 || groups < 1) return;
+  if (experts % groups != 0) {
+    checks.add("expert_groups", fmt::format("{}", groups),
+               fmt::format("a divisor of experts, {}", experts));
+    return;
+  }
+  const int32_t group_size = experts / groups;
+  if (group_size < 2) {
+    checks.add("expert_groups", fmt::format("{}", groups),
+               fmt::format("at most {}: a group is chosen by its two best experts", experts / 2));
+  }
+  checks.in_range("top_groups", model.top_groups(), 1, groups);
+  const int64_t reachable = int64_t{model.top_groups()} * group_size;
+  if (model.top_groups() >= 1 && model.experts_per_token() > reachable) {
+    checks.add("experts_per_token", fmt::format("{}", model.experts_per_token()),
+               fmt::format("at most {}: top_groups {} of {} experts each", reachable,
+                           model.top_groups(), group_size));
+  }
+}
+
+void check_experts(const Model& model, Checks& checks) {
+  if (model.dense_layers() > 0) {
+    checks.in_range("dense_intermediate_size", model.dense_intermediate_size(), 1, largest_width);
+  }
+  if (model.dense_layers() >= model.layers() && model.mtp_layers() == 0) return;
+  checks.in_range("expert_intermediate_size", model.expert_intermediate_size(), 1, largest_width);
+  checks.in_range("experts", model.experts(), 1, most_experts);
+  checks.in_range("shared_experts", model.shared_experts(), 0, 1024);
+  checks.in_range("expert_groups", model.expert_groups(), 1, most_experts);
+  checks.in_range("experts_per_token", model.experts_per_token(), 1, 1024);
+  checks.positive("routed_scaling_factor", model.routed_scaling_factor());
+  check_groups(model, checks);
+}
+
+}  // namespace
+
+void validate(const LoadedModel& model) {
+  Checks checks(model.origins);
+  check_sizes(model.model, checks);
+  check_attention(model.model, checks);
+  check_experts(model.model, checks);
+  checks.finish();
+}
+
+}  // namespace troupe::config

@@ -1,0 +1,57 @@
+#include "config/plan/describe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "config/parameters.h"
+#include "tests/config/fixtures.h"
+
+namespace troupe::config {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(DescribePlan, PrintsTheParametersAndThePlacementOfDeepSeekV3) {
+  const LoadedRun run =
+      tiny_run({"model.file=config/models/deepseek_v3.textproto", "data.seq_len=4096",
+                "parallel.pipeline=16", "parallel.data=8", "parallel.expert=8"});
+  const LoadedModel model = model_of(run);
+  const PlanArgs args{.run = run, .model = model, .cores = 2};
+
+  const std::string text = describe_plan(args, make_plan(args));
+
+  EXPECT_THAT(text, HasSubstr("671,026,419,200 total"));
+  EXPECT_THAT(text, HasSubstr("68.6 KiB a token"));
+  EXPECT_THAT(text, HasSubstr("250.4 GFLOP"));
+  EXPECT_THAT(text, HasSubstr("16 pipeline x 8 data = 128 workers"));
+  EXPECT_THAT(text, HasSubstr("expert 7  experts 224 to 255"));
+  EXPECT_THAT(text, HasSubstr("step time   not predicted"));
+}
+
+TEST(EstimateMemory, CountsTwentyBytesAParameter) {
+  const LoadedRun run = tiny_run();
+  const LoadedModel model = model_of(run);
+  const PlanArgs args{.run = run, .model = model, .cores = 1};
+  const Plan plan = make_plan(args);
+  const ParameterCounts counts = count_parameters(model.model);
+
+  const MemoryEstimate memory = estimate_memory(args, plan, 0);
+
+  EXPECT_EQ(memory.weight_bytes + memory.moment_bytes + memory.gradient_bytes,
+            20 * (counts.total + counts.mtp));
+}
+
+TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
+  const auto activations = [](const std::string& setting) {
+    const LoadedRun run = tiny_run({setting});
+    const LoadedModel model = model_of(run);
+    const PlanArgs args{.run = run, .model = model, .cores = 1};
+    return estimate_memory(args, make_plan(args), 0).activation_bytes;
+  };
+
+  EXPECT_EQ(activations("train.micro_batch=4"), 2 * activations("train.micro_batch=2"));
+  EXPECT_GT(activations("parallel.pipeline=2"), activations("parallel.pipeline=1") / 2);
+}
+
+}  // namespace
+}  // namespace troupe::config

@@ -1,0 +1,143 @@
+#include "config/validate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/config/fixtures.h"
+
+namespace troupe::config {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+
+std::string run_error(const std::vector<std::string>& settings) {
+  return error_of([&] {
+    const LoadedRun run = tiny_run(settings);
+    validate(run, model_of(run));
+  });
+}
+
+std::string model_error(const std::vector<std::string>& settings) {
+  return error_of([&] { validate(model_of(tiny_run(settings))); });
+}
+
+TEST(ValidateRun, RefusesValuesOutOfRange) {
+  EXPECT_THAT(run_error({"train.steps=0"}), HasSubstr("train.steps: found 0, wanted 1 to "));
+  EXPECT_THAT(run_error({"train.micro_batch=0"}), HasSubstr("train.micro_batch: found 0"));
+  EXPECT_THAT(run_error({"train.optimizer.beta2=1"}),
+              EndsWith("found 1, wanted a number of at least 0 and less than 1"));
+  EXPECT_THAT(run_error({"train.optimizer.lr=nan"}),
+              HasSubstr("train.optimizer.lr: found nan, wanted a number of at least 0"));
+  EXPECT_THAT(run_error({"train.optimizer.lr=inf"}), HasSubstr("found inf"));
+  EXPECT_THAT(run_error({"train.optimizer.final_lr=1"}),
+              HasSubstr("train.optimizer.final_lr: found 1, wanted 0 to 0.001"));
+  EXPECT_THAT(run_error({"data.holdout=1"}), HasSubstr("data.holdout: found 1"));
+  EXPECT_THAT(run_error({"cluster.threads=0"}), HasSubstr("cluster.threads: found 0"));
+  EXPECT_THAT(run_error({"parallel.data=-1"}), HasSubstr("parallel.data: found -1"));
+  EXPECT_EQ(run_error({"train.optimizer.warmup_steps=0", "train.routing.gamma=0"}), "");
+}
+
+TEST(ValidateRun, ListsEveryProblem) {
+  EXPECT_EQ(run_error({"train.steps=0", "train.micro_batches=0"}),
+            "--set train.steps=0: train.steps: found 0, wanted 1 to 1099511627776\n"
+            "--set train.micro_batches=0: train.micro_batches: found 0, wanted 1 to 1048576");
+}
+
+TEST(ValidateRun, NamesTheLineOfAValueInTheFile) {
+  LoadedRun run = tiny_run();
+  run.run.mutable_data()->set_seq_len(5000);
+
+  EXPECT_THAT(error_of([&] { validate(run, model_of(run)); }),
+              HasSubstr("pretrain_tiny.textproto:7:3: data.seq_len: found 5000, wanted at most "
+                        "max_positions of the model, 4096"));
+}
+
+TEST(ValidateRun, FitsDataToTheModel) {
+  EXPECT_THAT(run_error({"data.seq_len=2"}), HasSubstr("data.seq_len: found 2, wanted 3 to 4096"));
+  EXPECT_EQ(run_error({"data.seq_len=2", "model.with.mtp_layers=0"}), "");
+  EXPECT_THAT(run_error({"data.tokenizer.train.vocab_size=512"}),
+              EndsWith("found 512, wanted vocab_size of the model, 1024"));
+  EXPECT_EQ(run_error({"data.tokenizer.file=t.json"}), "");
+}
+
+TEST(ValidateRun, NeedsDataStepsAndTokenizer) {
+  LoadedRun run = tiny_run();
+  run.run.clear_data();
+  run.run.mutable_train()->clear_steps();
+
+  const std::string error = error_of([&] { validate(run, model_of(run)); });
+
+  EXPECT_THAT(error, HasSubstr("data.text: found no file, wanted at least one of"));
+  EXPECT_THAT(error, HasSubstr("data.tokenizer: found nothing"));
+  EXPECT_THAT(error, HasSubstr("train.steps: found nothing"));
+}
+
+TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
+  EXPECT_EQ(run_error({"train.optimizer.moments=BF16"}),
+            "--set train.optimizer.moments=BF16: train.optimizer.moments: found BF16, which is not "
+            "available yet, wanted F32");
+  EXPECT_THAT(run_error({"data.fim_rate=0.1"}),
+              HasSubstr("data.fim_rate: found 0.1, which is not"));
+  EXPECT_THAT(run_error({"cluster.nodes=2"}), HasSubstr("cluster.nodes: found 2, which is not"));
+  EXPECT_THAT(run_error({"cluster.redundancy=1"}), HasSubstr("cluster.redundancy: found 1, which"));
+  EXPECT_THAT(run_error({"parallel.schedule=DUALPIPE"}),
+              HasSubstr("parallel.schedule: found DUALPIPE, which is not available yet, wanted "
+                        "ONE_F_ONE_B"));
+  EXPECT_THAT(run_error({"checkpoint.every=5"}),
+              HasSubstr("checkpoint.every: found 5, which is not available yet, wanted it unset"));
+  EXPECT_THAT(run_error({"checkpoint.keep=5"}), HasSubstr("checkpoint.keep: found 5"));
+  EXPECT_EQ(run_error({"data.fim_rate=0", "cluster.nodes=1", "parallel.schedule=ONE_F_ONE_B"}), "");
+}
+
+TEST(ValidateModel, RefusesWhatRoutingCannotUse) {
+  EXPECT_THAT(model_error({"model.with.expert_groups=3"}),
+              EndsWith("expert_groups: found 3, wanted a divisor of experts, 16"));
+  EXPECT_THAT(model_error({"model.with.expert_groups=16"}),
+              HasSubstr("found 16, wanted at most 8"));
+  EXPECT_THAT(model_error({"model.with.top_groups=5"}),
+              HasSubstr("top_groups: found 5, wanted 1 to 4"));
+  EXPECT_THAT(model_error({"model.with.experts_per_token=9"}),
+              EndsWith("found 9, wanted at most 8: top_groups 2 of 4 experts each"));
+  EXPECT_EQ(model_error({"model.with.experts_per_token=8"}), "");
+}
+
+TEST(ValidateModel, RefusesSizesThatAreMissingOrAbsurd) {
+  EXPECT_THAT(model_error({"model.with.qk_rope_head_dim=15"}), HasSubstr("wanted an even number"));
+  EXPECT_THAT(model_error({"model.with.layers=2000000000"}), HasSubstr("layers: found 2000000000"));
+  EXPECT_THAT(model_error({"model.with.mtp_layers=2"}), HasSubstr("mtp_layers: found 2"));
+  EXPECT_THAT(model_error({"model.with.dense_layers=9"}), HasSubstr("wanted 0 to 8"));
+  LoadedModel empty;
+  const std::string error = error_of([&] { validate(empty); });
+  for (const char* field : {"vocab_size", "hidden_size", "layers", "heads", "kv_lora_rank",
+                            "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}) {
+    EXPECT_THAT(error, HasSubstr(std::string(field) + ": found 0"));
+  }
+}
+
+TEST(ValidateModel, AModelWithoutExpertsNeedsNoSizesOfExperts) {
+  LoadedModel model = model_of(tiny_run({"model.with.mtp_layers=0", "model.with.dense_layers=8"}));
+  model.model.clear_experts();
+  model.model.clear_expert_intermediate_size();
+
+  EXPECT_NO_THROW(validate(model));
+}
+
+TEST(ValidateModel, ChecksYarn) {
+  EXPECT_EQ(
+      model_error({"model.with.yarn.factor=40", "model.with.yarn.original_max_position=4096"}), "");
+  EXPECT_THAT(model_error({"model.with.yarn.factor=0.5"}), HasSubstr("yarn.factor: found 0.5"));
+  EXPECT_THAT(model_error({"model.with.yarn.factor=4", "model.with.yarn.beta_fast=0.1"}),
+              HasSubstr("yarn.beta_fast: found 0.1, wanted at least beta_slow, 1"));
+}
+
+TEST(ValidateFiles, NamesAMissingFile) {
+  const LoadedRun run = tiny_run({"data.text=/no/such.txt"});
+
+  EXPECT_EQ(
+      error_of([&] { validate_files(run); }),
+      "--set data.text=/no/such.txt: data.text[0]: found no file /no/such.txt, wanted a file");
+}
+
+}  // namespace
+}  // namespace troupe::config
