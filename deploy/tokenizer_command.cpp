@@ -35,8 +35,8 @@ void encode(const std::string& model, bool plain) {
   json result = json::array();
   for (const json& text : read_list(wanted)) {
     if (!text.is_string()) {
-      throw std::runtime_error("text " + std::to_string(result.size()) + " is no string; wanted: " +
-                               wanted);
+      throw std::runtime_error("text " + std::to_string(result.size()) +
+                               " is no string; wanted: " + wanted);
     }
     result.push_back(tokenizer.encode(text.get_ref<const std::string&>(), !plain));
   }
@@ -97,8 +97,8 @@ void train(const TrainOptions& options) {
     write_file(file.parent_path() / "tokenizer_config.json",
                runtime::write_tokenizer_config_json());
   }
-  std::cout << file.string() << ": "
-            << trained.special_tokens.size() + trained.tokens.size() << " tokens\n";
+  std::cout << file.string() << ": " << trained.special_tokens.size() + trained.tokens.size()
+            << " tokens\n";
 }
 
 void add_train(CLI::App& tokenizer) {

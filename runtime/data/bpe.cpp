@@ -132,8 +132,7 @@ void Bpe::merge_word(std::string_view word, std::vector<std::int32_t>& ids) cons
     const Symbol& right = symbols[left.next];
     const auto rule = rules_.find(pair_key(left.id, right.id));
     if (rule == rules_.end()) return;
-    candidates.push(
-        {rule->second.rank, position, rule->second.result, left.bytes + right.bytes});
+    candidates.push({rule->second.rank, position, rule->second.result, left.bytes + right.bytes});
   };
   for (std::int32_t i = 0; i < size; ++i) consider(i);
   while (!candidates.empty()) {

@@ -13,9 +13,9 @@ namespace troupe::runtime {
 /// Learns a byte-level BPE from text.
 ///
 /// A function of the counted words alone: the order of the texts does not matter. Ids: the special
-/// tokens, the 256 bytes in the order of their symbols, then one token a merge. Each merge joins the
-/// pair that occurs most often; of equally frequent pairs the one with the lower left id, then the
-/// lower right id.
+/// tokens, the 256 bytes in the order of their symbols, then one token a merge. Each merge joins
+/// the pair that occurs most often; of equally frequent pairs the one with the lower left id, then
+/// the lower right id.
 class BpeTrainer {
  public:
   BpeTrainer();

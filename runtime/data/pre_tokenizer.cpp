@@ -67,8 +67,7 @@ void SplitStep::apply(std::string_view text, std::vector<std::string_view>& piec
   if (behavior == SplitBehavior::merged_with_previous) merged = merge_with_previous(found);
   if (behavior == SplitBehavior::merged_with_next) merged = merge_with_next(found);
   if (behavior == SplitBehavior::contiguous) merged = merge_contiguous(found);
-  const bool is_merged =
-      behavior != SplitBehavior::isolated && behavior != SplitBehavior::removed;
+  const bool is_merged = behavior != SplitBehavior::isolated && behavior != SplitBehavior::removed;
   for (const TextPart& part : is_merged ? merged : found) {
     if (part.begin == part.end) continue;
     if (behavior == SplitBehavior::removed && part.is_match) continue;

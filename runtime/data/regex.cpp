@@ -47,12 +47,12 @@ struct Regex::Compiled {
   /// Finds the next match at or after `from`.
   bool find(std::string_view text, std::size_t from, std::size_t& begin, std::size_t& end) const {
     thread_local MatchSpace space;
-    const int count = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                                  PCRE2_NO_UTF_CHECK, space.data, space.context);
+    const int count = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                  from, PCRE2_NO_UTF_CHECK, space.data, space.context);
     if (count == PCRE2_ERROR_NOMATCH) return false;
     if (count < 0) {
-      throw TokenizerError(place + ": matching stopped in a text of " + std::to_string(text.size()) +
-                           " bytes: " + error_text(count));
+      throw TokenizerError(place + ": matching stopped in a text of " +
+                           std::to_string(text.size()) + " bytes: " + error_text(count));
     }
     const PCRE2_SIZE* span = pcre2_get_ovector_pointer(space.data);
     begin = span[0];
@@ -72,8 +72,8 @@ Regex::Regex(std::string_view pattern, const std::string& place) {
                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, context);
   pcre2_compile_context_free(context);
   if (code == nullptr) {
-    throw TokenizerError(place + ": \"" + std::string(pattern) + "\" is no regular expression: " +
-                         error_text(error));
+    throw TokenizerError(place + ": \"" + std::string(pattern) +
+                         "\" is no regular expression: " + error_text(error));
   }
   // Where no JIT is to be had, the interpreter gives the same matches.
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);

@@ -93,7 +93,8 @@ class Translator {
   /// \p{L}, \P{L}, \p{^L}, \p{Lu}, \p{Han}
   void property() {
     const std::size_t close = in_.find('}', position_);
-    if (position_ + 2 >= in_.size() || in_[position_ + 2] != '{' || close == std::string_view::npos) {
+    if (position_ + 2 >= in_.size() || in_[position_ + 2] != '{' ||
+        close == std::string_view::npos) {
       refuse("\\p without {}");
     }
     const std::string_view name = in_.substr(position_ + 3, close - position_ - 3);
@@ -101,8 +102,8 @@ class Translator {
     position_ = close + 1;
     const bool negated = whole[1] == 'P' || name.starts_with('^');
     const std::string_view category = name.starts_with('^') ? name.substr(1) : name;
-    const auto added = category.size() == 1 ? unicode_additions(category[0])
-                                            : std::span<const CodePointRange>();
+    const auto added =
+        category.size() == 1 ? unicode_additions(category[0]) : std::span<const CodePointRange>();
     if (added.empty() || (negated && in_class_) || (whole[1] == 'P' && name.starts_with('^'))) {
       out_ += whole;
       return;
@@ -175,8 +176,8 @@ class Translator {
       ++position_;
       return;
     }
-    out_ += inside[0] == ',' ? "{0" + std::string(inside) + "}" : std::string(in_.substr(
-        position_, close + 1 - position_));
+    out_ += inside[0] == ',' ? "{0" + std::string(inside) + "}"
+                             : std::string(in_.substr(position_, close + 1 - position_));
     position_ = close + 1;
     if (starts("+")) refuse("a + behind an interval");
   }

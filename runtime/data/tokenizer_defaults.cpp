@@ -4,9 +4,9 @@ namespace troupe::runtime {
 
 const std::vector<std::string>& default_special_tokens() {
   static const std::vector<std::string> tokens = {
-      "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",
-      "<｜fim▁hole｜>",           "<｜fim▁begin｜>",       "<｜fim▁end｜>",
-      "<｜System｜>",             "<｜User｜>",            "<｜Assistant｜>"};
+      "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",  "<｜fim▁hole｜>",
+      "<｜fim▁begin｜>",         "<｜fim▁end｜>",         "<｜System｜>", "<｜User｜>",
+      "<｜Assistant｜>"};
   return tokens;
 }
 

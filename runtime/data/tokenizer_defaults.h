@@ -8,8 +8,8 @@
 
 namespace troupe::runtime {
 
-/// The names of the tokens that every tokenizer of Troupe's own reserves: bos, eos, pad, the three of
-/// fill-in-the-middle, and the roles. Those that DeepSeek-V3 has are named as there.
+/// The names of the tokens that every tokenizer of Troupe's own reserves: bos, eos, pad, the three
+/// of fill-in-the-middle, and the roles. Those that DeepSeek-V3 has are named as there.
 const std::vector<std::string>& default_special_tokens();
 
 /// The patterns by which a text is cut into words, one after the other: numbers of up to three

@@ -25,8 +25,8 @@ TokenizerFile read_tokenizer_json(const std::string& json, const std::string& na
 
 /// A tokenizer as training makes it.
 struct TrainedTokenizer {
-  std::vector<std::string> special_tokens;  ///< ids from 0
-  std::vector<std::string> tokens;          ///< ids behind them, as bytes
+  std::vector<std::string> special_tokens;                  ///< ids from 0
+  std::vector<std::string> tokens;                          ///< ids behind them, as bytes
   std::vector<std::pair<std::string, std::string>> merges;  ///< as bytes
 };
 

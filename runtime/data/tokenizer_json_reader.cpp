@@ -194,8 +194,8 @@ class TokenTable {
     for (const auto& [text, id] : ids_) {
       if (!tokens[id].empty()) {
         throw TokenizerError(file + ": token id " + std::to_string(id) + " is given to both \"" +
-                             std::min(text, tokens[id]) + "\" and \"" +
-                             std::max(text, tokens[id]) + "\"");
+                             std::min(text, tokens[id]) + "\" and \"" + std::max(text, tokens[id]) +
+                             "\"");
       }
       tokens[id] = text;
     }

@@ -12,8 +12,8 @@ using nlohmann::ordered_json;
 std::string quoted(const std::string& text) { return ordered_json(text).dump(); }
 
 ordered_json added_token(const std::string& content, std::size_t id) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 ordered_json byte_level() {

@@ -9,8 +9,8 @@ namespace troupe::runtime {
 
 /// What stands at one position of a byte string.
 struct Utf8Step {
-  std::size_t length = 0;    ///< bytes of the code point, or of the ill-formed part to replace
-  char32_t code_point = 0;   ///< U+FFFD where ill-formed
+  std::size_t length = 0;   ///< bytes of the code point, or of the ill-formed part to replace
+  char32_t code_point = 0;  ///< U+FFFD where ill-formed
   bool valid = false;
 };
 

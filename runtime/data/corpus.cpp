@@ -1,0 +1,132 @@
+#include "runtime/data/corpus.h"
+
+#include <utility>
+
+#include "kernels/random.h"
+#include "runtime/data/bpe_trainer.h"
+#include "runtime/data/error.h"
+#include "runtime/data/jsonl.h"
+#include "runtime/data/text_documents.h"
+#include "runtime/data/text_file.h"
+#include "runtime/data/utf8.h"
+
+namespace troupe::runtime {
+namespace {
+
+/// Larger token files are trusted to have the content their header names; reading them whole would
+/// take longer than starting a run should.
+constexpr std::uint64_t most_bytes_verified = std::uint64_t{1} << 30;
+
+std::vector<Document> read_text(const std::filesystem::path& path) {
+  std::string text = read_text_file(path);
+  if (find_invalid_utf8(text) != std::string::npos) text = to_valid_utf8(text);
+  std::vector<Document> documents;
+  for (const std::string_view part : split_documents(path.filename().string(), text)) {
+    documents.push_back({{{Role::text, std::string(part)}}});
+  }
+  if (documents.empty()) throw DataError(path.string() + ": there is no text in it");
+  return documents;
+}
+
+}  // namespace
+
+std::uint64_t Corpus::document_tokens(std::uint32_t document) const {
+  return places_.at(document).tokens;
+}
+
+void Corpus::read(std::uint32_t document, std::uint64_t first,
+                  std::span<std::int32_t> tokens) const {
+  const Place& place = places_.at(document);
+  if (place.file >= 0) {
+    files_[place.file].read(place.begin, first, tokens);
+    return;
+  }
+  if (first > place.tokens || tokens.size() > place.tokens - first) {
+    throw DataError("document " + std::to_string(document) + " has " +
+                    std::to_string(place.tokens) + " tokens; wanted " +
+                    std::to_string(tokens.size()) + " from " + std::to_string(first));
+  }
+  const auto begin = ids_.begin() + static_cast<std::ptrdiff_t>(place.begin + first);
+  std::copy(begin, begin + static_cast<std::ptrdiff_t>(tokens.size()), tokens.begin());
+}
+
+HeldOutDocument Corpus::held_out_document(std::size_t index) const {
+  const std::uint32_t document = held_out_.at(index);
+  const Place& place = places_[document];
+  const std::size_t bos = special_.bos >= 0, eos = special_.eos >= 0;
+  HeldOutDocument result{std::vector<std::int32_t>(bos + place.tokens + eos), place.text_bytes};
+  if (bos) result.tokens.front() = special_.bos;
+  if (eos) result.tokens.back() = special_.eos;
+  read(document, 0, std::span(result.tokens).subspan(bos, place.tokens));
+  return result;
+}
+
+SourceText::SourceText(Args args) : args_(std::move(args)) {
+  if (!(args_.holdout >= 0 && args_.holdout < 1)) {
+    throw DataError("holdout is " + std::to_string(args_.holdout) + "; [0, 1) is wanted");
+  }
+  const auto append = [&](std::vector<Document> documents) {
+    documents_.insert(documents_.end(), std::make_move_iterator(documents.begin()),
+                      std::make_move_iterator(documents.end()));
+  };
+  for (const auto& path : args_.text) append(read_text(path));
+  for (const auto& path : args_.jsonl) append(read_jsonl(read_text_file(path), path.string()));
+}
+
+bool SourceText::is_held_out(std::size_t document) const {
+  const kernels::RandomKey key{.seed = args_.seed,
+                               .purpose = kernels::Purpose::holdout,
+                               .stream = static_cast<std::uint32_t>(document),
+                               .position = 0};
+  return kernels::random_uniform(key) < args_.holdout;
+}
+
+TrainedTokenizer SourceText::train_tokenizer(std::int32_t vocabulary_size) const {
+  BpeTrainer trainer;
+  for (std::size_t i = 0; i < documents_.size(); ++i) {
+    if (is_held_out(i)) continue;
+    for (const Turn& turn : documents_[i].turns) trainer.add(turn.text);
+  }
+  return trainer.train(vocabulary_size);
+}
+
+void SourceText::open_token_files(const Tokenizer& tokenizer, Corpus& corpus) const {
+  for (const auto& path : args_.tokens) {
+    TokenFile file(path);
+    if (file.tokenizer_fingerprint() != tokenizer.fingerprint()) {
+      throw DataError(path.string() + ": made with another tokenizer than this run's");
+    }
+    if (file.file_bytes() <= most_bytes_verified) file.verify();
+    const auto index = static_cast<std::int32_t>(corpus.files_.size());
+    for (std::uint64_t i = 0; i < file.n_documents(); ++i) {
+      corpus.places_.push_back({index, i, file.document_tokens(i), file.document_text_bytes(i)});
+    }
+    corpus.files_.push_back(std::move(file));
+  }
+}
+
+Corpus SourceText::encode(const Tokenizer& tokenizer) && {
+  Corpus corpus;
+  corpus.special_ = tokenizer.special();
+  for (Document& document : documents_) {
+    const auto ids = encode_document(tokenizer, document);
+    corpus.places_.push_back({-1, corpus.ids_.size(), ids.size(), document.text_bytes()});
+    corpus.ids_.insert(corpus.ids_.end(), ids.begin(), ids.end());
+    document = {};  // the text is not needed twice
+  }
+  open_token_files(tokenizer, corpus);
+  if (corpus.places_.size() > 0xFFFFFFFF) {
+    throw DataError(std::to_string(corpus.places_.size()) +
+                    " documents; at most 2^32 - 1 are read");
+  }
+  for (std::uint32_t i = 0; i < corpus.n_documents(); ++i) {
+    (is_held_out(i) ? corpus.held_out_ : corpus.training_).push_back(i);
+  }
+  if (corpus.training_.empty()) {
+    throw DataError("no document is left to train on: " + std::to_string(corpus.held_out_.size()) +
+                    " are held out");
+  }
+  return corpus;
+}
+
+}  // namespace troupe::runtime
