@@ -1,0 +1,100 @@
+#include "actors/control/commit.h"
+
+#include <algorithm>
+
+#include "kernels/fixed_point.h"
+
+namespace troupe::actors {
+
+void update_bias(std::span<float> bias, std::span<const int64_t> loads, double gamma) {
+  int64_t total = 0;
+  for (const int64_t load : loads) total += load;
+  const auto step = static_cast<float>(gamma);
+  const auto experts = static_cast<int64_t>(loads.size());
+  for (size_t i = 0; i < loads.size(); ++i) {
+    const int64_t scaled = loads[i] * experts;  // compared with the total: no rounding of a mean
+    if (scaled < total) bias[i] += step;
+    if (scaled > total) bias[i] -= step;
+  }
+}
+
+double max_violation(std::span<const wire::Loads> loads) {
+  double sum = 0;
+  int64_t layers = 0;
+  for (const wire::Loads& layer : loads) {
+    int64_t total = 0, most = 0;
+    for (const int64_t rows : layer.rows()) {
+      total += rows;
+      most = std::max(most, rows);
+    }
+    if (total == 0) continue;
+    const double mean = static_cast<double>(total) / layer.rows_size();
+    sum += (static_cast<double>(most) - mean) / mean;
+    ++layers;
+  }
+  return layers == 0 ? 0.0 : sum / static_cast<double>(layers);
+}
+
+std::optional<Attempt> next_attempt(const Attempt& attempt, uint32_t faults) {
+  Attempt next = attempt;
+  next.epoch.set_n(attempt.epoch.n() + 1);
+  if (faults & kernels::unit_not_finite) {
+    if (attempt.is_repeat_of_nan) return std::nullopt;
+    next.is_repeat_of_nan = true;
+    return next;
+  }
+  if (faults & kernels::unit_out_of_range) {
+    if (attempt.scale_bits < 8) return std::nullopt;
+    next.scale_bits = attempt.scale_bits - 8;
+    return next;
+  }
+  return std::nullopt;
+}
+
+wire::StepRecord make_record(const CommitInputs& in) {
+  const Recipe& recipe = in.recipe;
+  const int s = in.attempt.scale_bits;
+  wire::StepRecord record;
+  record.set_step(in.attempt.step);
+  *record.mutable_epoch() = in.attempt.epoch;
+  record.set_consumed_tokens(in.consumed_tokens_before +
+                             static_cast<uint64_t>(recipe.tokens_per_step()));
+  record.set_loss(kernels::from_fixed_point(in.sums.main_loss, s));
+  for (const int64_t loss : in.sums.mtp_loss) {
+    record.add_mtp_loss(kernels::from_fixed_point(loss, s));
+  }
+  record.set_balance_loss(kernels::from_fixed_point(in.sums.balance_loss, s));
+  record.set_scale_bits(s);
+  record.set_apply(in.sums.faults == 0);
+  const double norm = kernels::global_norm(in.sums.block_norms);
+  record.set_gradient_norm(norm);
+  record.set_clip_factor(kernels::clip_factor(norm, recipe.optimizer.clip()));
+  record.set_learning_rate(learning_rate(
+      recipe.optimizer, static_cast<int64_t>(in.attempt.step), recipe.steps));
+  std::vector<float> bias = in.bias.values;
+  const auto experts = static_cast<size_t>(recipe.shape.experts);
+  for (size_t layer = 0; layer < in.sums.loads.size(); ++layer) {
+    const auto& rows = in.sums.loads[layer].rows();
+    *record.add_loads() = in.sums.loads[layer];
+    if (!record.apply() || recipe.gamma == 0.0) continue;
+    update_bias(std::span(bias).subspan(layer * experts, experts),
+                std::span(rows.data(), static_cast<size_t>(rows.size())), recipe.gamma);
+  }
+  record.mutable_bias()->Add(bias.begin(), bias.end());
+  return record;
+}
+
+kernels::AdamWStep adamw_step(const Recipe& recipe, const wire::StepRecord& record) {
+  const auto beta1 = static_cast<float>(recipe.optimizer.beta1());
+  const auto beta2 = static_cast<float>(recipe.optimizer.beta2());
+  const auto t = static_cast<int64_t>(record.step());
+  return {.learning_rate = static_cast<float>(record.learning_rate()),
+          .beta1 = beta1,
+          .beta2 = beta2,
+          .eps = static_cast<float>(recipe.optimizer.eps()),
+          .clip = record.clip_factor(),
+          .correction1 = kernels::bias_correction(beta1, t),
+          .correction2 = kernels::bias_correction(beta2, t)};
+}
+
+}  // namespace troupe::actors

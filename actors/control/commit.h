@@ -1,0 +1,65 @@
+// The decisions of a commit as pure functions: what the coordinator does with a step's sums.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "actors/train/recipe.h"
+#include "runtime/proto/step.pb.h"
+
+namespace troupe::actors {
+
+/// Routing bias of all MoE layers, [MoE layers * E], and which commit made it.
+struct RoutingBias {
+  std::vector<float> values;
+  uint64_t version = 0;  ///< the step whose commit it belongs to; 0 at the start
+};
+
+/// b_i += gamma * sign(mean load - load_i), layer by layer; equality changes nothing. `loads` has
+/// the experts of one layer. Source: DeepSeek-V3 report, section 2.1.2.
+void update_bias(std::span<float> bias, std::span<const int64_t> loads, double gamma);
+
+/// (max load - mean) / mean, averaged over the layers that got rows: how far from balance.
+double max_violation(std::span<const wire::Loads> loads);
+
+/// What a step's workers have computed, summed: integers, so in any order.
+struct StepSums {
+  int64_t main_loss = 0;          ///< fixed point
+  std::vector<int64_t> mtp_loss;  ///< fixed point, by module
+  int64_t balance_loss = 0;       ///< fixed point
+  std::vector<wire::Loads> loads;
+  std::vector<double> block_norms;  ///< squared norm of each state block, by id
+  uint32_t faults = 0;              ///< kernels::UnitFault bits
+};
+
+/// How a step is to be done, or done again.
+struct Attempt {
+  uint64_t step = 1;
+  wire::Epoch epoch;
+  int scale_bits = 50;
+  bool is_repeat_of_nan = false;  ///< this attempt repeats one that met NaN or infinity
+};
+
+/// Sum law: out of range repeats the step with s - 8; NaN or infinity once more at the same s, and
+/// if it repeats the recipe says stop or skip. No value: the attempt can be decided.
+std::optional<Attempt> next_attempt(const Attempt& attempt, uint32_t faults);
+
+struct CommitInputs {
+  const Recipe& recipe;
+  const Attempt& attempt;
+  uint64_t consumed_tokens_before;
+  const RoutingBias& bias;
+  const StepSums& sums;
+};
+
+/// The record of the step: loss, norm, clip factor, learning rate, loads, the new bias. A faulty
+/// step is recorded with apply = false, its bias unchanged.
+wire::StepRecord make_record(const CommitInputs& inputs);
+
+/// The numbers of the step's AdamW.
+kernels::AdamWStep adamw_step(const Recipe& recipe, const wire::StepRecord& record);
+
+}  // namespace troupe::actors

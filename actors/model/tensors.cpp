@@ -1,0 +1,127 @@
+#include "actors/model/tensors.h"
+
+namespace troupe::actors {
+namespace {
+
+using kernels::AttentionTensors;
+using kernels::ConstTensor;
+using kernels::FfnTensors;
+using kernels::GradientSum;
+using kernels::MtpTensors;
+
+constexpr int absent = -1;
+
+template <class F>
+auto map(const AttentionTensors<int>& t, F f) -> AttentionTensors<decltype(f(0))> {
+  return {f(t.input_norm),
+          {f(t.mla.q_a), f(t.mla.q_a_norm), f(t.mla.q_b), f(t.mla.kv_a), f(t.mla.kv_a_norm),
+           f(t.mla.kv_b), f(t.mla.o)}};
+}
+template <class F>
+auto map(const FfnTensors<int>& t, F f) -> FfnTensors<decltype(f(0))> {
+  return {f(t.gate), f(t.up), f(t.down)};
+}
+template <class F>
+auto map(const MtpTensors<int>& t, F f) -> MtpTensors<decltype(f(0))> {
+  return {f(t.embedding), f(t.enorm), f(t.hnorm), f(t.eh_proj)};
+}
+
+}  // namespace
+
+ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
+    : arena_(arena), units_(recipe.units()), shared_units_(recipe.shared_units()) {
+  const auto find = [&](const std::string& name) {
+    return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;
+  };
+  const auto ffn = [&](const std::string& name) {
+    return FfnTensors<int>{find(name + ".gate_proj"), find(name + ".up_proj"),
+                           find(name + ".down_proj")};
+  };
+  embedding_ = find("model.embed_tokens");
+  head_ = find("lm_head");
+  final_norms_.push_back(find("model.norm"));
+  const kernels::ModelShape& s = recipe.shape;
+  for (int64_t number = 0; number < s.layers + s.mtp_layers; ++number) {
+    const std::string prefix = kernels::layer_prefix(number), attention = prefix + "self_attn.";
+    const bool has_experts = !s.is_dense(number);
+    Layer layer{};
+    layer.attention = {find(prefix + "input_layernorm"),
+                       {find(attention + "q_a_proj"), find(attention + "q_a_layernorm"),
+                        find(attention + (s.q_lora > 0 ? "q_b_proj" : "q_proj")),
+                        find(attention + "kv_a_proj_with_mqa"), find(attention + "kv_a_layernorm"),
+                        find(attention + "kv_b_proj"), find(attention + "o_proj")}};
+    layer.post_norm = find(prefix + "post_attention_layernorm");
+    layer.gate = find(prefix + "mlp.gate");
+    layer.own_ffn = ffn(prefix + (has_experts ? "mlp.shared_experts" : "mlp"));
+    for (int64_t e = 0; has_experts && e < s.experts; ++e) {
+      layer.experts.push_back(ffn(prefix + "mlp.experts." + std::to_string(e)));
+    }
+    layers_.push_back(std::move(layer));
+    if (number < s.layers) continue;
+    mtp_.push_back({embedding_, find(prefix + "enorm"), find(prefix + "hnorm"),
+                    find(prefix + "eh_proj")});
+    final_norms_.push_back(find(prefix + "shared_head.norm"));
+  }
+}
+
+ConstTensor ModelTensors::weight(int tensor, StepView step) const {
+  return tensor == absent ? ConstTensor{} : arena_.weight(tensor, step.state);
+}
+
+GradientSum ModelTensors::gradient(int tensor, StepView step) const {
+  if (tensor == absent) return {};
+  const bool is_shared = tensor == embedding_ || tensor == head_;
+  return arena_.gradient(tensor, step.scale_bits, is_shared ? shared_units_ : units_);
+}
+
+kernels::AttentionWeights ModelTensors::attention(int64_t n, StepView step) const {
+  return map(layer(n).attention, [&](int t) { return weight(t, step); });
+}
+kernels::AttentionGradients ModelTensors::attention_gradients(int64_t n, StepView step) const {
+  return map(layer(n).attention, [&](int t) { return gradient(t, step); });
+}
+ConstTensor ModelTensors::post_norm(int64_t n, StepView step) const {
+  return weight(layer(n).post_norm, step);
+}
+GradientSum ModelTensors::post_norm_gradient(int64_t n, StepView step) const {
+  return gradient(layer(n).post_norm, step);
+}
+bool ModelTensors::has_own_ffn(int64_t n) const { return layer(n).own_ffn.gate != absent; }
+kernels::FfnWeights ModelTensors::own_ffn(int64_t n, StepView step) const {
+  return map(layer(n).own_ffn, [&](int t) { return weight(t, step); });
+}
+kernels::FfnGradients ModelTensors::own_ffn_gradients(int64_t n, StepView step) const {
+  return map(layer(n).own_ffn, [&](int t) { return gradient(t, step); });
+}
+ConstTensor ModelTensors::gate(int64_t n, StepView step) const {
+  return weight(layer(n).gate, step);
+}
+GradientSum ModelTensors::gate_gradient(int64_t n, StepView step) const {
+  return gradient(layer(n).gate, step);
+}
+kernels::FfnWeights ModelTensors::expert(int64_t n, int64_t e, StepView step) const {
+  return map(layer(n).experts[static_cast<size_t>(e)], [&](int t) { return weight(t, step); });
+}
+kernels::FfnGradients ModelTensors::expert_gradients(int64_t n, int64_t e, StepView step) const {
+  return map(layer(n).experts[static_cast<size_t>(e)], [&](int t) { return gradient(t, step); });
+}
+ConstTensor ModelTensors::embedding(StepView step) const { return weight(embedding_, step); }
+GradientSum ModelTensors::embedding_gradient(StepView step) const {
+  return gradient(embedding_, step);
+}
+ConstTensor ModelTensors::head(StepView step) const { return weight(head_, step); }
+GradientSum ModelTensors::head_gradient(StepView step) const { return gradient(head_, step); }
+ConstTensor ModelTensors::final_norm(int64_t module, StepView step) const {
+  return weight(final_norms_[static_cast<size_t>(module + 1)], step);
+}
+GradientSum ModelTensors::final_norm_gradient(int64_t module, StepView step) const {
+  return gradient(final_norms_[static_cast<size_t>(module + 1)], step);
+}
+kernels::MtpWeights ModelTensors::mtp(int64_t module, StepView step) const {
+  return map(mtp_[static_cast<size_t>(module)], [&](int t) { return weight(t, step); });
+}
+kernels::MtpGradients ModelTensors::mtp_gradients(int64_t module, StepView step) const {
+  return map(mtp_[static_cast<size_t>(module)], [&](int t) { return gradient(t, step); });
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,74 @@
+// A layer's weights and gradient sums, found in the arena by their Hugging Face names once.
+#pragma once
+
+#include <vector>
+
+#include "actors/train/recipe.h"
+#include "kernels/layers/ffn.h"
+#include "kernels/layers/mtp.h"
+#include "kernels/layers/residual.h"
+#include "runtime/state/arena.h"
+
+namespace troupe::actors {
+
+/// Which version of the state forward and backward read, and how gradients are scaled.
+struct StepView {
+  uint64_t state;  ///< N - 1 in step N
+  int scale_bits;  ///< s
+};
+
+/// Layers are numbered as their names are: MTP module m is layer `layers + m`.
+class ModelTensors {
+ public:
+  ModelTensors(runtime::StateArena& arena, const Recipe& recipe);
+
+  kernels::AttentionWeights attention(int64_t layer, StepView step) const;
+  kernels::AttentionGradients attention_gradients(int64_t layer, StepView step) const;
+
+  /// The norm before the MLP or the experts.
+  kernels::ConstTensor post_norm(int64_t layer, StepView step) const;
+  kernels::GradientSum post_norm_gradient(int64_t layer, StepView step) const;
+
+  /// The dense MLP of a dense layer, the shared expert of another.
+  bool has_own_ffn(int64_t layer) const;
+  kernels::FfnWeights own_ffn(int64_t layer, StepView step) const;
+  kernels::FfnGradients own_ffn_gradients(int64_t layer, StepView step) const;
+
+  kernels::ConstTensor gate(int64_t layer, StepView step) const;
+  kernels::GradientSum gate_gradient(int64_t layer, StepView step) const;
+
+  kernels::FfnWeights expert(int64_t layer, int64_t expert, StepView step) const;
+  kernels::FfnGradients expert_gradients(int64_t layer, int64_t expert, StepView step) const;
+
+  kernels::ConstTensor embedding(StepView step) const;
+  kernels::GradientSum embedding_gradient(StepView step) const;
+  kernels::ConstTensor head(StepView step) const;
+  kernels::GradientSum head_gradient(StepView step) const;
+  /// The main model's final norm (module -1) or an MTP module's shared_head.norm.
+  kernels::ConstTensor final_norm(int64_t module, StepView step) const;
+  kernels::GradientSum final_norm_gradient(int64_t module, StepView step) const;
+
+  kernels::MtpWeights mtp(int64_t module, StepView step) const;
+  kernels::MtpGradients mtp_gradients(int64_t module, StepView step) const;
+
+ private:
+  struct Layer {
+    kernels::AttentionTensors<int> attention;
+    int post_norm, gate;
+    kernels::FfnTensors<int> own_ffn;
+    std::vector<kernels::FfnTensors<int>> experts;
+  };
+
+  kernels::ConstTensor weight(int tensor, StepView step) const;
+  kernels::GradientSum gradient(int tensor, StepView step) const;
+  const Layer& layer(int64_t number) const { return layers_[static_cast<size_t>(number)]; }
+
+  runtime::StateArena& arena_;
+  const int64_t units_, shared_units_;
+  std::vector<Layer> layers_;
+  std::vector<kernels::MtpTensors<int>> mtp_;
+  std::vector<int> final_norms_;  // the main model's, then the modules'
+  int embedding_, head_;
+};
+
+}  // namespace troupe::actors

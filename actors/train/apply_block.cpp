@@ -1,0 +1,28 @@
+#include "actors/train/apply_block.h"
+
+#include "kernels/permute.h"
+
+namespace troupe::actors {
+
+void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args) {
+  if (arena.stamp(args.block, args.state) == args.state) return;
+  const runtime::BlockState before = arena.block(args.block, args.state - 1);
+  const runtime::BlockState after = arena.block(args.block, args.state);
+  if (args.apply) {
+    kernels::adamw(queue, {.step = args.adamw, .weight_decay = args.weight_decay,
+                           .gradient = arena.block_gradient(args.block),
+                           .scale_bits = args.scale_bits, .weight = before.weight,
+                           .moment1 = before.moment1, .moment2 = before.moment2,
+                           .new_weight = after.weight, .new_moment1 = after.moment1,
+                           .new_moment2 = after.moment2});
+  } else {
+    kernels::copy(queue, {.x = before.weight, .y = after.weight});
+    kernels::copy(queue, {.x = before.moment1, .y = after.moment1});
+    kernels::copy(queue, {.x = before.moment2, .y = after.moment2});
+  }
+  queue.run(1, [&arena, block = args.block, state = args.state](int64_t) {
+    arena.set_stamp(block, state);
+  });
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,52 @@
+#include "actors/train/recipe.h"
+
+#include <algorithm>
+
+#include "kernels/scalar_math.h"
+
+namespace troupe::actors {
+namespace {
+
+Balance balance_of(config::Routing::Balance balance) {
+  switch (balance) {
+    case config::Routing::NONE:
+      return Balance::none;
+    case config::Routing::MICRO_BATCH:
+      return Balance::micro_batch;
+    default:
+      return Balance::sequence;
+  }
+}
+
+}  // namespace
+
+Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
+  const config::Train& train = run.train();
+  return {.shape = shape,
+          .seed = train.seed(),
+          .steps = train.steps(),
+          .sequences = train.micro_batch(),
+          .micro_batches = train.micro_batches(),
+          .sequence_rows = run.data().seq_len(),
+          .optimizer = train.optimizer(),
+          .gamma = train.routing().gamma(),
+          .balance = balance_of(train.routing().balance()),
+          .balance_alpha = train.routing().balance_alpha(),
+          .mtp_weight = train.mtp_weight(),
+          .scale_bits = train.fixed_point_bits(),
+          .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop};
+}
+
+double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t steps) {
+  const int64_t warmup = optimizer.warmup_steps();
+  const double peak = optimizer.lr(), last = optimizer.final_lr();
+  if (step < warmup) return peak * static_cast<double>(step) / static_cast<double>(warmup);
+  if (optimizer.decay() == config::Optimizer::CONSTANT || steps <= warmup) return peak;
+  const double part = std::clamp(
+      static_cast<double>(step - warmup) / static_cast<double>(steps - warmup), 0.0, 1.0);
+  if (optimizer.decay() == config::Optimizer::LINEAR) return peak + (last - peak) * part;
+  constexpr double pi = 3.14159265358979323846;
+  return last + (peak - last) * 0.5 * (1.0 + kernels::cos_exact(pi * part));
+}
+
+}  // namespace troupe::actors
