@@ -1,0 +1,94 @@
+#include "runtime/data/bpe_trainer.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "runtime/data/error.h"
+#include "runtime/data/tokenizer.h"
+#include "runtime/data/tokenizer_defaults.h"
+
+namespace troupe::runtime {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Pair;
+using testing::ThrowsMessage;
+
+const auto n_fixed = static_cast<std::int32_t>(256 + default_special_tokens().size());
+
+TrainedTokenizer train(std::initializer_list<const char*> texts, std::int32_t n_merges) {
+  BpeTrainer trainer;
+  for (const char* text : texts) trainer.add(text);
+  return trainer.train(n_fixed + n_merges);
+}
+
+TEST(BpeTrainer, MergesTheMostFrequentPairFirst) {
+  const auto trained = train({"hug hug pug pun bun hugs"}, 3);
+
+  // "ug" occurs 4 times and "hug" 3 times; "un", " hug" and " p" twice each, "un" with the lower
+  // ids.
+  EXPECT_THAT(trained.merges, ElementsAre(Pair("u", "g"), Pair("h", "ug"), Pair("u", "n")));
+}
+
+TEST(BpeTrainer, EqualCountsGoToTheLowerIds) {
+  const auto trained = train({"dc\nba\nab"}, 2);
+
+  EXPECT_THAT(trained.merges, ElementsAre(Pair("a", "b"), Pair("b", "a")));
+}
+
+TEST(BpeTrainer, OrderOfTextsDoesNotMatter) {
+  const auto one = train({"the cat sat", " on the mat", "\nthat hat"}, 12);
+  const auto other = train({"\nthat hat", "the cat sat", " on the mat"}, 12);
+
+  EXPECT_EQ(write_tokenizer_json(one), write_tokenizer_json(other));
+}
+
+TEST(BpeTrainer, StopsWhenNothingIsLeftToMerge) {
+  EXPECT_THAT(train({"ab"}, 100).merges, ElementsAre(Pair("a", "b")));
+}
+
+TEST(BpeTrainer, TwoWaysToOneTokenShareIt) {
+  // ab+c and a+bc both make abc: a vocabulary has it once.
+  const auto trained = train({"abc\nabc\nab\nab\nab\nbcd\nbcd\nbcd\nbcd\nbcd"}, 8);
+  std::set<std::string> distinct(trained.tokens.begin(), trained.tokens.end());
+
+  EXPECT_EQ(distinct.size(), trained.tokens.size());
+}
+
+TEST(BpeTrainer, WrittenFileIsReadBackAndSpellsAnyText) {
+  const auto trained = train({"the theme of the thesis", "über 日本 the 123 theses\r\n"}, 20);
+  const auto tokenizer = Tokenizer::from_json(write_tokenizer_json(trained), "trained");
+  const std::string text = "the über-thesis\n\n\t日本語 🙂 \"\\ 4567";
+
+  const auto ids = tokenizer.encode(text, false);
+
+  EXPECT_EQ(tokenizer.vocabulary_size(), n_fixed + 20);
+  EXPECT_EQ(tokenizer.decode(ids), text);
+  EXPECT_LT(ids.size(), text.size());
+  EXPECT_EQ(tokenizer.special().bos, 0);
+  EXPECT_EQ(tokenizer.special().eos, 1);
+  EXPECT_EQ(tokenizer.special().pad, 2);
+  EXPECT_EQ(tokenizer.special().fim_hole, 3);
+  EXPECT_GT(tokenizer.special().assistant, 0);
+  EXPECT_GT(tokenizer.special().system, 0);
+}
+
+TEST(BpeTrainer, VocabularyWithoutRoomForTheBytesIsRefused) {
+  EXPECT_THAT(
+      [] { train({"a"}, -1); },
+      ThrowsMessage<TokenizerError>(HasSubstr("vocab_size " + std::to_string(n_fixed - 1))));
+}
+
+TEST(TokenizerConfig, NamesTheSpecialTokens) {
+  const auto config = nlohmann::json::parse(write_tokenizer_config_json());
+
+  EXPECT_EQ(config["bos_token"], default_special_tokens()[0]);
+  EXPECT_EQ(config["eos_token"], default_special_tokens()[1]);
+  EXPECT_THAT(config["chat_template"].get<std::string>(), HasSubstr("<｜Assistant｜>"));
+}
+
+}  // namespace
+}  // namespace troupe::runtime
