@@ -23,11 +23,11 @@ struct AttentionBlock {
 
 struct AttentionPlan {
   AttentionArgs args;
-  int64_t query_width;      // dqk
-  int64_t value_width;      // dv
-  int64_t heads_together;   // heads among the rows of a block: 1, or H if all share a key
-  int64_t most_rows = 0;    // in a block
-  int64_t most_keys = 0;    // of a block
+  int64_t query_width;     // dqk
+  int64_t value_width;     // dv
+  int64_t heads_together;  // heads among the rows of a block: 1, or H if all share a key
+  int64_t most_rows = 0;   // in a block
+  int64_t most_keys = 0;   // of a block
   std::vector<AttentionBlock> blocks;
 
   int64_t query_of(const AttentionBlock& block, int64_t row) const {
@@ -141,14 +141,14 @@ void attention(Queue& queue, const AttentionArgs& args) {
   check(*plan);
   cut_into_blocks(*plan);
   const int64_t blocks = static_cast<int64_t>(plan->blocks.size());
-  const int64_t cost = plan->most_rows * plan->most_keys *
-                       (plan->query_width + plan->value_width) / 16;
+  const int64_t cost =
+      plan->most_rows * plan->most_keys * (plan->query_width + plan->value_width) / 16;
   const int64_t parts = part_count(queue, blocks, cost);
-  queue.run(parts, [plan = std::shared_ptr<const AttentionPlan>(plan), blocks,
-                    parts](int64_t part) {
-    const auto [begin, end] = part_range(blocks, parts, part);
-    TROUPE_ISA_CALL(attention_blocks)(*plan, begin, end);
-  });
+  queue.run(parts,
+            [plan = std::shared_ptr<const AttentionPlan>(plan), blocks, parts](int64_t part) {
+              const auto [begin, end] = part_range(blocks, parts, part);
+              TROUPE_ISA_CALL(attention_blocks)(*plan, begin, end);
+            });
 }
 
 }  // namespace troupe::kernels
@@ -216,8 +216,11 @@ inline void block_scores(const AttentionPlan& plan, const AttentionBlock& block,
     turn_rows(rows, count, dqk, scratch.turned_keys);
     int64_t r = 0;  // the first row that sees this tile
     while (plan.keys_of(block, r) <= first) ++r;
-    attention_product({.a = scratch.q + r * dqk, .a_row = dqk, .a_depth = 1,
-                       .b = scratch.turned_keys, .b_row = 64,
+    attention_product({.a = scratch.q + r * dqk,
+                       .a_row = dqk,
+                       .a_depth = 1,
+                       .b = scratch.turned_keys,
+                       .b_row = 64,
                        .c = scratch.scores + r * scratch.key_stride + first,
                        .c_row = scratch.key_stride},
                       block.rows - r, whole_vectors(count), {0, dqk});
@@ -265,9 +268,13 @@ inline void block_values(const AttentionPlan& plan, const AttentionBlock& block,
       std::copy_n(rows[i], dv, scratch.copied_values + i * scratch.value_stride);
     }
     attention_ragged_product(
-        {.a = scratch.scores + first, .a_row = scratch.key_stride, .a_depth = 1,
-         .b = scratch.copied_values, .b_row = scratch.value_stride,
-         .c = scratch.out, .c_row = scratch.value_stride},
+        {.a = scratch.scores + first,
+         .a_row = scratch.key_stride,
+         .a_depth = 1,
+         .b = scratch.copied_values,
+         .b_row = scratch.value_stride,
+         .c = scratch.out,
+         .c_row = scratch.value_stride},
         block.rows, dv, [&](int64_t r) {
           return Range{0, std::clamp<int64_t>(plan.keys_of(block, r) - first, 0, count)};
         });
@@ -283,8 +290,8 @@ inline void attention_blocks(const AttentionPlan& plan, int64_t begin, int64_t e
     const int64_t keys = plan.keys_of(block, block.rows - 1);
     block_scores(plan, block, keys, scratch);
     for (int64_t r = 0; r < block.rows; ++r) {
-      const RowSums row = softmax_row(scratch.scores + r * scratch.key_stride,
-                                      plan.keys_of(block, r), args.scale);
+      const RowSums row =
+          softmax_row(scratch.scores + r * scratch.key_stride, plan.keys_of(block, r), args.scale);
       scratch.sums[r] = row.sum;
       if (args.log_sums.data == nullptr) continue;
       const int64_t t = block.sequence->query_row + plan.query_of(block, r);

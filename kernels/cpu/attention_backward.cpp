@@ -151,13 +151,21 @@ inline void backward_block(const AttentionHead& h, AttentionBackwardScratch& scr
   std::fill_n(scratch.probabilities, queries * stride, 0.0f);
   std::fill_n(scratch.score_gradients, queries * stride, 0.0f);
   const int64_t lanes = whole_vectors(keys);
-  attention_product({.a = h.q[i], .a_row = h.q.stride, .a_depth = 1,
-                     .b = scratch.turned_keys, .b_row = 64,
-                     .c = scratch.probabilities, .c_row = stride},
+  attention_product({.a = h.q[i],
+                     .a_row = h.q.stride,
+                     .a_depth = 1,
+                     .b = scratch.turned_keys,
+                     .b_row = 64,
+                     .c = scratch.probabilities,
+                     .c_row = stride},
                     queries, lanes, {0, h.dqk});
-  attention_product({.a = h.o_gradient[i], .a_row = h.o_gradient.stride, .a_depth = 1,
-                     .b = scratch.turned_values, .b_row = 64,
-                     .c = scratch.score_gradients, .c_row = stride},
+  attention_product({.a = h.o_gradient[i],
+                     .a_row = h.o_gradient.stride,
+                     .a_depth = 1,
+                     .b = scratch.turned_values,
+                     .b_row = 64,
+                     .c = scratch.score_gradients,
+                     .c_row = stride},
                     queries, lanes, {0, h.dv});
   for (int64_t r = 0; r < queries; ++r) {
     const float delta = dot(h.o_gradient[i + r], h.o[i + r], h.dv);
@@ -195,19 +203,31 @@ inline void backward_tile(const AttentionHead& h, AttentionBackwardScratch& scra
       return Range{0, std::clamp<int64_t>(i + r + 1 - j, 0, keys)};
     };
     if (wanted.of_keys) {
-      attention_ragged_product({.a = scratch.probabilities, .a_row = 1, .a_depth = stride,
-                                .b = h.o_gradient[i], .b_row = h.o_gradient.stride,
-                                .c = h.v_gradient[j], .c_row = h.v_gradient.stride},
+      attention_ragged_product({.a = scratch.probabilities,
+                                .a_row = 1,
+                                .a_depth = stride,
+                                .b = h.o_gradient[i],
+                                .b_row = h.o_gradient.stride,
+                                .c = h.v_gradient[j],
+                                .c_row = h.v_gradient.stride},
                                keys, h.dv, seen_by);
-      attention_ragged_product({.a = scratch.score_gradients, .a_row = 1, .a_depth = stride,
-                                .b = h.q[i], .b_row = h.q.stride,
-                                .c = h.k_gradient[j], .c_row = h.k_gradient.stride},
+      attention_ragged_product({.a = scratch.score_gradients,
+                                .a_row = 1,
+                                .a_depth = stride,
+                                .b = h.q[i],
+                                .b_row = h.q.stride,
+                                .c = h.k_gradient[j],
+                                .c_row = h.k_gradient.stride},
                                keys, h.dqk, seen_by);
     }
     if (wanted.of_queries) {
-      attention_ragged_product({.a = scratch.score_gradients, .a_row = stride, .a_depth = 1,
-                                .b = h.k[j], .b_row = h.k.stride,
-                                .c = h.q_gradient[i], .c_row = h.q_gradient.stride},
+      attention_ragged_product({.a = scratch.score_gradients,
+                                .a_row = stride,
+                                .a_depth = 1,
+                                .b = h.k[j],
+                                .b_row = h.k.stride,
+                                .c = h.q_gradient[i],
+                                .c_row = h.q_gradient.stride},
                                queries, h.dqk, seen);
     }
   }
