@@ -49,6 +49,9 @@ void check_attention(const Model& model, Checks& checks) {
   }
   checks.not_negative("yarn.mscale", yarn.mscale());
   checks.not_negative("yarn.mscale_all_dim", yarn.mscale_all_dim());
+  if (yarn.mscale() == 0 && yarn.mscale_all_dim() != 0) {
+    checks.add("yarn.mscale", "0", "more than 0, or mscale_all_dim 0 as well");
+  }
 }
 
 void check_groups(const Model& model, Checks& checks) {

@@ -1,0 +1,81 @@
+#include "kernels/quantize.h"
+
+#include <bit>
+#include <string>
+
+#include "kernels/tensor.h"
+
+namespace troupe::kernels {
+
+namespace {
+
+/// A finite number sign * mantissa * 2^exponent of few bits, as f32: exact.
+float scaled(bool negative, uint32_t mantissa, int exponent) {
+  const float power = std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
+  const float magnitude = static_cast<float>(mantissa) * power;
+  return negative ? -magnitude : magnitude;
+}
+
+void expect_length(const char* what, size_t found, int64_t wanted) {
+  if (wanted >= 0 && found == static_cast<size_t>(wanted)) return;
+  throw KernelError(std::string(what) + " has " + std::to_string(found) + " elements, wanted " +
+                    std::to_string(wanted));
+}
+
+int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+}  // namespace
+
+float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+uint16_t f32_to_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  if (is_nan) return static_cast<uint16_t>((bits >> 16) | 0x40u);  // stays one without its low bits
+  const uint32_t odd = (bits >> 16) & 1u;
+  return static_cast<uint16_t>((bits + 0x7fffu + odd) >> 16);
+}
+
+float f16_to_f32(uint16_t bits) {
+  const bool negative = (bits & 0x8000u) != 0;
+  const uint32_t exponent = (bits >> 10) & 0x1fu;
+  const uint32_t mantissa = bits & 0x3ffu;
+  if (exponent == 0x1f) {
+    const uint32_t sign = negative ? 0x80000000u : 0u;
+    return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  }
+  if (exponent == 0) return scaled(negative, mantissa, -24);
+  return scaled(negative, mantissa | 0x400u, static_cast<int>(exponent) - 25);
+}
+
+float f8_e4m3_to_f32(uint8_t bits) {
+  const bool negative = (bits & 0x80u) != 0;
+  const uint32_t exponent = (bits >> 3) & 0xfu;
+  const uint32_t mantissa = bits & 0x7u;
+  if (exponent == 0xf && mantissa == 0x7) {
+    return std::bit_cast<float>(negative ? 0xffc00000u : 0x7fc00000u);
+  }
+  if (exponent == 0) return scaled(negative, mantissa, -9);
+  return scaled(negative, mantissa | 0x8u, static_cast<int>(exponent) - 10);
+}
+
+void dequantize_blocks(const DequantizeBlocksArgs& args) {
+  if (args.block_rows < 1 || args.block_cols < 1) {
+    throw KernelError("block of " + std::to_string(args.block_rows) + " x " +
+                      std::to_string(args.block_cols) + ", wanted at least 1 x 1");
+  }
+  const int64_t across = blocks_of(args.cols, args.block_cols);
+  expect_length("codes", args.codes.size(), args.rows * args.cols);
+  expect_length("out", args.out.size(), args.rows * args.cols);
+  expect_length("scales", args.scales.size(), blocks_of(args.rows, args.block_rows) * across);
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const float* scales = args.scales.data() + row / args.block_rows * across;
+    for (int64_t col = 0; col < args.cols; ++col) {
+      const int64_t at = row * args.cols + col;
+      args.out[static_cast<size_t>(at)] =
+          f8_e4m3_to_f32(args.codes[static_cast<size_t>(at)]) * scales[col / args.block_cols];
+    }
+  }
+}
+
+}  // namespace troupe::kernels
