@@ -11,7 +11,11 @@
 #include <vector>
 
 #include "runtime/data/bpe_trainer.h"
+#include "runtime/data/document.h"
+#include "runtime/data/jsonl.h"
+#include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
+#include "runtime/data/token_file.h"
 #include "runtime/data/tokenizer.h"
 #include "runtime/data/utf8.h"
 
@@ -101,6 +105,50 @@ void train(const TrainOptions& options) {
             << " tokens\n";
 }
 
+struct PackOptions {
+  std::string model;
+  std::vector<std::string> texts, jsonl;
+  std::string out;
+};
+
+void pack(const PackOptions& options) {
+  const auto tokenizer = runtime::Tokenizer::load(options.model);
+  runtime::TokenFileWriter writer({.path = options.out,
+                                   .vocabulary_size = tokenizer.vocabulary_size(),
+                                   .tokenizer_fingerprint = tokenizer.fingerprint()});
+  std::uint64_t n_documents = 0, n_tokens = 0;
+  const auto add = [&](const std::vector<runtime::Document>& documents) {
+    for (const runtime::Document& document : documents) {
+      const auto ids = runtime::encode_document(tokenizer, document);
+      writer.add(ids, document.text_bytes());
+      n_tokens += ids.size();
+    }
+    n_documents += documents.size();
+  };
+  for (const std::string& path : options.texts) add(runtime::read_text_documents(path));
+  for (const std::string& path : options.jsonl) {
+    add(runtime::read_jsonl(runtime::read_text_file(path), path));
+  }
+  writer.finish();
+  std::cout << options.out << ": " << n_documents << " documents, " << n_tokens << " tokens\n";
+}
+
+void add_pack(CLI::App& tokenizer) {
+  auto* command = tokenizer.add_subcommand("pack", "turn text into a token file for data.tokens");
+  auto options = std::make_shared<PackOptions>();
+  command->add_option("--model", options->model, "a tokenizer.json, or a model folder with one")
+      ->required();
+  auto* texts = command->add_option_group("what to pack");
+  texts->add_option("--text", options->texts, "text files, plain or gzip");
+  texts->add_option("--jsonl", options->jsonl, "JSON Lines files, plain or gzip");
+  texts->require_option();
+  command->add_option("--out", options->out, "the token file")->required();
+  command->footer(
+      "example:\n"
+      "  troupe tokenizer pack --model my_tokenizer --text a.txt b.txt.gz --out ab.tokens");
+  command->callback([options] { pack(*options); });
+}
+
 void add_train(CLI::App& tokenizer) {
   auto* command = tokenizer.add_subcommand("train", "learn a byte-level BPE from text files");
   auto options = std::make_shared<TrainOptions>();
@@ -148,9 +196,11 @@ void add_tokenizer_command(CLI::App& app) {
   tokenizer->footer(
       "examples:\n"
       "  troupe tokenizer train --text corpus.txt --vocab-size 1024 --out my_tokenizer\n"
+      "  troupe tokenizer pack --text corpus.txt --model my_tokenizer --out corpus.tokens\n"
       "  echo '[\"Hello, world\"]' | troupe tokenizer encode --model my_tokenizer\n"
       "  echo '[[42, 117]]' | troupe tokenizer decode --model my_tokenizer");
   add_train(*tokenizer);
+  add_pack(*tokenizer);
   add_coding(*tokenizer,
              {.name = "encode",
               .purpose = "turn a JSON list of texts on standard input into a JSON list of id lists",

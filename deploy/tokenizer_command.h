@@ -4,7 +4,7 @@
 
 namespace troupe::deploy {
 
-/// Adds `troupe tokenizer train|encode|decode`. Errors are thrown.
+/// Adds `troupe tokenizer train|pack|encode|decode`. Errors are thrown.
 void add_tokenizer_command(CLI::App& app);
 
 }  // namespace troupe::deploy

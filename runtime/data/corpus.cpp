@@ -8,7 +8,6 @@
 #include "runtime/data/jsonl.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
-#include "runtime/data/utf8.h"
 
 namespace troupe::runtime {
 namespace {
@@ -16,17 +15,6 @@ namespace {
 /// Larger token files are trusted to have the content their header names; reading them whole would
 /// take longer than starting a run should.
 constexpr std::uint64_t most_bytes_verified = std::uint64_t{1} << 30;
-
-std::vector<Document> read_text(const std::filesystem::path& path) {
-  std::string text = read_text_file(path);
-  if (find_invalid_utf8(text) != std::string::npos) text = to_valid_utf8(text);
-  std::vector<Document> documents;
-  for (const std::string_view part : split_documents(path.filename().string(), text)) {
-    documents.push_back({{{Role::text, std::string(part)}}});
-  }
-  if (documents.empty()) throw DataError(path.string() + ": there is no text in it");
-  return documents;
-}
 
 }  // namespace
 
@@ -69,7 +57,7 @@ SourceText::SourceText(Args args) : args_(std::move(args)) {
     documents_.insert(documents_.end(), std::make_move_iterator(documents.begin()),
                       std::make_move_iterator(documents.end()));
   };
-  for (const auto& path : args_.text) append(read_text(path));
+  for (const auto& path : args_.text) append(read_text_documents(path));
   for (const auto& path : args_.jsonl) append(read_jsonl(read_text_file(path), path.string()));
 }
 

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "runtime/data/error.h"
+#include "runtime/data/text_file.h"
+#include "runtime/data/utf8.h"
+
 namespace troupe::runtime {
 namespace {
 
@@ -90,6 +94,17 @@ std::vector<std::string_view> split_documents(std::string_view file_name, std::s
     if (file_name.ends_with(ending)) return split_entries(text);
   }
   return split_paragraphs(text, 2 << 10, 16 << 10);
+}
+
+std::vector<Document> read_text_documents(const std::filesystem::path& path) {
+  std::string text = read_text_file(path);
+  if (find_invalid_utf8(text) != std::string::npos) text = to_valid_utf8(text);
+  std::vector<Document> documents;
+  for (const std::string_view part : split_documents(path.filename().string(), text)) {
+    documents.push_back({{{Role::text, std::string(part)}}});
+  }
+  if (documents.empty()) throw DataError(path.string() + ": there is no text in it");
+  return documents;
 }
 
 }  // namespace troupe::runtime

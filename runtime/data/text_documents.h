@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "runtime/data/document.h"
 
 namespace troupe::runtime {
 
@@ -22,5 +25,9 @@ std::vector<std::string_view> split_paragraphs(std::string_view text, std::size_
 /// Cuts the text of a file into documents: entries where its name ends in .dict, .dict.dz or
 /// .dict.gz, otherwise paragraphs of 2 to 16 KiB.
 std::vector<std::string_view> split_documents(std::string_view file_name, std::string_view text);
+
+/// The documents of a text file, plain or gzip. Parts that are not UTF-8 become U+FFFD. Throws
+/// DataError if it cannot be read or holds no text.
+std::vector<Document> read_text_documents(const std::filesystem::path& path);
 
 }  // namespace troupe::runtime
