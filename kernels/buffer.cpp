@@ -24,22 +24,16 @@ size_t size_class(size_t bytes) {
 class Pool {
  public:
   void* take(size_t bytes) {
-    {
-      std::lock_guard lock(mutex_);
-      live_ += static_cast<int64_t>(bytes);
-      peak_ = std::max(peak_, live_);
-      auto& kept = kept_[bytes];
-      if (!kept.empty()) {
-        void* memory = kept.back();
-        kept.pop_back();
-        return memory;
-      }
-    }
+    if (void* memory = take_kept(bytes)) return memory;
     void* memory = std::aligned_alloc(alignment, bytes);
-    if (memory != nullptr) return memory;
+    if (memory == nullptr) {  // what is kept for other sizes may be what is missing
+      release();
+      memory = std::aligned_alloc(alignment, bytes);
+    }
+    if (memory == nullptr) throw std::bad_alloc();
     std::lock_guard lock(mutex_);
-    live_ -= static_cast<int64_t>(bytes);
-    throw std::bad_alloc();
+    count(bytes);
+    return memory;
   }
 
   void give(void* memory, size_t bytes) {
@@ -62,6 +56,21 @@ class Pool {
   }
 
  private:
+  void* take_kept(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    const auto found = kept_.find(bytes);
+    if (found == kept_.end() || found->second.empty()) return nullptr;
+    void* memory = found->second.back();
+    found->second.pop_back();
+    count(bytes);
+    return memory;
+  }
+
+  void count(size_t bytes) {
+    live_ += static_cast<int64_t>(bytes);
+    peak_ = std::max(peak_, live_);
+  }
+
   std::mutex mutex_;
   std::map<size_t, std::vector<void*>> kept_;
   int64_t live_ = 0;
@@ -79,9 +88,16 @@ Pool& pool() {
 Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
   Buffer buffer;
   buffer.view.dtype = dtype;
+  if (shape.size() > buffer.view.shape.size()) {
+    throw KernelError("a buffer of " + std::to_string(shape.size()) + " dimensions, wanted 4 at most");
+  }
+  int64_t total = size_of(dtype);
   for (int64_t n : shape) {
     if (n < 0) throw KernelError("a buffer with a dimension of " + std::to_string(n));
     buffer.view.shape[static_cast<size_t>(buffer.view.rank++)] = n;
+    if (__builtin_mul_overflow(total, n, &total) || total > int64_t{1} << 60) {
+      throw KernelError("a buffer " + describe(buffer.view) + " is too large, wanted 2^60 bytes at most");
+    }
   }
   buffer.view.row_stride = buffer.view.cols();
   const size_t bytes = size_class(static_cast<size_t>(buffer.view.count() * size_of(dtype)));

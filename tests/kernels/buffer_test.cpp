@@ -1,0 +1,83 @@
+#include "kernels/buffer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/kernels/arrangements.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace kernels;
+using testing::HasSubstr;
+
+TEST(Buffer, IsAlignedAndHasItsShape) {
+  for (const int64_t n : {0, 1, 15, 16, 17, 1000, 65'537}) {
+    const Buffer buffer = allocate(DType::i64, {n, 3});
+
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.view.data) % 64, 0u);
+    EXPECT_EQ(describe(buffer), "[" + std::to_string(n) + ", 3] i64");
+    EXPECT_TRUE(buffer);
+  }
+  EXPECT_FALSE(Buffer{});
+}
+
+TEST(Buffer, ZerosAreZerosAlsoInMemoryUsedBefore) {
+  const void* used = nullptr;
+  {
+    const Buffer first = normal({1000}, 1);
+    used = first.view.data;
+  }
+
+  const Buffer second = allocate_zeros(DType::f32, {1000});
+
+  EXPECT_EQ(second.view.data, used) << "the freed memory is taken again";
+  EXPECT_EQ(to_vector(second), std::vector<float>(1000, 0.0f));
+}
+
+TEST(Buffer, CopiesShareTheMemoryUntilTheLastIsGone) {
+  const int64_t before = buffer_use().live_bytes;
+  Buffer first = allocate_f32({1024});
+  Buffer second = first;
+
+  EXPECT_EQ(buffer_use().live_bytes, before + 4096);
+  first = Buffer{};
+  EXPECT_EQ(buffer_use().live_bytes, before + 4096);
+  second = Buffer{};
+  EXPECT_EQ(buffer_use().live_bytes, before);
+  EXPECT_GE(buffer_use().peak_bytes, before + 4096);
+}
+
+TEST(Buffer, MayBeFreedByAnotherThreadWhileOthersAllocate) {
+  const int64_t before = buffer_use().live_bytes;
+  std::vector<std::thread> threads;
+  for (uint32_t thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([thread] {
+      std::vector<Buffer> held;
+      for (int64_t i = 0; i < 2000; ++i) {
+        held.push_back(allocate(DType::i32, {1 + i % 77}));
+        values<int32_t>(held.back().view)[0] = static_cast<int32_t>(thread);
+        if (held.size() > 20) {
+          EXPECT_EQ(values<int32_t>(held.front().view)[0], static_cast<int32_t>(thread));
+          held.erase(held.begin());
+        }
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+
+  EXPECT_EQ(buffer_use().live_bytes, before);
+  release_kept_buffers();
+}
+
+TEST(Buffer, RefusesSizesThatCannotBe) {
+  EXPECT_THAT(kernel_error([] { allocate_f32({3, -1}); }), HasSubstr("dimension of -1"));
+  EXPECT_THAT(kernel_error([] { allocate_f32({int64_t{1} << 40, int64_t{1} << 40}); }),
+              HasSubstr("too large"));
+  EXPECT_THAT(kernel_error([] { allocate_f32({1, 2, 3, 4, 5}); }), HasSubstr("5 dimensions"));
+}
+
+}  // namespace
+}  // namespace troupe::tests
