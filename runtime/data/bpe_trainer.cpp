@@ -158,10 +158,6 @@ TrainedTokenizer BpeTrainer::train(std::int32_t vocabulary_size) const {
   }
   std::int32_t byte_ids[256];
   trained.tokens = byte_tokens(n_special, byte_ids);
-  std::unordered_map<std::string, std::int32_t> token_ids;
-  for (const std::string& token : trained.tokens) {
-    token_ids.emplace(token, n_special + static_cast<std::int32_t>(token_ids.size()));
-  }
 
   std::vector<Word> words;
   for (const auto& [text, count] : word_counts_) {
@@ -174,12 +170,11 @@ TrainedTokenizer BpeTrainer::train(std::int32_t vocabulary_size) const {
     if (count == 0) break;
     const std::string left = trained.tokens[(pair >> 32) - n_special];
     const std::string right = trained.tokens[(pair & 0xFFFFFFFF) - n_special];
-    const auto next = n_special + static_cast<std::int32_t>(trained.tokens.size());
-    // Two ways to the same bytes share a token: such a merge adds none.
-    const auto [token, is_new] = token_ids.emplace(left + right, next);
-    if (is_new) trained.tokens.push_back(token->first);
+    // Its bytes are new: wherever they stand between the same two token ends, the merges so far
+    // have cut them alike, so no other pair can have made them.
+    counts.merge(pair, n_special + static_cast<std::int32_t>(trained.tokens.size()));
+    trained.tokens.push_back(left + right);
     trained.merges.emplace_back(left, right);
-    counts.merge(pair, token->second);
   }
   return trained;
 }

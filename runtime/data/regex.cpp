@@ -3,6 +3,8 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "runtime/data/error.h"
 #include "runtime/data/regex_dialect.h"
 #include "runtime/data/utf8.h"
@@ -10,7 +12,12 @@
 namespace troupe::runtime {
 namespace {
 
-constexpr std::uint32_t match_limit = 20'000'000;
+/// Steps of one match: enough for going through a text a few times, forth and back.
+std::uint32_t match_limit(std::size_t text_bytes) {
+  constexpr std::size_t most = 4'000'000'000;
+  return static_cast<std::uint32_t>(std::min(most, 10'000'000 + 16 * text_bytes));
+}
+
 constexpr std::size_t jit_stack_bytes = 4 << 20;
 
 std::string error_text(int code) {
@@ -26,7 +33,6 @@ struct MatchSpace {
   pcre2_jit_stack* stack = pcre2_jit_stack_create(32 << 10, jit_stack_bytes, nullptr);
 
   MatchSpace() {
-    pcre2_set_match_limit(context, match_limit);
     pcre2_set_heap_limit(context, 256 << 10);  // KiB
     pcre2_jit_stack_assign(context, nullptr, stack);
   }
@@ -47,6 +53,7 @@ struct Regex::Compiled {
   /// Finds the next match at or after `from`.
   bool find(std::string_view text, std::size_t from, std::size_t& begin, std::size_t& end) const {
     thread_local MatchSpace space;
+    pcre2_set_match_limit(space.context, match_limit(text.size()));
     const int count = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                                   from, PCRE2_NO_UTF_CHECK, space.data, space.context);
     if (count == PCRE2_ERROR_NOMATCH) return false;

@@ -75,11 +75,16 @@ PIECES = ["the", " the", "ing", "THE", "they", "1234", "12", " ", "  ", "\n", "\
           "\u2028", "\u0085", "\U00011f04", "\ua7cb", "\U0001f6dc", "thing", "x", "or", "t", "$"]
 
 
+TEXTS = ["", "<r>  <mask>", "a <b>  <b> <mask>", "the<mask> the", "<s> <mask>\n<1>é <1>", "xthe the_",
+         "  a   <mask>", "<r>\n\n<r> the"]
+
+
 def cases(spec, rng, n):
     library = Tokenizer.from_str(json.dumps(spec))
     size = library.get_vocab_size(True)
-    for _ in range(n):
-        text = "".join(rng.choice(PIECES) for _ in range(rng.randrange(1, 14)))
+    random_texts = ("".join(rng.choice(PIECES) for _ in range(rng.randrange(1, 14)))
+                    for _ in range(n))
+    for text in [*TEXTS, *random_texts]:
         library.encode_special_tokens = False
         ids = library.encode(text, add_special_tokens=False).ids
         library.encode_special_tokens = True

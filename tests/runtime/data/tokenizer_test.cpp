@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "kernels/random.h"
 #include "runtime/data/bpe_trainer.h"
@@ -104,6 +105,20 @@ TEST(Tokenizer, UnknownIdsDecodeToNothing) {
   EXPECT_EQ(tokenizer.decode(Ids{-1, the[0], 1'000'000}), "the");
   EXPECT_EQ(tokenizer.token_bytes(-1), "");
   EXPECT_FALSE(tokenizer.is_special(1'000'000));
+}
+
+TEST(Tokenizer, ManyThreadsEncodeAlike) {
+  const auto tokenizer = Tokenizer::from_json(small_json(), "small");
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "the thesis " + std::to_string(i * i) + "é\n";
+  const Ids wanted = Tokenizer::from_json(small_json(), "small").encode(text, false);
+  std::vector<Ids> found(4);
+  std::vector<std::thread> threads;
+
+  for (Ids& ids : found) threads.emplace_back([&] { ids = tokenizer.encode(text, false); });
+  for (std::thread& thread : threads) thread.join();
+
+  EXPECT_THAT(found, testing::Each(wanted));
 }
 
 TEST(Tokenizer, FolderNamesItsOwnBosAndEos) {
