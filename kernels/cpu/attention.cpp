@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "kernels/buffer.h"
-#include "kernels/scalar_math.h"
 
 namespace troupe::kernels::cpu {
 
@@ -162,8 +161,8 @@ struct AttentionScratch {
   explicit AttentionScratch(const AttentionPlan& plan)
       : key_stride(whole_vectors(plan.most_keys) + 16),  // rows fall into different cache sets
         value_stride(whole_vectors(plan.value_width)),
-        memory(allocate_f32({plan.most_rows * (plan.query_width + key_stride + value_stride + 1) +
-                             64 * (plan.query_width + value_stride) + 96})) {
+        memory(allocate_f32({plan.most_rows * (plan.query_width + key_stride + value_stride + 2) +
+                             64 * (plan.query_width + value_stride) + 128})) {
     float* at = static_cast<float*>(memory.view.data);
     const auto take = [&](int64_t count) { return std::exchange(at, at + whole_vectors(count)); };
     turned_keys = take(plan.query_width * 64);
@@ -172,6 +171,7 @@ struct AttentionScratch {
     out = take(plan.most_rows * value_stride);
     q = take(plan.most_rows * plan.query_width);
     sums = take(plan.most_rows);
+    log_sums = take(plan.most_rows);
   }
 
   int64_t key_stride;
@@ -183,6 +183,7 @@ struct AttentionScratch {
   float* out;            // [rows, value_stride]
   float* q;              // [rows, dqk]
   float* sums;           // [rows]
+  float* log_sums;       // [rows]
 };
 
 /// Where the positions first .. first + count - 1 of a head lie.
@@ -196,17 +197,15 @@ inline void find_rows(const KeyPages& keys, int64_t first, int64_t count, int64_
   }
 }
 
-/// scores[r][p] = scale * q_r . k_p for the positions the block sees. Some lie behind a row's own
-/// position: nobody reads those.
+/// scores[r][p] = q_r . k_p for the positions that row r sees, and some behind: nobody reads those.
 inline void block_scores(const AttentionPlan& plan, const AttentionBlock& block, int64_t keys,
                          AttentionScratch& scratch) {
   const AttentionArgs& args = plan.args;
   const int64_t dqk = plan.query_width;
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = block.sequence->query_row + plan.query_of(block, r);
-    const float* q = values<float>(args.q) + row * args.q.row_stride + plan.head_of(block, r) * dqk;
-    std::copy_n(q, dqk, scratch.q + r * dqk);
-    std::fill_n(scratch.scores + r * scratch.key_stride, whole_vectors(keys), 0.0f);
+    const float* q = values<float>(args.q) + row * args.q.row_stride;
+    copy_row(q + plan.head_of(block, r) * dqk, dqk, scratch.q + r * dqk);
   }
   const int64_t key_head = args.key_heads == 1 ? 0 : block.head;
   for (int64_t first = 0; first < keys; first += 64) {
@@ -216,42 +215,75 @@ inline void block_scores(const AttentionPlan& plan, const AttentionBlock& block,
     turn_rows(rows, count, dqk, scratch.turned_keys);
     int64_t r = 0;  // the first row that sees this tile
     while (plan.keys_of(block, r) <= first) ++r;
-    attention_product({.a = scratch.q + r * dqk,
-                       .a_row = dqk,
-                       .a_depth = 1,
-                       .b = scratch.turned_keys,
-                       .b_row = 64,
-                       .c = scratch.scores + r * scratch.key_stride + first,
-                       .c_row = scratch.key_stride},
-                      block.rows - r, whole_vectors(count), {0, dqk});
+    attention_stairs_product({.a = scratch.q + r * dqk,
+                              .a_row = dqk,
+                              .a_depth = 1,
+                              .b = scratch.turned_keys,
+                              .b_row = 64,
+                              .c = scratch.scores + r * scratch.key_stride + first,
+                              .c_row = scratch.key_stride,
+                              .add = false},
+                             block.rows - r, {0, dqk}, [&](int64_t i) {
+                               return std::min(count, plan.keys_of(block, r + i) - first);
+                             });
   }
 }
 
-/// Scores to exp(scale * score - max) in place, over the row's own keys.
-struct RowSums {
-  float greatest;
-  float sum;
-};
-inline RowSums softmax_row(float* scores, int64_t keys, float scale) {
-  const float none = -std::numeric_limits<float>::infinity();
-  F16 greatest = set1(none);
-  for (int64_t p = 0; p < keys; p += 16) {
-    F16 s = load(scores + p) * set1(scale);
-    store(scores + p, s);
-    if (p + 16 > keys) {
-      std::fill(scores + keys, scores + p + 16, none);
-      s = load(scores + p);
+/// ln x for finite x >= 2^-126, below 1 ulp; NaN stays NaN. x = 2^e m with m in [sqrt(1/2),
+/// sqrt(2)), ln m = 2 artanh(s) with s = (m - 1) / (m + 1). Source: the polynomial of FreeBSD's
+/// lib/msun/src/e_logf.c.
+inline F16 attention_log(F16 x) {
+  const I16 shifted = as_int(x) + set1_int(0x3f800000 - 0x3f3504f3);
+  const F16 e = to_float(shift_right_arithmetic<23>(shifted) - set1_int(127));
+  const F16 m = as_float((shifted & set1_int(0x007fffff)) + set1_int(0x3f3504f3));
+  const F16 f = m - set1(1.0f);
+  const F16 s = f / (set1(2.0f) + f);
+  const F16 z = s * s, w = z * z;
+  const F16 odd = w * fma(w, set1(0.24279078841f), set1(0.40000972152f));
+  const F16 even = z * fma(w, set1(0.28498786688f), set1(0.66666662693f));
+  const F16 half_square = set1(0.5f) * f * f;
+  const F16 rest = fma(s, half_square + (even + odd), e * set1(9.0580006145e-06f));
+  return fma(e, set1(6.9313812256e-01f), f - (half_square - rest)) + (x - x);
+}
+
+/// Scores to exp(scale * score - max) over each row's own keys, and the sums of these to
+/// scratch.sums. Rows go by 16, so that lanes are joined for 16 rows at once.
+inline void block_softmax(const AttentionPlan& plan, const AttentionBlock& block,
+                          AttentionScratch& scratch) {
+  alignas(64) static constexpr float lane_numbers[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                         8, 9, 10, 11, 12, 13, 14, 15};
+  const F16 lane = load(lane_numbers), scale = set1(plan.args.scale);
+  const F16 none = set1(-std::numeric_limits<float>::infinity());
+  for (int64_t first = 0; first < block.rows; first += 16) {
+    const int64_t rows = std::min<int64_t>(16, block.rows - first);
+    alignas(64) float lanes[16 * 16] = {}, tops[16];
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* scores = scratch.scores + (first + i) * scratch.key_stride;
+      F16 greatest = none;
+      for_lanes(plan.keys_of(block, first + i), [&](int64_t p, int n) {
+        F16 s = load(scores + p) * scale;
+        if (n < 16) s = select_less(lane, set1(static_cast<float>(n)), s, none);
+        greatest = greater_of(s, greatest);  // a NaN does not win, but stays in its score
+      });
+      store(lanes + i * 16, greatest);
     }
-    greatest = greater_of(s, greatest);  // NaN does not win here, but stays in its score
+    const F16 top = join_lanes(lanes, [](F16 a, F16 b) { return greater_of(a, b); });
+    store(tops, top);
+    for (int64_t i = 0; i < rows; ++i) {
+      float* scores = scratch.scores + (first + i) * scratch.key_stride;
+      F16 sum = zero();  // lane = position mod 16
+      for_lanes(plan.keys_of(block, first + i), [&](int64_t p, int n) {
+        F16 e = exp(load(scores + p) * scale - set1(tops[i]));
+        if (n < 16) e = select_less(lane, set1(static_cast<float>(n)), e, zero());
+        store(scores + p, e);
+        sum = sum + e;
+      });
+      store(lanes + i * 16, sum);
+    }
+    const F16 sums = join_lanes(lanes, [](F16 a, F16 b) { return a + b; });
+    store(scratch.sums + first, sums);
+    store(scratch.log_sums + first, top + attention_log(sums));
   }
-  const float top = greatest_lane(greatest);
-  F16 sum = zero();
-  for (int64_t p = 0; p < keys; p += 16) {
-    const F16 e = exp(load(scores + p) - set1(top));
-    store(scores + p, e);
-    sum = sum + e;  // lane = position mod 16; lanes behind the last key add +0
-  }
-  return {top, sum_lanes(sum)};
 }
 
 /// out[r] = sum_p probability[r][p] * v_p over the row's own keys.
@@ -265,7 +297,7 @@ inline void block_values(const AttentionPlan& plan, const AttentionBlock& block,
     const float* rows[64];
     find_rows(block.sequence->values, first, count, key_head * dv, rows);
     for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(rows[i], dv, scratch.copied_values + i * scratch.value_stride);
+      copy_row(rows[i], dv, scratch.copied_values + i * scratch.value_stride);
     }
     attention_ragged_product(
         {.a = scratch.scores + first,
@@ -274,7 +306,8 @@ inline void block_values(const AttentionPlan& plan, const AttentionBlock& block,
          .b = scratch.copied_values,
          .b_row = scratch.value_stride,
          .c = scratch.out,
-         .c_row = scratch.value_stride},
+         .c_row = scratch.value_stride,
+         .add = true},
         block.rows, dv, [&](int64_t r) {
           return Range{0, std::clamp<int64_t>(plan.keys_of(block, r) - first, 0, count)};
         });
@@ -289,23 +322,18 @@ inline void attention_blocks(const AttentionPlan& plan, int64_t begin, int64_t e
     const AttentionBlock& block = plan.blocks[static_cast<size_t>(b)];
     const int64_t keys = plan.keys_of(block, block.rows - 1);
     block_scores(plan, block, keys, scratch);
-    for (int64_t r = 0; r < block.rows; ++r) {
-      const RowSums row =
-          softmax_row(scratch.scores + r * scratch.key_stride, plan.keys_of(block, r), args.scale);
-      scratch.sums[r] = row.sum;
-      if (args.log_sums.data == nullptr) continue;
-      const int64_t t = block.sequence->query_row + plan.query_of(block, r);
-      values<float>(args.log_sums)[t * args.log_sums.row_stride + plan.head_of(block, r)] =
-          static_cast<float>(row.greatest + log_exact(row.sum));
-    }
+    block_softmax(plan, block, scratch);
     block_values(plan, block, keys, scratch);
     for (int64_t r = 0; r < block.rows; ++r) {
       const int64_t t = block.sequence->query_row + plan.query_of(block, r);
-      float* o = values<float>(args.o) + t * args.o.row_stride + plan.head_of(block, r) * dv;
+      const int64_t head = plan.head_of(block, r);
+      float* o = values<float>(args.o) + t * args.o.row_stride + head * dv;
       const float* out = scratch.out + r * scratch.value_stride;
       for_lanes(dv, [&](int64_t i, int n) {
         store_lanes(o + i, load(out + i) / set1(scratch.sums[r]), n);
       });
+      if (args.log_sums.data == nullptr) continue;
+      values<float>(args.log_sums)[t * args.log_sums.row_stride + head] = scratch.log_sums[r];
     }
   }
 }

@@ -124,23 +124,43 @@ struct AttentionHead {
 
 /// What a part works in. Rows of the 64 x 64 blocks are queries, columns are keys.
 struct AttentionBackwardScratch {
-  AttentionBackwardScratch(int64_t dqk, int64_t dv)
-      : memory(allocate_f32({64 * (dqk + dv + stride + stride)})),
+  explicit AttentionBackwardScratch(const AttentionBackwardArgs& args)
+      : dqk(args.q.cols() / args.heads),
+        dv(args.o.cols() / args.heads),
+        memory(allocate_f32({64 * (dqk + dv + stride + stride) + args.sequence_rows + 15})),
         turned_keys(static_cast<float*>(memory.view.data)),
         turned_values(turned_keys + 64 * dqk),
         probabilities(turned_values + 64 * dv),
-        score_gradients(probabilities + 64 * stride) {}
+        score_gradients(probabilities + 64 * stride),
+        deltas(score_gradients + 64 * stride) {}
 
   static constexpr int64_t stride = 64 + 16;  // rows fall into different cache sets
+  int64_t dqk, dv;
   Buffer memory;
   float* turned_keys;      // [dqk, 64]
   float* turned_values;    // [dv, 64]
   float* probabilities;    // [64, stride]: p = exp(scale * q . k - log_sum)
-  float* score_gradients;  // [64, stride]: p * (do . v - do . o) * scale
+  float* score_gradients;  // [64, stride]: p * (do . v - delta) * scale
+  float* deltas;           // [S]: do . o
 };
 
 inline void zero_rows(const HeadRows<float>& rows, int64_t begin, int64_t end, int64_t width) {
   for (int64_t r = begin; r < end; ++r) std::fill_n(rows[r], width, 0.0f);
+}
+
+/// deltas[r] = do_r . o_r from row `first`, a multiple of 16, on: as dot has it, 16 rows at once.
+inline void find_deltas(const AttentionHead& h, int64_t first, float* deltas) {
+  for (int64_t r = first; r < h.S; r += 16) {
+    alignas(64) float lanes[16 * 16] = {};
+    for (int64_t i = r; i < std::min(h.S, r + 16); ++i) {
+      F16 sum = zero();
+      for_lanes(h.dv, [&](int64_t d, int n) {
+        sum = fma(load_lanes(h.o_gradient[i] + d, n), load_lanes(h.o[i] + d, n), sum);
+      });
+      store(lanes + (i - r) * 16, sum);
+    }
+    store(deltas + r, join_lanes(lanes, [](F16 a, F16 b) { return a + b; }));
+  }
 }
 
 /// Probabilities and score gradients of queries [i, i + queries) and keys [j, j + keys). What lies
@@ -148,34 +168,34 @@ inline void zero_rows(const HeadRows<float>& rows, int64_t begin, int64_t end, i
 inline void backward_block(const AttentionHead& h, AttentionBackwardScratch& scratch, int64_t i,
                            int64_t queries, int64_t j, int64_t keys) {
   constexpr int64_t stride = AttentionBackwardScratch::stride;
-  std::fill_n(scratch.probabilities, queries * stride, 0.0f);
-  std::fill_n(scratch.score_gradients, queries * stride, 0.0f);
-  const int64_t lanes = whole_vectors(keys);
-  attention_product({.a = h.q[i],
-                     .a_row = h.q.stride,
-                     .a_depth = 1,
-                     .b = scratch.turned_keys,
-                     .b_row = 64,
-                     .c = scratch.probabilities,
-                     .c_row = stride},
-                    queries, lanes, {0, h.dqk});
-  attention_product({.a = h.o_gradient[i],
-                     .a_row = h.o_gradient.stride,
-                     .a_depth = 1,
-                     .b = scratch.turned_values,
-                     .b_row = 64,
-                     .c = scratch.score_gradients,
-                     .c_row = stride},
-                    queries, lanes, {0, h.dv});
+  const auto seen = [&](int64_t r) { return std::min(keys, i + r + 1 - j); };
+  attention_stairs_product({.a = h.q[i],
+                            .a_row = h.q.stride,
+                            .a_depth = 1,
+                            .b = scratch.turned_keys,
+                            .b_row = 64,
+                            .c = scratch.probabilities,
+                            .c_row = stride,
+                            .add = false},
+                           queries, {0, h.dqk}, seen);
+  attention_stairs_product({.a = h.o_gradient[i],
+                            .a_row = h.o_gradient.stride,
+                            .a_depth = 1,
+                            .b = scratch.turned_values,
+                            .b_row = 64,
+                            .c = scratch.score_gradients,
+                            .c_row = stride,
+                            .add = false},
+                           queries, {0, h.dv}, seen);
+  const F16 scale = set1(h.scale);
   for (int64_t r = 0; r < queries; ++r) {
-    const float delta = dot(h.o_gradient[i + r], h.o[i + r], h.dv);
-    const float log_sum = *h.log_sums[i + r];
+    const F16 log_sum = set1(*h.log_sums[i + r]), delta = set1(scratch.deltas[i + r]);
     float* p_row = scratch.probabilities + r * stride;
     float* ds_row = scratch.score_gradients + r * stride;
-    for (int64_t c = 0; c < lanes && j + c <= i + r; c += 16) {
-      const F16 p = exp(load(p_row + c) * set1(h.scale) - set1(log_sum));
+    for (int64_t c = 0; c < seen(r); c += 16) {
+      const F16 p = exp(load(p_row + c) * scale - log_sum);
       store(p_row + c, p);
-      store(ds_row + c, p * (load(ds_row + c) - set1(delta)) * set1(h.scale));
+      store(ds_row + c, p * (load(ds_row + c) - delta) * scale);
     }
   }
 }
@@ -209,7 +229,8 @@ inline void backward_tile(const AttentionHead& h, AttentionBackwardScratch& scra
                                 .b = h.o_gradient[i],
                                 .b_row = h.o_gradient.stride,
                                 .c = h.v_gradient[j],
-                                .c_row = h.v_gradient.stride},
+                                .c_row = h.v_gradient.stride,
+                                .add = true},
                                keys, h.dv, seen_by);
       attention_ragged_product({.a = scratch.score_gradients,
                                 .a_row = 1,
@@ -217,7 +238,8 @@ inline void backward_tile(const AttentionHead& h, AttentionBackwardScratch& scra
                                 .b = h.q[i],
                                 .b_row = h.q.stride,
                                 .c = h.k_gradient[j],
-                                .c_row = h.k_gradient.stride},
+                                .c_row = h.k_gradient.stride,
+                                .add = true},
                                keys, h.dqk, seen_by);
     }
     if (wanted.of_queries) {
@@ -227,7 +249,8 @@ inline void backward_tile(const AttentionHead& h, AttentionBackwardScratch& scra
                                 .b = h.k[j],
                                 .b_row = h.k.stride,
                                 .c = h.q_gradient[i],
-                                .c_row = h.q_gradient.stride},
+                                .c_row = h.q_gradient.stride,
+                                .add = true},
                                queries, h.dqk, seen);
     }
   }
@@ -236,9 +259,10 @@ inline void backward_tile(const AttentionHead& h, AttentionBackwardScratch& scra
 /// Pairs of (sequence, head): dq, and with `keys_too` dk and dv of the head's own keys.
 inline void attention_backward_heads(const AttentionBackwardArgs& args, int64_t begin, int64_t end,
                                      bool keys_too) {
-  AttentionBackwardScratch scratch(args.q.cols() / args.heads, args.o.cols() / args.heads);
+  AttentionBackwardScratch scratch(args);
   for (int64_t pair = begin; pair < end; ++pair) {
     const AttentionHead h(args, pair / args.heads, pair % args.heads);
+    find_deltas(h, 0, scratch.deltas);
     zero_rows(h.q_gradient, 0, h.S, h.dqk);
     if (keys_too) {
       zero_rows(h.k_gradient, 0, h.S, h.dqk);
@@ -254,7 +278,7 @@ inline void attention_backward_heads(const AttentionBackwardArgs& args, int64_t 
 inline void attention_backward_shared_keys(const AttentionBackwardArgs& args, int64_t begin,
                                            int64_t end) {
   const int64_t tiles = (args.sequence_rows + 63) / 64;
-  AttentionBackwardScratch scratch(args.q.cols() / args.heads, args.o.cols() / args.heads);
+  AttentionBackwardScratch scratch(args);
   for (int64_t pair = begin; pair < end; ++pair) {
     const int64_t sequence = pair / tiles, j = pair % tiles * 64;
     for (int64_t head = 0; head < args.heads; ++head) {
@@ -264,6 +288,7 @@ inline void attention_backward_shared_keys(const AttentionBackwardArgs& args, in
         zero_rows(h.k_gradient, j, last, h.dqk);
         zero_rows(h.v_gradient, j, last, h.dv);
       }
+      find_deltas(h, j, scratch.deltas);
       backward_tile(h, scratch, j, {.of_queries = false, .of_keys = true});
     }
   }

@@ -1,9 +1,11 @@
 // What attention's forward and backward share, once per instruction set: products of small blocks
 // whose every element is one FMA chain, and keys turned so that lanes are positions.
 
-/// c[r][j] += sum_k a(r, k) * b[k][j], where a(r, k) = a[r * a_row + k * a_depth]. Each element is
-/// one FMA chain over k ascending that begins with c's value, so a chain may be cut anywhere along
-/// k and blocks may have any size: the bits are the same.
+inline int64_t whole_vectors(int64_t count) { return (count + 15) / 16 * 16; }
+
+/// c[r][j] = sum_k a(r, k) * b[k][j], where a(r, k) = a[r * a_row + k * a_depth]. Each element is
+/// one FMA chain over k ascending that begins with +0, or with c's value if `add`: so a chain may
+/// be cut anywhere along k and blocks may have any size, the bits are the same.
 struct AttentionProduct {
   const float* a;
   int64_t a_row;
@@ -12,6 +14,7 @@ struct AttentionProduct {
   int64_t b_row;
   float* c;
   int64_t c_row;
+  bool add;
 };
 
 /// Rows x (16 * Vectors) elements of the product in registers, from row 0 and column j on. With
@@ -24,7 +27,7 @@ inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, i
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) {
-      sums[r][v] = load_lanes(x.c + r * x.c_row + j + v * 16, lanes(v));
+      sums[r][v] = x.add ? load_lanes(x.c + r * x.c_row + j + v * 16, lanes(v)) : zero();
     }
   }
   for (int64_t k = depth.begin; k < depth.end; ++k) {
@@ -74,7 +77,18 @@ inline void attention_product(const AttentionProduct& x, int64_t rows, int64_t c
   for (; r < rows; ++r) attention_rows<1>(from_row(x, r), columns, depth);
 }
 
-/// The product with a depth of its own for each row, `depth_of(r)`: neighbouring rows go together
+/// The product of `rows` rows, of which each eight need the columns that the last of them sees:
+/// those below `columns_of(row)`, a number that does not shrink from row to row.
+template <class ColumnsOf>
+inline void attention_stairs_product(const AttentionProduct& x, int64_t rows, Range depth,
+                                     ColumnsOf columns_of) {
+  for (int64_t r = 0; r < rows; r += 8) {
+    const int64_t n = std::min<int64_t>(8, rows - r);
+    attention_product(from_row(x, r), n, whole_vectors(columns_of(r + n - 1)), depth);
+  }
+}
+
+/// The product, added to c, with a depth of its own for each row, `depth_of(r)`: neighbouring rows go together
 /// where they agree, and what is outside a row's depth never meets it.
 template <class DepthOf>
 inline void attention_ragged_product(const AttentionProduct& x, int64_t rows, int64_t columns,
@@ -130,4 +144,18 @@ inline void turn_rows(const float* const* rows, int64_t count, int64_t width, fl
   }
 }
 
-inline int64_t whole_vectors(int64_t count) { return (count + 15) / 16 * 16; }
+/// Copies a row; rows here are too short for a call of memcpy.
+inline void copy_row(const float* from, int64_t width, float* to) {
+  for_lanes(width, [&](int64_t i, int n) { store_lanes(to + i, load_lanes(from + i, n), n); });
+}
+
+/// Joins the 16 lanes of each of 16 rows by the tree of sum_lanes: row r's result is lane r.
+template <class Join>
+inline F16 join_lanes(const float (&rows)[16 * 16], Join join) {
+  F16 lanes[16];
+  load_transposed(rows, 16, lanes);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] = join(lanes[i], lanes[i + width]);
+  }
+  return lanes[0];
+}
