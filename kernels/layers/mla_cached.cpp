@@ -21,12 +21,29 @@ void for_pages(const LatentCache& cache, int64_t begin, int64_t end, F f) {
   }
 }
 
+/// Before any cache grows: a refused call changes none.
+void check(const MlaCachedArgs& args) {
+  int64_t rows = 0;
+  for (const CachedSequence& part : args.sequences) {
+    const int64_t end = part.cache->length + part.rows, most = args.context.shape->max_positions;
+    if (part.cache->page_rows <= 0) {
+      throw KernelError("mla_cached: a cache with pages of " +
+                        std::to_string(part.cache->page_rows) + " rows");
+    }
+    if (end > most) {
+      throw KernelError("a sequence of " + std::to_string(end) + " positions, the model has " +
+                        std::to_string(most));
+    }
+    rows += part.rows;
+  }
+  if (rows != args.x.rows()) {
+    throw KernelError("mla_cached: " + std::to_string(args.x.rows()) +
+                      " rows, its sequences have " + std::to_string(rows));
+  }
+}
+
 void append(Queue& queue, const ModelShape& s, const ConstTensor& latent, LatentCache& cache) {
   const int64_t begin = cache.length, end = begin + latent.rows();
-  if (end > s.max_positions) {
-    throw KernelError("a sequence of " + std::to_string(end) + " positions, the model has " +
-                      std::to_string(s.max_positions));
-  }
   while (static_cast<int64_t>(cache.pages.size()) * cache.page_rows < end) {
     cache.pages.push_back(allocate_f32({cache.page_rows, s.kv_lora + s.rope}));
   }
@@ -101,6 +118,7 @@ Tensor absorbed_values(Queue& queue, Scratch& scratch, const MlaCachedArgs& args
 void mla_cached(Queue& queue, Scratch& scratch, const MlaCachedArgs& args) {
   const ModelShape& s = *args.context.shape;
   const bool is_absorbed = args.form == AttentionForm::absorbed;
+  check(args);
   MlaSaved saved;
   mla::query_and_latent(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
 
