@@ -42,7 +42,8 @@ struct AttentionArgs {
 /// each score is one FMA chain over dqk; the maximum over the keys; exp(score - max); their sum
 /// over 16 lanes by absolute position (lane = position mod 16) and the fixed tree; o is one FMA
 /// chain over keys ascending, divided by the sum last. Keys behind a row's position are never
-/// read for it, so NaN there cannot reach it.
+/// read for it, so NaN there cannot reach it. Rows of o that no sequence has are left alone; two
+/// sequences may not have the same row.
 void attention(Queue& queue, const AttentionArgs& args);
 
 /// Backward for whole sequences from position 0 in contiguous memory: B sequences of S rows.
@@ -62,8 +63,10 @@ struct AttentionBackwardArgs {
   Tensor dv;             ///< out: [B * S, H_kv * dv] f32
 };
 
-/// Probabilities are computed again from q, k and log_sums. Each dq element is one chain over keys
-/// ascending, each dk and dv element one over queries ascending (then heads ascending).
+/// Probabilities are computed again, as exp(scale q . k - log_sum); forward's own are
+/// exp(score - max) / sum, and may differ from these in the last bits. Each dq element is one FMA
+/// chain over keys ascending, each dk and dv element one over queries ascending (then heads
+/// ascending); all begin with +0. Pairs of a query and a key behind it have no part in any chain.
 void attention_backward(Queue& queue, const AttentionBackwardArgs& args);
 
 }  // namespace troupe::kernels

@@ -2,46 +2,10 @@
 
 #include "kernels/attention.h"
 
-#include <memory>
-#include <string>
 #include <utility>
 
 #include "kernels/buffer.h"
-
-namespace troupe::kernels::cpu {
-
-/// Neighbouring rows of one sequence that are computed together. A row is a query of one head:
-/// with a key for each head the rows of a block are queries of `head`; with one key for all heads
-/// they are all heads of a query, then of the next one.
-struct AttentionBlock {
-  const AttentionSequence* sequence;
-  int64_t head;
-  int64_t first_row;
-  int64_t rows;
-};
-
-struct AttentionPlan {
-  AttentionArgs args;
-  int64_t query_width;     // dqk
-  int64_t value_width;     // dv
-  int64_t heads_together;  // heads among the rows of a block: 1, or H if all share a key
-  int64_t most_rows = 0;   // in a block
-  int64_t most_keys = 0;   // of a block
-  std::vector<AttentionBlock> blocks;
-
-  int64_t query_of(const AttentionBlock& block, int64_t row) const {
-    return (block.first_row + row) / heads_together;
-  }
-  int64_t head_of(const AttentionBlock& block, int64_t row) const {
-    return block.head + (block.first_row + row) % heads_together;
-  }
-  /// How many keys the row attends to.
-  int64_t keys_of(const AttentionBlock& block, int64_t row) const {
-    return block.sequence->first_position + query_of(block, row) + 1;
-  }
-};
-
-}  // namespace troupe::kernels::cpu
+#include "kernels/cpu/attention_plan.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/attention.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -50,104 +14,16 @@ namespace troupe::kernels {
 
 using namespace cpu;
 
-namespace {
-
-/// A block's scores should stay near the core: at most 4 MiB, for 8 rows at least.
-constexpr int64_t most_scores = int64_t{1} << 20;
-
-int64_t width_of_head(const char* what, const ConstTensor& t, int64_t heads) {
-  if (heads > 0 && t.cols() > 0 && t.cols() % heads == 0) return t.cols() / heads;
-  throw KernelError(std::string(what) + " is " + describe(t) + ", wanted columns for " +
-                    std::to_string(heads) + " heads");
-}
-
-/// Every row below `rows` must be there.
-void expect_pages(const std::string& what, const KeyPages& keys, int64_t rows, int64_t width) {
-  const int64_t count = static_cast<int64_t>(keys.pages.size());
-  if (keys.page_rows < 1) {
-    throw KernelError(what + ": pages of " + std::to_string(keys.page_rows) + " rows");
-  }
-  if (rows > 0 && (rows - 1) / keys.page_rows >= count) {
-    throw KernelError(what + ": " + std::to_string(count) + " pages of " +
-                      std::to_string(keys.page_rows) + " rows, wanted " + std::to_string(rows) +
-                      " rows");
-  }
-  for (int64_t i = 0; i < count && i * keys.page_rows < rows; ++i) {
-    const ConstTensor& page = keys.pages[static_cast<size_t>(i)];
-    const int64_t needed = std::min(keys.page_rows, rows - i * keys.page_rows);
-    if (page.dtype != DType::f32 || page.cols() != width || page.rows() < needed ||
-        page.device != Device::cpu || page.data == nullptr) {
-      throw KernelError(what + ": page " + std::to_string(i) + " is " + describe(page) +
-                        ", wanted [" + std::to_string(needed) + " or more, " +
-                        std::to_string(width) + "] f32");
-    }
-  }
-}
-
-void check(const AttentionPlan& plan) {
-  const AttentionArgs& args = plan.args;
-  const int64_t T = args.q.rows(), H = args.heads, H_kv = args.key_heads;
-  if (H_kv != H && H_kv != 1) {
-    throw KernelError("attention: key_heads " + std::to_string(H_kv) + ", wanted 1 or " +
-                      std::to_string(H));
-  }
-  expect_shape("attention q", args.q, DType::f32, {T, H * plan.query_width});
-  expect_shape("attention o", args.o, DType::f32, {T, H * plan.value_width});
-  if (args.log_sums.data != nullptr) {
-    expect_shape("attention log_sums", args.log_sums, DType::f32, {T, H});
-  }
-  for (size_t i = 0; i < args.sequences.size(); ++i) {
-    const AttentionSequence& s = args.sequences[i];
-    const std::string name = "attention sequence " + std::to_string(i);
-    if (s.queries < 0 || s.query_row < 0 || s.query_row > T || s.queries > T - s.query_row) {
-      throw KernelError(name + " has rows " + std::to_string(s.query_row) + " + " +
-                        std::to_string(s.queries) + " of " + std::to_string(T));
-    }
-    if (s.first_position < 0 || s.first_position > (int64_t{1} << 40)) {
-      throw KernelError(name + " begins at position " + std::to_string(s.first_position));
-    }
-    const int64_t keys = s.queries == 0 ? 0 : s.first_position + s.queries;
-    expect_pages(name + " keys", s.keys, keys, H_kv * plan.query_width);
-    expect_pages(name + " values", s.values, keys, H_kv * plan.value_width);
-  }
-}
-
-void cut_into_blocks(AttentionPlan& plan) {
-  const int64_t heads = plan.args.heads / plan.heads_together;
-  for (const AttentionSequence& s : plan.args.sequences) {
-    if (s.queries == 0) continue;
-    const int64_t keys = s.first_position + s.queries;
-    const int64_t block_rows = std::clamp<int64_t>(most_scores / keys / 8 * 8, 8, 64);
-    const int64_t rows = s.queries * plan.heads_together;
-    plan.most_keys = std::max(plan.most_keys, keys);
-    plan.most_rows = std::max(plan.most_rows, std::min(rows, block_rows));
-    for (int64_t head = 0; head < heads; ++head) {
-      for (int64_t row = 0; row < rows; row += block_rows) {
-        plan.blocks.push_back({&s, head, row, std::min(block_rows, rows - row)});
-      }
-    }
-  }
-}
-
-}  // namespace
-
 void attention(Queue& queue, const AttentionArgs& args) {
-  const auto plan = std::make_shared<AttentionPlan>();
-  plan->args = args;
-  plan->query_width = width_of_head("attention q", args.q, args.heads);
-  plan->value_width = width_of_head("attention o", args.o, args.heads);
-  plan->heads_together = args.key_heads == args.heads ? 1 : args.heads;
-  check(*plan);
-  cut_into_blocks(*plan);
+  const auto plan = plan_attention(args);
   const int64_t blocks = static_cast<int64_t>(plan->blocks.size());
   const int64_t cost =
       plan->most_rows * plan->most_keys * (plan->query_width + plan->value_width) / 16;
   const int64_t parts = part_count(queue, blocks, cost);
-  queue.run(parts,
-            [plan = std::shared_ptr<const AttentionPlan>(plan), blocks, parts](int64_t part) {
-              const auto [begin, end] = part_range(blocks, parts, part);
-              TROUPE_ISA_CALL(attention_blocks)(*plan, begin, end);
-            });
+  queue.run(parts, [plan, blocks, parts](int64_t part) {
+    const auto [begin, end] = part_range(blocks, parts, part);
+    TROUPE_ISA_CALL(attention_blocks)(*plan, begin, end);
+  });
 }
 
 }  // namespace troupe::kernels

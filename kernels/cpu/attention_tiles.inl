@@ -53,13 +53,21 @@ inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, i
   }
 }
 
+/// As many accumulators as the registers hold beside what is multiplied.
+constexpr int attention_block_rows = f16_registers >= 32 ? 8 : 4;
+constexpr int attention_block_vectors = f16_registers >= 32 ? 2 : 1;
+
 /// All columns of Rows rows.
 template <int Rows>
 inline void attention_rows(const AttentionProduct& x, int64_t columns, Range depth) {
+  constexpr int most = attention_block_vectors;
   int64_t j = 0;
-  for (; j + 32 <= columns; j += 32) attention_block<Rows, 2, false>(x, j, depth, 16);
-  for (; j + 16 <= columns; j += 16) attention_block<Rows, 1, false>(x, j, depth, 16);
-  if (j < columns) attention_block<Rows, 1, true>(x, j, depth, static_cast<int>(columns - j));
+  for (; columns - j >= 16 * most; j += 16 * most) {
+    attention_block<Rows, most, false>(x, j, depth, 16);
+  }
+  for (; columns - j >= 16; j += 16) attention_block<Rows, 1, false>(x, j, depth, 16);
+  const int tail = static_cast<int>(columns - j);
+  if (tail > 0) attention_block<Rows, 1, true>(x, j, depth, tail);
 }
 
 inline AttentionProduct from_row(AttentionProduct x, int64_t row) {
@@ -71,8 +79,9 @@ inline AttentionProduct from_row(AttentionProduct x, int64_t row) {
 /// The product of `rows` rows over the same `depth`.
 inline void attention_product(const AttentionProduct& x, int64_t rows, int64_t columns,
                               Range depth) {
+  constexpr int most = attention_block_rows;
   int64_t r = 0;
-  for (; r + 8 <= rows; r += 8) attention_rows<8>(from_row(x, r), columns, depth);
+  for (; r + most <= rows; r += most) attention_rows<most>(from_row(x, r), columns, depth);
   for (; r + 4 <= rows; r += 4) attention_rows<4>(from_row(x, r), columns, depth);
   for (; r < rows; ++r) attention_rows<1>(from_row(x, r), columns, depth);
 }

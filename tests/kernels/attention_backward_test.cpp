@@ -193,8 +193,8 @@ TEST(AttentionBackward, IsNotReachedByPairsThatAttentionDoesNotMake) {
                   not_a_number);
     }
     const Gradient earlier = run(queue, keys_poisoned);
-    EXPECT_TRUE(same_bits(to_vector(row_range(earlier.dq.view, 0, cut)),
-                          to_vector(row_range(want.dq.view, 0, cut))))
+    EXPECT_TRUE(cut == 0 || same_bits(to_vector(row_range(earlier.dq.view, 0, cut)),
+                                      to_vector(row_range(want.dq.view, 0, cut))))
         << shape.S;
   }
 }

@@ -172,6 +172,11 @@ TEST(Attention, RefusesWhatDoesNotFit) {
               HasSubstr("begins at position"));
   EXPECT_THAT(error([](auto& a) { a.sequences[0].first_position = 1; }),
               HasSubstr("sequence 0 keys: 1 pages of 10 rows, wanted 11"));
+  EXPECT_THAT(error([](auto& a) {
+                a.sequences.push_back(a.sequences[0]);
+                a.sequences[1].query_row = 9, a.sequences[1].queries = 1;
+              }),
+              HasSubstr("two sequences have row 9"));
   EXPECT_THAT(error([](auto& a) { a.sequences[0].keys.page_rows = 0; }), HasSubstr("pages of 0"));
   EXPECT_THAT(error([&](auto& a) { a.sequences[0].values = one_page(s.k); }),
               HasSubstr("values: page 0 is [10, 16] f32, wanted [10 or more, 12] f32"));
