@@ -28,7 +28,8 @@ void back_through(Queue& queue, const FfnBackwardArgs& args, const ConstTensor& 
 }  // namespace
 
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
-  const int64_t R = args.x.rows(), F = args.weights.at(0).gate.rows();
+  if (args.weights.empty()) return {};
+  const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
   const FfnSaved saved{scratch.f32({R, F}), scratch.f32({R, F}), scratch.f32({R, F})};
   through(queue, args, args.x, &FfnWeights::gate, saved.gate);
   through(queue, args, args.x, &FfnWeights::up, saved.up);
@@ -39,6 +40,7 @@ FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args)
 
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
                               const FfnSaved& saved) {
+  if (args.weights.empty()) return {};
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
   const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F})};
   const Tensor dactivated = scratch.f32({R, F}), dx_up = scratch.f32({R, D});
@@ -55,7 +57,7 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
                           const FfnSaved& saved, const FfnDeltas& deltas,
                           const std::vector<FfnGradients>& gradients) {
   const auto matrices = [&](const ConstTensor& dy, const ConstTensor& x, auto member) {
-    if (!(gradients.at(0).*member).is_wanted()) return;
+    if (gradients.empty() || !(gradients[0].*member).is_wanted()) return;
     std::vector<Tensor> units;
     for (size_t g = 0; g < gradients.size(); ++g) units.push_back(scratch.f32({dy.cols(), x.cols()}));
     grouped_gemm_weights(queue, {.a = dy, .b = x, .offsets = args.offsets, .c = units});

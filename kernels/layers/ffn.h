@@ -18,7 +18,7 @@ using FfnWeights = FfnTensors<ConstTensor>;
 using FfnGradients = FfnTensors<GradientSum>;
 
 struct FfnForwardArgs {
-  std::vector<FfnWeights> weights;  ///< one network a group, all of one width F
+  std::vector<FfnWeights> weights;  ///< one network a group, all of one width F; none: no rows
   std::vector<int64_t> offsets;     ///< rows [offsets[g], offsets[g + 1]) belong to group g
   ConstTensor x;                    ///< [R, D]
   Tensor y;                         ///< out: [R, D]

@@ -11,10 +11,9 @@ namespace {
 /// Rows of a chunk: part of the arithmetic (the weight's gradient adds chunks in order), so it
 /// depends on nothing.
 constexpr int64_t chunk_rows = 512;
-constexpr int64_t kept_elements = int64_t{1} << 24;  // 64 MiB of logits
 
 bool keeps_logits(const HeadArgs& args) {
-  return args.x.rows() * args.weight.rows() <= kept_elements;
+  return args.x.rows() * args.weight.rows() <= args.kept_logits;
 }
 
 /// Calls f(first row, rows) for each chunk.
@@ -89,8 +88,8 @@ Tensor head_backward_inputs(Queue& queue, Scratch& scratch, const HeadArgs& args
 void head_backward_weights(Queue& queue, Scratch& scratch, const HeadArgs& args,
                            const HeadSaved& saved, const Tensor& dlogits,
                            const GradientSum& gradient) {
-  if (!gradient.is_wanted()) return;
   const int64_t T = args.x.rows(), V = args.weight.rows();
+  if (!gradient.is_wanted() || T == 0) return;
   const Tensor unit = scratch.f32({V, args.x.cols()});
   const Tensor reused = dlogits.data ? Tensor{} : scratch.f32({std::min(T, chunk_rows), V});
   for_chunks(T, [&](int64_t first, int64_t n) {

@@ -7,11 +7,15 @@
 
 namespace troupe::kernels {
 
+constexpr int64_t most_kept_logits = int64_t{1} << 24;  // 64 MiB
+
 struct HeadArgs {
   ConstTensor weight;   ///< [V, D]
   ConstTensor x;        ///< [T, D], normed
   ConstTensor targets;  ///< [T] i32; -1: no loss
   float scale;          ///< on the loss's gradient: loss weight / the step's predicted tokens
+  /// Up to so many logits are kept for backward, more are computed again: the bits are the same.
+  int64_t kept_logits = most_kept_logits;
 };
 
 struct HeadSaved {
