@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/kernels/arrangements.h"
 #include "tests/kernels/attention_sequence.h"
 
@@ -138,6 +140,39 @@ TEST(Attention, IsNotReachedByWhatStandsBehindAPosition) {
       EXPECT_TRUE(
           same_bits(found, {clean.begin(), clean.begin() + static_cast<int64_t>(found.size())}))
           << shape.S << " rows, NaN behind " << last;
+    }
+  }
+}
+
+// Law 1, to the letter: the first row has one key, so its log_sum is its score; without a query
+// all probabilities are 1 before the division.
+TEST(Attention, MakesEachNumberOneChainInTheStatedOrder) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  for (const AttentionShape& shape : attention_shapes) {
+    const Sequence s(shape, 31);
+    const float *q = values<float>(s.q.view), *k = values<float>(s.k.view);
+    const std::vector<float> found = run_attention(queue, s);
+    for (int64_t h = 0; h < shape.H; ++h) {
+      float score = 0;
+      for (int64_t d = 0; d < shape.dqk; ++d) {
+        score = std::fma(q[h * shape.dqk + d], k[(h % shape.H_kv) * shape.dqk + d], score);
+      }
+      EXPECT_EQ(found[static_cast<size_t>(shape.H * shape.dv + h)], score * s.scale());
+    }
+
+    std::fill_n(values<float>(s.q.view), s.q.view.count(), 0.0f);
+    const std::vector<float> means = run_attention(queue, s);
+    std::vector<float> sums(static_cast<size_t>(shape.H_kv * shape.dv), 0.0f);
+    size_t at = 0;
+    for (int64_t t = 0; t < shape.S; ++t) {
+      const float* v = values<float>(s.v.view) + t * shape.H_kv * shape.dv;
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += v[i];
+      for (int64_t i = 0; i < shape.H * shape.dv; ++i) {
+        const float sum = sums[static_cast<size_t>(i) % sums.size()];
+        ASSERT_EQ(means[at++], sum / static_cast<float>(t + 1)) << shape.S << ", row " << t;
+      }
+      at += static_cast<size_t>(shape.H);
     }
   }
 }
