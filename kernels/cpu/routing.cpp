@@ -14,13 +14,23 @@ using namespace cpu;
 
 namespace {
 
-/// Orders floats as integers do, NaN below all. Distinguishes zeros, so callers add scores that
-/// are not -0.
+constexpr int32_t lowest_key = std::numeric_limits<int32_t>::min();
+
+/// Integers that order as the floats do, NaN below all. They tell zeros apart, so scores are not
+/// -0 (a sigmoid plus a bias is not).
 int32_t rank_key(float x) {
-  if (std::isnan(x)) return std::numeric_limits<int32_t>::min();
   int32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
+  const int32_t key = bits ^ ((bits >> 31) & 0x7fffffff);
+  return x == x ? key : lowest_key;
+}
+
+/// The float of a key; NaN of the lowest.
+float value_of(int32_t key) {
+  const int32_t bits = key ^ ((key >> 31) & 0x7fffffff);
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
 }
 
 /// The best `wanted` of the candidates offered in ascending order of id; a tie stays with the lower.
@@ -69,49 +79,42 @@ class Chooser {
   explicit Chooser(const RouteTokensArgs& args)
       : args_(args),
         group_size_(args.logits.cols() / args.n_groups),
-        biased_(static_cast<size_t>(args.logits.cols())),
+        keys_(static_cast<size_t>(args.logits.cols())),
         kept_(static_cast<size_t>(args.n_groups)),
         groups_(args.top_groups),
         experts_(args.expert_ids.cols()) {}
 
   void choose(const float* scores, int32_t* ids) {
     const float* bias = values<float>(args_.bias);
-    for (size_t e = 0; e < biased_.size(); ++e) biased_[e] = scores[e] + bias[e];
+    for (size_t e = 0; e < keys_.size(); ++e) keys_[e] = rank_key(scores[e] + bias[e]);
     groups_.clear();
-    for (int32_t g = 0; g < args_.n_groups; ++g) groups_.offer(rank_key(group_score(g)), g);
+    for (int32_t g = 0; g < args_.n_groups; ++g) groups_.offer(group_key(g), g);
     groups_.mark(kept_);
     experts_.clear();
     for (int32_t g = 0; g < args_.n_groups; ++g) {
       if (!kept_[static_cast<size_t>(g)]) continue;
       for (int64_t e = g * group_size_; e < (g + 1) * group_size_; ++e) {
-        experts_.offer(rank_key(biased_[static_cast<size_t>(e)]), static_cast<int32_t>(e));
+        experts_.offer(keys_[static_cast<size_t>(e)], static_cast<int32_t>(e));
       }
     }
     experts_.take_ascending(ids);
   }
 
  private:
-  /// Sum of the two best biased scores.
-  float group_score(int64_t g) const {
-    const float* scores = biased_.data() + g * group_size_;
-    float best = scores[0];
-    if (group_size_ == 1) return best;
-    float second = scores[1];
-    if (rank_key(second) > rank_key(best)) std::swap(best, second);
-    for (int64_t i = 2; i < group_size_; ++i) {
-      if (rank_key(scores[i]) > rank_key(best)) {
-        second = best;
-        best = scores[i];
-      } else if (rank_key(scores[i]) > rank_key(second)) {
-        second = scores[i];
-      }
+  /// Of the sum of the two best biased scores.
+  int32_t group_key(int64_t g) const {
+    const int32_t* keys = keys_.data() + g * group_size_;
+    int32_t best = keys[0], second = lowest_key;
+    for (int64_t i = 1; i < group_size_; ++i) {
+      second = std::max(second, std::min(best, keys[i]));
+      best = std::max(best, keys[i]);
     }
-    return best + second;
+    return group_size_ == 1 ? best : rank_key(value_of(best) + value_of(second));
   }
 
   const RouteTokensArgs& args_;
   int64_t group_size_;
-  std::vector<float> biased_;
+  std::vector<int32_t> keys_;  // of the biased scores
   std::vector<uint8_t> kept_;
   BestOf groups_;
   BestOf experts_;
