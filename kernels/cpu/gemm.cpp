@@ -96,25 +96,24 @@ void run_groups(Queue& queue, std::vector<GemmBlock> groups) {
   }
   const int64_t work = starts.back();
   if (work == 0) return;
-  const int64_t parts =
-      part_count(queue, work, panel_width / fmas_per_operation);
-  queue.run(parts, [groups = std::move(groups), starts = std::move(starts), work,
-                    parts](int64_t part) {
-    // Panel p of a group belongs to the part in whose range its first work lies.
-    const auto [begin, end] = part_range(work, parts, part);
-    for (size_t i = 0; i < groups.size(); ++i) {
-      if (starts[i + 1] <= begin || starts[i] >= end || starts[i + 1] == starts[i]) continue;
-      const GemmBlock& g = groups[i];
-      const int64_t panels = panels_of(g.cols);
-      const int64_t each = (starts[i + 1] - starts[i]) / panels;
-      const auto panel_at = [&](int64_t at) {
-        return std::clamp<int64_t>((at - starts[i] + each - 1) / each, 0, panels);
-      };
-      const Range mine{begin <= starts[i] ? 0 : panel_at(begin), panel_at(end)};
-      if (mine.begin >= mine.end) continue;
-      TROUPE_ISA_CALL(multiply_block)(sub_block(g, {0, g.rows}, panel_columns(mine, g.cols)));
-    }
-  });
+  const int64_t parts = part_count(queue, work, panel_width / fmas_per_operation);
+  queue.run(
+      parts, [groups = std::move(groups), starts = std::move(starts), work, parts](int64_t part) {
+        // Panel p of a group belongs to the part in whose range its first work lies.
+        const auto [begin, end] = part_range(work, parts, part);
+        for (size_t i = 0; i < groups.size(); ++i) {
+          if (starts[i + 1] <= begin || starts[i] >= end || starts[i + 1] == starts[i]) continue;
+          const GemmBlock& g = groups[i];
+          const int64_t panels = panels_of(g.cols);
+          const int64_t each = (starts[i + 1] - starts[i]) / panels;
+          const auto panel_at = [&](int64_t at) {
+            return std::clamp<int64_t>((at - starts[i] + each - 1) / each, 0, panels);
+          };
+          const Range mine{begin <= starts[i] ? 0 : panel_at(begin), panel_at(end)};
+          if (mine.begin >= mine.end) continue;
+          TROUPE_ISA_CALL(multiply_block)(sub_block(g, {0, g.rows}, panel_columns(mine, g.cols)));
+        }
+      });
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 constexpr int tile_rows = f16_registers == 32 ? 12 : f16_registers == 8 ? 6 : 4;
 constexpr int tile_vectors = f16_registers == 32 ? 2 : 1;
 constexpr int panel_cols = 16 * tile_vectors;
-constexpr int64_t block_depth = 256;
-constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with block_depth: 240 KB of a
-constexpr int few_rows_limit = 4;
+constexpr int64_t block_depth = 384;
+constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with block_depth: 360 KB of a
+constexpr int few_rows_limit = f16_registers == 32 ? 8 : 4;
 
 /// A tile of c, at most tile_rows by panel_cols.
 struct Tile {
@@ -36,15 +36,13 @@ inline void load_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      sum[i][v] = t.start == nullptr ? zero()
-                                     : load_lanes(t.start + i * t.start_row + 16 * v,
-                                                  lanes_of<vectors>(t.cols, v));
+      sum[i][v] = load_lanes(t.start + i * t.start_row + 16 * v, lanes_of<vectors>(t.cols, v));
     }
   }
 }
 
 template <int rows, int vectors>
-inline void store_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
+inline void store_sums(const Tile& t, const F16 (&sum)[rows][vectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
@@ -60,7 +58,15 @@ inline void store_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
 template <int rows, int vectors, bool a_packed>
 inline void multiply_tile(const Tile& t) {
   F16 sum[rows][vectors];
-  load_sums<rows, vectors>(t, sum);
+  if (t.start != nullptr) {
+    load_sums<rows, vectors>(t, sum);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sum[i][v] = zero();
+    }
+  }
   const float* a = t.a;
   const float* b = t.b;
   const int64_t a_row = a_packed ? 1 : t.a_row, a_k = a_packed ? t.a_k : 1;
@@ -77,7 +83,15 @@ inline void multiply_tile(const Tile& t) {
     a += a_k;
     b += t.b_k;
   }
-  store_sums<rows, vectors>(t, sum);
+  if (!t.add && t.cols == 16 * vectors) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) store(t.out + i * t.out_row + 16 * v, sum[i][v]);
+    }
+  } else {
+    store_sums<rows, vectors>(t, sum);
+  }
 }
 
 using TileFunction = void (*)(const Tile&);
@@ -159,6 +173,7 @@ inline void multiply_few_rows(const GemmBlock& g) {
   for (int64_t j = 0; j < g.cols; j += 16) {
     const int64_t n = std::min<int64_t>(16, g.cols - j);
     F16 sum[rows];
+#pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) sum[r] = zero();
     for (int64_t k = 0; k < g.depth; k += 16) {
       F16 column[16];
@@ -168,7 +183,7 @@ inline void multiply_few_rows(const GemmBlock& g) {
       if (last == 16) {
 #pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
           for (int r = 0; r < rows; ++r) {
             sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
           }
@@ -189,6 +204,12 @@ inline void multiply_few_rows(const GemmBlock& g) {
   }
 }
 
+template <int... row>
+inline auto few_rows_function(int64_t rows, std::integer_sequence<int, row...>) {
+  static constexpr void (*functions[])(const GemmBlock&) = {multiply_few_rows<row + 1>...};
+  return functions[rows - 1];
+}
+
 /// Rows [first, first + rows) of the block.
 inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, bool pack_a,
                                float* a_scratch, float* sum_scratch) {
@@ -203,26 +224,30 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
     }
     for (int64_t j = 0; j < g.cols; j += panel_cols) {
       const int cols = static_cast<int>(std::min<int64_t>(panel_cols, g.cols - j));
-      pack_panel(g, k0, depth, j, cols, panel);
+      // A single tile reads each element of b once: copying them would cost more.
+      const bool pack_b = g.b_transposed || tiles > 1 || cols % 16 != 0;
+      if (pack_b) pack_panel(g, k0, depth, j, cols, panel);
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
         float* c = g.c + (first + r0) * g.c_row + j;
         // Sums that are added to c at the end must wait elsewhere until then.
         float* sums = sum_scratch != nullptr ? sum_scratch + r0 * g.cols + j : c;
         const int64_t sums_row = sum_scratch != nullptr ? g.cols : g.c_row;
-        const Tile tile{.a = pack_a ? a_scratch + r0 * depth
-                                    : g.a + (first + r0) * g.a_row + k0 * g.a_k,
-                        .a_row = pack_a ? 1 : g.a_row,
-                        .a_k = pack_a ? r1 - r0 : g.a_k,
-                        .b = panel,
-                        .b_k = cols <= 16 ? 16 : panel_cols,
-                        .depth = depth,
-                        .start = k0 == 0 ? nullptr : sums,
-                        .start_row = sums_row,
-                        .out = last ? c : sums,
-                        .out_row = last ? g.c_row : sums_row,
-                        .add = last && g.add,
-                        .cols = cols};
+        const Tile tile{
+            .a = pack_a ? a_scratch + r0 * depth : g.a + (first + r0) * g.a_row + k0 * g.a_k,
+            .a_row = pack_a ? 1 : g.a_row,
+            .a_k = pack_a ? r1 - r0 : g.a_k,
+            .b = pack_b ? panel : g.b + k0 * g.b_stride + j,
+            .b_k = !pack_b      ? g.b_stride
+                   : cols <= 16 ? 16
+                                : panel_cols,
+            .depth = depth,
+            .start = k0 == 0 ? nullptr : sums,
+            .start_row = sums_row,
+            .out = last ? c : sums,
+            .out_row = last ? g.c_row : sums_row,
+            .add = last && g.add,
+            .cols = cols};
         multiply_tile(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
       }
     }
@@ -243,12 +268,9 @@ inline void multiply_block(const GemmBlock& g) {
   if (g.rows <= 0 || g.cols <= 0) return;
   if (g.depth == 0) return multiply_nothing(g);
   if (g.b_transposed && g.rows <= few_rows_limit) {
-    return g.rows == 1   ? multiply_few_rows<1>(g)
-           : g.rows == 2 ? multiply_few_rows<2>(g)
-           : g.rows == 3 ? multiply_few_rows<3>(g)
-                         : multiply_few_rows<4>(g);
+    return few_rows_function(g.rows, std::make_integer_sequence<int, few_rows_limit>())(g);
   }
-  const bool pack_a = g.cols > 64;
+  const bool pack_a = g.cols > 256;
   const int64_t most_rows = std::min(block_rows, g.rows);
   const int64_t depth = std::min(block_depth, g.depth);
   Buffer a_scratch, sum_scratch;

@@ -75,22 +75,32 @@ constexpr int f16_registers = 32;
 
 /// out[i] lane j = p[j * stride + i], i and j below 16.
 inline void load_transposed(const float* p, int64_t stride, F16 (&out)[16]) {
-  for (int quad = 0; quad < 4; ++quad) {
-    __m512 row[4];  // quarter q of row[i]: elements 4 quad .. 4 quad + 3 of row 4 q + i
+  // Quarters of the registers: an even pair of them from the first source, then from the second.
+  const __m512i even = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+  const __m512i odd = _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+  const auto load_halves = [](const float* low, const float* high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high),
+                              1);
+  };
+  for (int half = 0; half < 2; ++half) {
+    __m512 row[2][4];  // quarter r of row[q][i]: elements 8 half + 4 q .. + 3 of row 4 r + i
     for (int i = 0; i < 4; ++i) {
-      const float* q = p + i * stride + quad * 4;
-      row[i] = _mm512_castps128_ps512(_mm_loadu_ps(q));
-      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 4 * stride), 1);
-      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 8 * stride), 2);
-      row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(q + 12 * stride), 3);
+      const float* q = p + i * stride + half * 8;
+      const __m512 rows02 = load_halves(q, q + 8 * stride);
+      const __m512 rows13 = load_halves(q + 4 * stride, q + 12 * stride);
+      row[0][i] = _mm512_permutex2var_ps(rows02, even, rows13);
+      row[1][i] = _mm512_permutex2var_ps(rows02, odd, rows13);
     }
-    const __m512d low01 = _mm512_castps_pd(low_pairs(row[0], row[1]));
-    const __m512d high01 = _mm512_castps_pd(high_pairs(row[0], row[1]));
-    const __m512d low23 = _mm512_castps_pd(low_pairs(row[2], row[3]));
-    const __m512d high23 = _mm512_castps_pd(high_pairs(row[2], row[3]));
-    out[quad * 4 + 0].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, low01, low23));
-    out[quad * 4 + 1].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, low01, low23));
-    out[quad * 4 + 2].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, high01, high23));
-    out[quad * 4 + 3].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, high01, high23));
+    for (int q = 0; q < 2; ++q) {
+      const __m512d low01 = _mm512_castps_pd(low_pairs(row[q][0], row[q][1]));
+      const __m512d high01 = _mm512_castps_pd(high_pairs(row[q][0], row[q][1]));
+      const __m512d low23 = _mm512_castps_pd(low_pairs(row[q][2], row[q][3]));
+      const __m512d high23 = _mm512_castps_pd(high_pairs(row[q][2], row[q][3]));
+      F16* column = out + half * 8 + q * 4;
+      column[0].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, low01, low23));
+      column[1].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, low01, low23));
+      column[2].v = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, high01, high23));
+      column[3].v = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, high01, high23));
+    }
   }
 }

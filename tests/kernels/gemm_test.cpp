@@ -49,7 +49,11 @@ struct Operands {
 std::vector<float> product(Queue& queue, const Case& x, const ConstTensor& a,
                            const ConstTensor& b) {
   const Buffer c = normal({x.M, x.N}, 99);  // what was there must not matter
-  gemm(queue, {.a = a, .b = b, .transpose_a = x.transpose_a, .transpose_b = x.transpose_b, .c = c,
+  gemm(queue, {.a = a,
+               .b = b,
+               .transpose_a = x.transpose_a,
+               .transpose_b = x.transpose_b,
+               .c = c,
                .add_to_c = false});
   queue.wait();
   return to_vector(c);
@@ -74,10 +78,10 @@ std::vector<float> chains(const Case& x, const ConstTensor& a, const ConstTensor
 
 std::vector<Case> odd_cases() {
   std::vector<Case> cases;
-  const int64_t shapes[][3] = {{1, 1, 1},    {1, 33, 65},   {2, 16, 300},  {3, 100, 7},
-                               {4, 47, 129}, {5, 48, 64},   {7, 31, 16},   {12, 32, 256},
-                               {13, 65, 257}, {16, 64, 128}, {37, 1, 515},  {241, 130, 17},
-                               {100, 70, 90}, {0, 5, 4},     {6, 0, 4},     {6, 5, 0}};
+  const int64_t shapes[][3] = {{1, 1, 1},     {1, 33, 65},   {2, 16, 300}, {3, 100, 7},
+                               {4, 47, 129},  {5, 48, 64},   {7, 31, 16},  {12, 32, 256},
+                               {13, 65, 257}, {16, 64, 128}, {37, 1, 515}, {241, 130, 17},
+                               {100, 70, 90}, {0, 5, 4},     {6, 0, 4},    {6, 5, 0}};
   for (const auto& s : shapes) {
     for (int t = 0; t < 4; ++t) cases.push_back({s[0], s[1], s[2], (t & 1) != 0, (t & 2) != 0});
   }
@@ -126,8 +130,8 @@ TEST(Gemm, ARowHasTheSameBitsAloneAndAmongOthers) {
       for (int64_t first = 0; first + rows <= x.M; first += 25) {
         const Case part{rows, x.N, x.K, false, transpose_b};
         const auto some = product(two.queue, part, row_range(in.a, first, rows), in.b);
-        EXPECT_TRUE(same_bits(some, {all.begin() + first * x.N,
-                                     all.begin() + (first + rows) * x.N}))
+        EXPECT_TRUE(
+            same_bits(some, {all.begin() + first * x.N, all.begin() + (first + rows) * x.N}))
             << name(part) << " from row " << first;
       }
     }
@@ -142,8 +146,12 @@ TEST(Gemm, WritesItsColumnsAndNothingBesideThem) {
   const auto before = to_vector(wide);
   const auto expected = product(two.queue, x, in.a, in.b);
 
-  gemm(two.queue, {.a = in.a, .b = in.b, .transpose_a = false, .transpose_b = true,
-                   .c = columns(Tensor(wide), 4, x.N), .add_to_c = false});
+  gemm(two.queue, {.a = in.a,
+                   .b = in.b,
+                   .transpose_a = false,
+                   .transpose_b = true,
+                   .c = columns(Tensor(wide), 4, x.N),
+                   .add_to_c = false});
   two.queue.wait();
 
   EXPECT_TRUE(same_bits(to_vector(columns(ConstTensor(wide), 4, x.N)), expected));
@@ -173,8 +181,12 @@ TEST(Gemm, AddsTheWholeProductToCInOneRounding) {
       cpu::force_isa(isa);
       for (Threads* threads : {&one, &two}) {
         const Buffer c = normal({x.M, x.N}, 8);
-        gemm(threads->queue, {.a = in.a, .b = in.b, .transpose_a = x.transpose_a,
-                              .transpose_b = x.transpose_b, .c = c, .add_to_c = true});
+        gemm(threads->queue, {.a = in.a,
+                              .b = in.b,
+                              .transpose_a = x.transpose_a,
+                              .transpose_b = x.transpose_b,
+                              .c = c,
+                              .add_to_c = true});
         threads->queue.wait();
         EXPECT_TRUE(same_bits(to_vector(c), expected)) << name(x) << " " << cpu::to_string(isa);
       }
@@ -187,8 +199,11 @@ TEST(Gemm, AgreesWithDoublePrecision) {
   for (int t = 0; t < 4; ++t) {
     const Case x{130, 77, 600, (t & 1) != 0, (t & 2) != 0};
     const Operands in(x);
-    const auto expected = reference::product({.a = to_doubles(in.a), .b = to_doubles(in.b),
-                                              .M = x.M, .N = x.N, .K = x.K,
+    const auto expected = reference::product({.a = to_doubles(in.a),
+                                              .b = to_doubles(in.b),
+                                              .M = x.M,
+                                              .N = x.N,
+                                              .K = x.K,
                                               .transpose_a = x.transpose_a,
                                               .transpose_b = x.transpose_b});
 
@@ -239,17 +254,27 @@ TEST(Gemm, RefusesShapesThatDoNotMeet) {
   const Buffer a = normal({4, 6}, 1), b = normal({5, 3}, 2), c = normal({4, 3}, 3);
   const Buffer narrow = normal({4, 2}, 4), inner = normal({6, 3}, 5);
 
-  EXPECT_THAT(error_of({.a = a, .b = b, .transpose_a = false, .transpose_b = false, .c = c,
+  EXPECT_THAT(
+      error_of(
+          {.a = a, .b = b, .transpose_a = false, .transpose_b = false, .c = c, .add_to_c = false}),
+      HasSubstr("gemm b is [5, 3] f32, wanted [6, 3] f32"));
+  EXPECT_THAT(
+      error_of(
+          {.a = a, .b = b, .transpose_a = false, .transpose_b = true, .c = c, .add_to_c = false}),
+      HasSubstr("gemm b (transposed) is [5, 3] f32, wanted [5, 6] f32"));
+  EXPECT_THAT(error_of({.a = a,
+                        .b = inner,
+                        .transpose_a = false,
+                        .transpose_b = false,
+                        .c = narrow,
                         .add_to_c = false}),
-              HasSubstr("gemm b is [5, 3] f32, wanted [6, 3] f32"));
-  EXPECT_THAT(error_of({.a = a, .b = b, .transpose_a = false, .transpose_b = true, .c = c,
-                        .add_to_c = false}),
-              HasSubstr("gemm b (transposed) is [5, 3] f32, wanted [5, 6] f32"));
-  EXPECT_THAT(error_of({.a = a, .b = inner, .transpose_a = false, .transpose_b = false,
-                        .c = narrow, .add_to_c = false}),
               HasSubstr("gemm c is [4, 2] f32, wanted [4, 3] f32"));
-  EXPECT_THAT(error_of({.a = allocate(DType::bf16, {4, 6}), .b = inner, .transpose_a = false,
-                        .transpose_b = false, .c = c, .add_to_c = false}),
+  EXPECT_THAT(error_of({.a = allocate(DType::bf16, {4, 6}),
+                        .b = inner,
+                        .transpose_a = false,
+                        .transpose_b = false,
+                        .c = c,
+                        .add_to_c = false}),
               HasSubstr("gemm a is [4, 6] bf16, wanted [4, 6] f32"));
 }
 

@@ -40,8 +40,9 @@ std::vector<T> views(const std::vector<Buffer>& buffers) {
 std::vector<float> grouped(Queue& queue, const ConstTensor& a, const std::vector<Buffer>& b,
                            bool transpose_b, int64_t N) {
   const Buffer c = normal({R, N}, 99);
-  grouped_gemm(queue, {.a = a, .b = views<ConstTensor>(b), .transpose_b = transpose_b,
-                       .offsets = offsets, .c = c});
+  grouped_gemm(
+      queue,
+      {.a = a, .b = views<ConstTensor>(b), .transpose_b = transpose_b, .offsets = offsets, .c = c});
   queue.wait();
   return to_vector(c);
 }
@@ -58,9 +59,12 @@ TEST(GroupedGemm, IsTheProductOfEachGroupAlone) {
     const Buffer expected = allocate_f32({R, N});
     for (size_t g = 0; g < groups; ++g) {
       const int64_t rows = offsets[g + 1] - offsets[g];
-      gemm(one.queue, {.a = row_range(a, offsets[g], rows), .b = b[g], .transpose_a = false,
+      gemm(one.queue, {.a = row_range(a, offsets[g], rows),
+                       .b = b[g],
+                       .transpose_a = false,
                        .transpose_b = transpose_b,
-                       .c = row_range(Tensor(expected), offsets[g], rows), .add_to_c = false});
+                       .c = row_range(Tensor(expected), offsets[g], rows),
+                       .add_to_c = false});
     }
     one.queue.wait();
     for (const cpu::Isa isa : cpu::available_isas()) {
@@ -106,8 +110,11 @@ TEST(GroupedGemmWeights, IsTheTransposedProductOfEachGroup) {
     const Buffer c = allocate_f32({M, N});
     const int64_t rows = offsets[g + 1] - offsets[g];
     gemm(one.queue, {.a = row_range(ConstTensor(dy), offsets[g], rows),
-                     .b = row_range(ConstTensor(x), offsets[g], rows), .transpose_a = true,
-                     .transpose_b = false, .c = c, .add_to_c = false});
+                     .b = row_range(ConstTensor(x), offsets[g], rows),
+                     .transpose_a = true,
+                     .transpose_b = false,
+                     .c = c,
+                     .add_to_c = false});
     one.queue.wait();
     expected.push_back(to_vector(c));
   }
@@ -139,7 +146,11 @@ TEST(GroupedGemm, CoversEveryColumnHoweverWorkIsDealt) {
       b.push_back(weight);
     }
     const Buffer all = allocate_f32({rows, N}), c = normal({rows, N}, 5);
-    gemm(one.queue, {.a = a, .b = weight, .transpose_a = false, .transpose_b = true, .c = all,
+    gemm(one.queue, {.a = a,
+                     .b = weight,
+                     .transpose_a = false,
+                     .transpose_b = true,
+                     .c = all,
                      .add_to_c = false});
     grouped_gemm(four.queue, {.a = a, .b = b, .transpose_b = true, .offsets = cuts, .c = c});
     one.queue.wait();
@@ -154,8 +165,9 @@ std::string error_of(std::vector<int64_t> cuts, int64_t b_cols) {
   const Buffer a = normal({6, 4}, 1), c = normal({6, 5}, 2);
   const Buffer b = normal({5, 4}, 3), other = normal({5, b_cols}, 4);
   try {
-    grouped_gemm(one.queue, {.a = a, .b = {b, other}, .transpose_b = true,
-                             .offsets = std::move(cuts), .c = c});
+    grouped_gemm(
+        one.queue,
+        {.a = a, .b = {b, other}, .transpose_b = true, .offsets = std::move(cuts), .c = c});
   } catch (const KernelError& e) {
     return e.what();
   }
