@@ -51,6 +51,13 @@ std::optional<Attempt> next_attempt(const Attempt& attempt, uint32_t faults) {
   return std::nullopt;
 }
 
+std::string stop_message(const Attempt& attempt, uint32_t faults) {
+  const std::string met = faults & kernels::unit_not_finite
+                              ? "NaN or infinity twice"
+                              : "gradients beyond the fixed-point range at every scale";
+  return "step " + std::to_string(attempt.step) + " met " + met + "; train.on_nan is STOP";
+}
+
 wire::StepRecord make_record(const CommitInputs& in) {
   const Recipe& recipe = in.recipe;
   const int s = in.attempt.scale_bits;
@@ -82,6 +89,10 @@ wire::StepRecord make_record(const CommitInputs& in) {
   }
   record.mutable_bias()->Add(bias.begin(), bias.end());
   return record;
+}
+
+float weight_decay(const Recipe& recipe, const kernels::ParameterSpec& spec) {
+  return spec.is_matrix() ? static_cast<float>(recipe.optimizer.weight_decay()) : 0.0f;
 }
 
 kernels::AdamWStep adamw_step(const Recipe& recipe, const wire::StepRecord& record) {

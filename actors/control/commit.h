@@ -47,6 +47,9 @@ struct Attempt {
 /// if it repeats the recipe says stop or skip. No value: the attempt can be decided.
 std::optional<Attempt> next_attempt(const Attempt& attempt, uint32_t faults);
 
+/// "step 7 met NaN or infinity twice; train.on_nan is STOP".
+std::string stop_message(const Attempt& attempt, uint32_t faults);
+
 struct CommitInputs {
   const Recipe& recipe;
   const Attempt& attempt;
@@ -58,6 +61,9 @@ struct CommitInputs {
 /// The record of the step: loss, norm, clip factor, learning rate, loads, the new bias. A faulty
 /// step is recorded with apply = false, its bias unchanged.
 wire::StepRecord make_record(const CommitInputs& inputs);
+
+/// Weight decay of a tensor: none for vectors.
+float weight_decay(const Recipe& recipe, const kernels::ParameterSpec& spec);
 
 /// The numbers of the step's AdamW.
 kernels::AdamWStep adamw_step(const Recipe& recipe, const wire::StepRecord& record);

@@ -18,14 +18,17 @@ kernels::FfnBackwardArgs MlpBlock::own_args() const {
           .x = norm_.y, .dy = dy_, .dx = down_};
 }
 
-void MlpBlock::forward(Queue& queue, Scratch& scratch, const ConstTensor& x) {
+void MlpBlock::normalise(Queue& queue, Scratch& scratch, const ConstTensor& x) {
   x_ = x;
   norm_ = kernels::norm_forward(queue, scratch, x, tensors_.post_norm(layer_, step_), eps_);
+}
+
+void MlpBlock::forward_own(Queue& queue, Scratch& scratch) {
   if (!tensors_.has_own_ffn(layer_)) return;
-  own_ = scratch.f32({x.rows(), x.cols()});
+  own_ = scratch.f32({x_.rows(), x_.cols()});
   ffn_ = kernels::ffn_forward(queue, scratch,
                               {.weights = {tensors_.own_ffn(layer_, step_)},
-                               .offsets = {0, x.rows()}, .x = norm_.y, .y = own_});
+                               .offsets = {0, x_.rows()}, .x = norm_.y, .y = own_});
 }
 
 Tensor MlpBlock::finish_forward(Queue& queue, Scratch& scratch, const ConstTensor& routed) {

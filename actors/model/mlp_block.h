@@ -6,7 +6,7 @@
 
 namespace troupe::actors {
 
-/// Forward: forward(x), then finish_forward(routed sum). Backward: backward(dx), then
+/// Forward: normalise(x), forward_own(), finish_forward(routed sum). Backward: backward(dx), then
 /// finish_backward(gradient from the router), then backward_weights. Layers without experts take
 /// and give no routed tensors. Everything is enqueued; memory stays in `scratch` until the
 /// micro-batch is done.
@@ -14,9 +14,11 @@ class MlpBlock {
  public:
   MlpBlock(const ModelTensors& tensors, const Recipe& recipe, int64_t layer, StepView step);
 
-  /// x is [T, D], the stream behind attention. Computes normed() and the own network's output.
-  void forward(kernels::Queue& queue, kernels::Scratch& scratch, const kernels::ConstTensor& x);
+  /// x is [T, D], the stream behind attention. Computes normed().
+  void normalise(kernels::Queue& queue, kernels::Scratch& scratch, const kernels::ConstTensor& x);
   const kernels::Tensor& normed() const { return norm_.y; }
+  /// The dense MLP or the shared expert on normed().
+  void forward_own(kernels::Queue& queue, kernels::Scratch& scratch);
 
   /// x + (routed + own), the shared expert last (law 2). `routed` has no data in a dense layer.
   kernels::Tensor finish_forward(kernels::Queue& queue, kernels::Scratch& scratch,

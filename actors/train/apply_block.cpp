@@ -6,6 +6,15 @@ namespace troupe::actors {
 
 void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args) {
   if (arena.stamp(args.block, args.state) == args.state) return;
+  const uint64_t stands_at = arena.stamp(args.block, args.state - 1);
+  if (stands_at != args.state - 1) {
+    const runtime::Block& block = arena.blocks()[static_cast<size_t>(args.block)];
+    throw runtime::StateError("block " + std::to_string(block.index) + " of " +
+                              arena.spec(block.tensor).name + " stands at state " +
+                              std::to_string(stands_at) + ", wanted " +
+                              std::to_string(args.state - 1) + " to apply step " +
+                              std::to_string(args.state));
+  }
   const runtime::BlockState before = arena.block(args.block, args.state - 1);
   const runtime::BlockState after = arena.block(args.block, args.state);
   if (args.apply) {

@@ -16,7 +16,8 @@ struct ApplyBlockArgs {
 };
 
 /// Enqueues the update and the stamp. A block whose stamp is N already is left alone, so an
-/// interrupted apply can be done again (commit law).
+/// interrupted apply can be done again (commit law). Throws StateError if the block does not stand
+/// at state N - 1.
 void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args);
 
 }  // namespace troupe::actors

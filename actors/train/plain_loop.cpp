@@ -62,7 +62,8 @@ struct PlainLoop::Pass {
         .x = x, .positions = positions, .sequence_rows = rows};
     const Tensor y = scratch.f32({x.rows(), x.cols()});
     pass.attention = kernels::attention_block_forward(queue(), scratch, pass.attention_args, y);
-    pass.mlp.forward(queue(), scratch, y);
+    pass.mlp.normalise(queue(), scratch, y);
+    pass.mlp.forward_own(queue(), scratch);
     if (recipe.shape.is_dense(layer)) return pass.mlp.finish_forward(queue(), scratch, {});
     return pass.mlp.finish_forward(queue(), scratch, experts_forward(layer, pass, rows));
   }
@@ -236,8 +237,7 @@ wire::StepRecord PlainLoop::step(std::span<const MicroBatch> batches, std::span<
     sums = gradients(batches, order, attempt);
   }
   if (sums.faults != 0 && recipe_.on_nan == OnNan::stop) {
-    throw runtime::StateError("step " + std::to_string(attempt.step) +
-                              " met NaN or infinity twice; train.on_nan is STOP");
+    throw runtime::StateError(stop_message(attempt, sums.faults));
   }
   const wire::StepRecord record =
       make_record({recipe_, attempt, consumed_tokens_, bias_, sums});
@@ -251,7 +251,7 @@ void PlainLoop::apply(const wire::StepRecord& record) {
   for (int64_t id = 0; id < static_cast<int64_t>(arena_.blocks().size()); ++id) {
     const auto& spec = arena_.spec(arena_.blocks()[static_cast<size_t>(id)].tensor);
     apply_block(queue_, arena_, {id, state, record.apply(), adamw,
-                                 static_cast<float>(spec.is_matrix() ? recipe_.optimizer.weight_decay() : 0.0),
+                                 weight_decay(recipe_, spec),
                                  record.scale_bits()});
   }
   queue_.wait();

@@ -23,6 +23,14 @@ class Scratch {
   }
   void clear() { kept_.clear(); }
 
+  /// The memory that a tensor of this scratch begins, to share it beyond the scratch's life.
+  std::shared_ptr<void> memory_of(const Tensor& tensor) const {
+    for (auto it = kept_.rbegin(); it != kept_.rend(); ++it) {
+      if (it->view.data == tensor.data) return it->memory;
+    }
+    throw KernelError("a tensor " + describe(tensor) + " is not of this scratch");
+  }
+
  private:
   std::deque<Buffer> kept_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace troupe::runtime {
 namespace {
@@ -91,12 +92,22 @@ kernels::GradientSum StateArena::gradient(int tensor, int scale_bits, int64_t un
   return {s.gradient, scale_bits, units, &faults_, s.locks.get()};
 }
 
-void StateArena::clear_gradients(kernels::Queue& queue) {
+void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks) {
   faults_ = 0;
-  queue.run(tensors(), [this](int64_t t) {
-    const Tensor& g = storage_[static_cast<size_t>(t)].gradient.view;
-    std::memset(g.data, 0, static_cast<size_t>(g.count()) * sizeof(int64_t));
-  });
+  // Ids are copied: the operation may outlive the caller's list.
+  queue.run(static_cast<int64_t>(blocks.size()),
+            [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
+              const Block& b = blocks_[static_cast<size_t>(ids[static_cast<size_t>(i)])];
+              const Buffer& g = storage_[static_cast<size_t>(b.tensor)].gradient;
+              std::memset(kernels::values<int64_t>(g.view) + b.first, 0,
+                          static_cast<size_t>(b.count) * sizeof(int64_t));
+            });
+}
+
+void StateArena::clear_gradients(kernels::Queue& queue) {
+  std::vector<int64_t> all(blocks_.size());
+  std::iota(all.begin(), all.end(), int64_t{0});
+  clear_gradients(queue, all);
 }
 
 int64_t StateArena::parameter_count() const {

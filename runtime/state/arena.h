@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -65,8 +66,9 @@ class StateArena {
 
   /// Where units of the step add `tensor`'s gradient. `units` is how many there are.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
-  /// Zeroes all gradients and faults: a step, or an epoch of it, begins.
-  void clear_gradients(kernels::Queue& queue);
+  /// Zeroes the gradients of blocks, and all faults: a step, or an epoch of it, begins.
+  void clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
+  void clear_gradients(kernels::Queue& queue);  ///< of all blocks
   uint32_t faults() const { return faults_.load(); }
 
   int64_t parameter_count() const;

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "actors/company.h"
+#include "actors/control/commit.h"
+
+namespace troupe::actors {
+
+/// When the coordinator does more than train.
+struct CoordinatorOptions {
+  int64_t hash_every;  ///< steps between hashes; 0: the last step alone
+  int64_t eval_every;  ///< steps between evaluations; 0: after the last step alone
+};
+
+/// The one actor with authority, and tiny: begins a step, collects what it has come to, decides
+/// the commit, and lets the optimizer shards apply it. Its state is the last record.
+class CoordinatorActor : public Coordinator::base {
+ public:
+  CoordinatorActor(caf::actor_config& config, std::shared_ptr<Company> company,
+                   CoordinatorOptions options, RoutingBias bias);
+  const char* name() const override { return "coordinator"; }
+
+  behavior_type make_behavior() override;
+  void on_exit() override { watcher_ = nullptr; }
+
+ private:
+  void begin_step();
+  void begin_attempt();
+  void collected(const Pb<wire::StepReport>& report);
+  void prepare();
+  void prepared(const Pb<wire::Prepared>& part);
+  void decide();
+  void commit();
+  void applied(const Pb<wire::Applied>& part);
+  void step_done();
+  void evaluate();
+  void failed(const caf::error& error);
+
+  bool is_last() const { return record_.step() == static_cast<uint64_t>(company_->recipe.steps); }
+  bool is_due(int64_t every) const;
+  Pb<wire::BeginStep> begin_message() const;
+
+  template <class Result, class... Ts>
+  void ask_shards(void (CoordinatorActor::*answered)(const Pb<Result>&), const Ts&... values);
+
+  const std::shared_ptr<Company> company_;
+  const CoordinatorOptions options_;
+  caf::actor watcher_;
+  RoutingBias bias_;
+  wire::StepRecord record_;  // of the last commit; step 0 at the start
+  Attempt attempt_;
+  uint32_t attempts_ = 0;
+  StepSums sums_;
+  std::vector<uint64_t> hashes_;  // by block
+  size_t missing_ = 0;
+  std::chrono::steady_clock::time_point begun_;
+};
+
+}  // namespace troupe::actors

@@ -1,0 +1,119 @@
+// Who can be told what: every actor's interface. Start reading here.
+//
+// One step: coordinator -> trainer -> stages -> attention shards, routers -> expert shards, and
+// back; then coordinator -> optimizer shards (prepare, commit). Token messages (runtime/wire.h)
+// are sent one way, each naming its unit of work; requests have deadlines and end in an answer or
+// an error.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/train/batch.h"
+#include "runtime/caf_shim.h"
+#include "runtime/type_ids.h"
+#include "runtime/wire.h"
+
+namespace troupe::actors {
+
+using runtime::Pb;
+using runtime::TokenMessage;
+
+/// A step's tokens, by micro-batch. Shared by the stages, never changed.
+struct StepTokens {
+  std::shared_ptr<const std::vector<MicroBatch>> micro_batches;
+};
+
+}  // namespace troupe::actors
+
+// The wire identity of the actors' words: only append.
+CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, begin_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, start_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, forward_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, backward_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, attended_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, routed_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, expert_rows_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, report_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, prepare_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, commit_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, evaluate_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, run_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, done_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, resume_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, fault_atom)
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::StepTokens))
+CAF_END_TYPE_ID_BLOCK(troupe_actors)
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::StepTokens)
+
+namespace troupe::actors {
+
+/// What every actor with a queue of its own is told by its queue: continue with `ticket`; an
+/// operator threw.
+#define TROUPE_LANE_INTERFACE                    \
+  caf::result<void>(resume_atom, uint64_t),      \
+      caf::result<void>(fault_atom, std::string)
+
+/// A step begins, or begins again: drop what belongs to older epochs; answer when the queue is
+/// empty. Errors: stale_epoch.
+#define TROUPE_BEGIN_INTERFACE caf::result<void>(begin_atom, Pb<wire::BeginStep>)
+
+/// MLA over whole micro-batches, all layers of a stage. Tells its stage (attended).
+using AttentionShard = caf::typed_actor<
+    TROUPE_LANE_INTERFACE, TROUPE_BEGIN_INTERFACE,
+    caf::result<void>(forward_atom, TokenMessage),               // x [T, D] -> x + MLA(x)
+    caf::result<void>(backward_atom, TokenMessage),              // gradient of that -> of x
+    caf::result<Pb<wire::StepReport>>(report_atom, uint64_t)>;   // when its queue is empty
+
+/// Gate, dispatch and combine of one MoE layer. Tells expert shards, then its stage (routed).
+using Router = caf::typed_actor<
+    TROUPE_LANE_INTERFACE, TROUPE_BEGIN_INTERFACE,
+    caf::result<void>(forward_atom, TokenMessage),               // normed x [T, D] -> routed sum
+    caf::result<void>(backward_atom, TokenMessage),              // gradient of that -> of x
+    caf::result<void>(expert_rows_atom, TokenMessage),           // from an expert shard
+    caf::result<Pb<wire::StepReport>>(report_atom, uint64_t)>;   // loads and balance losses
+
+/// A set of routed experts in every MoE layer of a stage. Tells the router that asked.
+using ExpertShard = caf::typed_actor<
+    TROUPE_LANE_INTERFACE, TROUPE_BEGIN_INTERFACE,
+    caf::result<void>(forward_atom, TokenMessage),               // rows [R, D] -> rows
+    caf::result<void>(backward_atom, TokenMessage),              // rows' gradients, weights [R]
+    caf::result<Pb<wire::StepReport>>(report_atom, uint64_t)>;
+
+/// Plays its list of operations: embedding, norms, dense MLPs, shared experts, head, MTP inputs.
+using Stage = caf::typed_actor<
+    TROUPE_LANE_INTERFACE, TROUPE_BEGIN_INTERFACE,
+    caf::result<Pb<wire::StepReport>>(start_atom, StepTokens),   // losses, when its list is played
+    caf::result<void>(forward_atom, TokenMessage),               // from the stage before
+    caf::result<void>(backward_atom, TokenMessage),              // from the stage behind
+    caf::result<void>(attended_atom, TokenMessage),
+    caf::result<void>(routed_atom, TokenMessage)>;
+
+/// A set of state blocks: norms of their gradients, then their update.
+using OptimizerShard = caf::typed_actor<
+    TROUPE_LANE_INTERFACE,
+    TROUPE_BEGIN_INTERFACE,                                            // zeroes their gradients
+    caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
+    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool)>;  // with hashes?
+
+/// Draws a step's tokens, drives the stages through it, and reports.
+using Trainer = caf::typed_actor<
+    caf::result<Pb<wire::StepReport>>(begin_atom, Pb<wire::BeginStep>)>;
+
+/// Scores the held-out text under a committed state.
+using Evaluator = caf::typed_actor<
+    TROUPE_LANE_INTERFACE,
+    caf::result<Pb<wire::Evaluation>>(evaluate_atom, Pb<wire::StepRecord>)>;
+
+/// The one actor with authority: begins steps, decides commits, updates the routing bias.
+using Coordinator = caf::typed_actor<
+    caf::result<void>(run_atom, caf::actor)>;  // whom to tell: StepDone, Evaluation, done or error
+
+#undef TROUPE_LANE_INTERFACE
+#undef TROUPE_BEGIN_INTERFACE
+
+}  // namespace troupe::actors

@@ -1,0 +1,75 @@
+#include "actors/model/attention_shard.h"
+
+namespace troupe::actors {
+
+AttentionShardActor::behavior_type AttentionShardActor::make_behavior() {
+  return {
+      [this](resume_atom, uint64_t ticket) { resume(ticket); },
+      [this](fault_atom, const std::string& what) { fail(what); },
+      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
+      [this](forward_atom, const TokenMessage& message) { forward(message); },
+      [this](backward_atom, const TokenMessage& message) { backward(message); },
+      [this](report_atom, uint64_t) { return report(); },
+  };
+}
+
+caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
+  passages_.clear();
+  begin_epoch(*step);
+  return answer_when_done();
+}
+
+void AttentionShardActor::forward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  const int64_t layer = message.id().layer();
+  auto passage = std::make_shared<Passage>();
+  passage->x = message.tensors.at(0);
+  const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer);
+  passage->args = {.context = company().mla,
+                   .weights = company().tensors.attention(layer, view()),
+                   .x = passage->x,
+                   .positions = positions_of(T, rows),
+                   .sequence_rows = rows};
+  const kernels::Tensor y = passage->scratch.f32({T, passage->x.view.cols()});
+  passage->saved =
+      kernels::attention_block_forward(queue(), passage->scratch, passage->args, y);
+  send_when_done({Role::stage, address_.stage, address_.worker}, attended_atom_v,
+                 {answer_header(message.id(), address_.index), {share(passage->scratch, y)}});
+  passages_[{message.id().micro_batch(), message.id().layer()}] = std::move(passage);
+}
+
+void AttentionShardActor::backward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  const int64_t layer = message.id().layer();
+  const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
+  if (found == passages_.end()) {
+    return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
+                ", layer " + std::to_string(layer) + " had no forward here");
+  }
+  const std::shared_ptr<Passage> passage = std::move(found->second);
+  passages_.erase(found);
+  passage->dy = message.tensors.at(0);
+  const kernels::ConstTensor dy = passage->dy;
+  const kernels::Tensor dx = passage->scratch.f32({dy.rows(), dy.cols()});
+  kernels::attention_block_backward_inputs(queue(), passage->scratch, passage->args,
+                                           passage->saved, dy, dx);
+  send_when_done({Role::stage, address_.stage, address_.worker}, attended_atom_v,
+                 {answer_header(message.id(), address_.index), {share(passage->scratch, dx)}});
+  kernels::attention_block_backward_weights(queue(), passage->scratch, passage->args,
+                                            passage->saved, dy,
+                                            company().tensors.attention_gradients(layer, view()));
+  release_when_done(passage);
+}
+
+caf::result<Pb<wire::StepReport>> AttentionShardActor::report() {
+  return answer_when_done<Pb<wire::StepReport>>([] { return Pb<wire::StepReport>(wire::StepReport()); });
+}
+
+kernels::Tensor AttentionShardActor::positions_of(int64_t rows, int64_t sequence_rows) {
+  const int64_t sequences = rows / sequence_rows;
+  kernels::Buffer& kept = positions_[{sequences, sequence_rows}];
+  if (!kept) kept = positions(sequences, sequence_rows);
+  return kept;
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,79 @@
+#include "actors/model/expert_shard.h"
+
+namespace troupe::actors {
+
+ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
+  return {
+      [this](resume_atom, uint64_t ticket) { resume(ticket); },
+      [this](fault_atom, const std::string& what) { fail(what); },
+      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
+      [this](forward_atom, const TokenMessage& message) { forward(message); },
+      [this](backward_atom, const TokenMessage& message) { backward(message); },
+      [this](report_atom, uint64_t) { return report(); },
+  };
+}
+
+caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
+  passages_.clear();
+  begin_epoch(*step);
+  return answer_when_done();
+}
+
+Address ExpertShardActor::router_of(const wire::UnitId& id) {
+  return {Role::router, address_.stage, company().worker_of(static_cast<int>(id.micro_batch())),
+          id.layer()};
+}
+
+void ExpertShardActor::forward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  const int64_t layer = message.id().layer();
+  const auto& range = company().plan.experts[static_cast<size_t>(address_.index)];
+  auto passage = std::make_shared<Passage>();
+  passage->rows = message.tensors.at(0);
+  passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
+  passage->args.x = passage->rows;
+  for (int64_t e = range.first; e < range.first + range.count; ++e) {
+    passage->args.weights.push_back(company().tensors.expert(layer, e, view()));
+  }
+  passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
+  send_when_done(router_of(message.id()), expert_rows_atom_v,
+                 {answer_header(message.id(), address_.index), {share(passage->scratch, passage->saved.y)}});
+  passages_[{message.id().micro_batch(), message.id().layer()}] = std::move(passage);
+}
+
+void ExpertShardActor::backward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  const int64_t layer = message.id().layer();
+  const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
+  if (found == passages_.end()) {
+    return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
+                ", layer " + std::to_string(layer) + " had no forward here");
+  }
+  const std::shared_ptr<Passage> passage = std::move(found->second);
+  passages_.erase(found);
+  passage->dy = message.tensors.at(0);
+  passage->weights = message.tensors.at(1);
+  const int64_t R = passage->dy.view.rows();
+  const kernels::Tensor dx = passage->scratch.f32({R, passage->dy.view.cols()});
+  const kernels::Tensor dweights = passage->scratch.f32({R});
+  kernels::experts_backward_inputs(queue(), passage->scratch, passage->args, passage->saved,
+                                   {.dy = passage->dy, .weights = passage->weights, .dx = dx,
+                                    .dweights = dweights});
+  send_when_done(router_of(message.id()), expert_rows_atom_v,
+                 {answer_header(message.id(), address_.index),
+                  {share(passage->scratch, dx), share(passage->scratch, dweights)}});
+  const auto& range = company().plan.experts[static_cast<size_t>(address_.index)];
+  std::vector<kernels::FfnGradients> gradients;
+  for (int64_t e = range.first; e < range.first + range.count; ++e) {
+    gradients.push_back(company().tensors.expert_gradients(layer, e, view()));
+  }
+  kernels::experts_backward_weights(queue(), passage->scratch, passage->args, passage->saved,
+                                    gradients);
+  release_when_done(passage);
+}
+
+caf::result<Pb<wire::StepReport>> ExpertShardActor::report() {
+  return answer_when_done<Pb<wire::StepReport>>([] { return Pb<wire::StepReport>(wire::StepReport()); });
+}
+
+}  // namespace troupe::actors

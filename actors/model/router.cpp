@@ -1,0 +1,132 @@
+#include "actors/model/router.h"
+
+#include <algorithm>
+
+namespace troupe::actors {
+
+RouterActor::behavior_type RouterActor::make_behavior() {
+  return {
+      [this](resume_atom, uint64_t ticket) { resume(ticket); },
+      [this](fault_atom, const std::string& what) { fail(what); },
+      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
+      [this](forward_atom, const TokenMessage& message) { forward(message); },
+      [this](backward_atom, const TokenMessage& message) { backward(message); },
+      [this](expert_rows_atom, const TokenMessage& message) { expert_rows(message); },
+      [this](report_atom, uint64_t) { return report(); },
+  };
+}
+
+caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
+  passages_.clear();
+  report_.Clear();
+  begin_epoch(*step);
+  const int64_t E = company().recipe.shape.experts;
+  bias_ = kernels::allocate_f32({E});  // the old one may still be read by what is in the queue
+  std::copy_n(step->bias().begin() + company().moe_index(address_.index) * E, E,
+              kernels::values<float>(bias_.view));
+  return answer_when_done();
+}
+
+void RouterActor::forward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  auto passage = std::make_shared<Passage>(company(), address_.index, view());
+  passage->id = message.id();
+  passage->x = message.tensors.at(0);
+  passage->scratch.keep(bias_);
+  passage->block.choose(queue(), passage->scratch, passage->x, bias_,
+                        company().sequence_rows(address_.index), step().sequences());
+  passages_[message.id().micro_batch()] = passage;
+  when_done([this, passage] { dispatch(passage); });
+}
+
+void RouterActor::dispatch(const std::shared_ptr<Passage>& passage) {
+  record(*passage);
+  send_rows(passage, passage->block.dispatch(queue(), passage->scratch));
+}
+
+void RouterActor::record(const Passage& passage) {
+  wire::UnitRouting& unit = *report_.add_routing();
+  unit.set_micro_batch(passage.id.micro_batch());
+  unit.set_layer(static_cast<int32_t>(address_.index));
+  const auto loads = passage.block.loads();
+  unit.mutable_rows()->Add(loads.begin(), loads.end());
+  uint32_t faults = report_.faults();
+  unit.set_balance_loss(kernels::to_fixed_point(passage.block.balance_loss(), step().scale_bits(),
+                                                company().recipe.units(), faults));
+  report_.set_faults(faults);
+}
+
+/// One message a shard, empty ones too (unit law).
+void RouterActor::send_rows(const std::shared_ptr<Passage>& passage,
+                            std::vector<DispatchedRows> parts) {
+  passage->missing = parts.size();
+  passage->rows.assign(parts.size(), {});
+  passage->dweights.assign(parts.size(), {});
+  for (size_t shard = 0; shard < parts.size(); ++shard) {
+    wire::TokenHeader header;
+    *header.mutable_id() = passage->id;
+    header.mutable_id()->set_sender(static_cast<uint32_t>(address_.worker));
+    header.mutable_offsets()->Add(parts[shard].offsets.begin(), parts[shard].offsets.end());
+    const Address to{Role::expert_shard, address_.stage, 0, static_cast<int>(shard)};
+    if (passage->id.operation() == wire::FORWARD) {
+      send_when_done(to, forward_atom_v, {header, {share(passage->scratch, parts[shard].rows)}});
+    } else {
+      send_when_done(to, backward_atom_v,
+                     {header, {share(passage->scratch, parts[shard].rows),
+                               share(passage->scratch, parts[shard].weights)}});
+    }
+  }
+}
+
+void RouterActor::backward(const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  const auto found = passages_.find(message.id().micro_batch());
+  if (found == passages_.end()) {
+    return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
+                " had no forward in router of layer " + std::to_string(address_.index));
+  }
+  const std::shared_ptr<Passage> passage = found->second;
+  passage->id = message.id();
+  passage->dy = message.tensors.at(0);
+  send_rows(passage, passage->block.dispatch_backward(queue(), passage->scratch, passage->dy));
+}
+
+void RouterActor::expert_rows(const TokenMessage& message) {
+  if (!accept(message.id(), Edge::experts)) return;
+  const auto found = passages_.find(message.id().micro_batch());
+  if (found == passages_.end()) return;
+  const std::shared_ptr<Passage> passage = found->second;
+  const size_t shard = message.id().sender();
+  passage->rows.at(shard) = message.tensors.at(0);
+  if (passage->id.operation() == wire::BACKWARD) passage->dweights.at(shard) = message.tensors.at(1);
+  if (--passage->missing > 0) return;
+  if (passage->id.operation() == wire::FORWARD) {
+    combine(passage);
+  } else {
+    combine_backward(passage);
+    passages_.erase(found);
+  }
+}
+
+void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
+  const kernels::Tensor y = passage->block.combine(
+      queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()});
+  send_when_done({Role::stage, address_.stage, address_.worker}, routed_atom_v,
+                 {answer_header(passage->id, 0), {share(passage->scratch, y)}});
+}
+
+void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
+  const kernels::Tensor dx = passage->block.combine_backward(
+      queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()},
+      {passage->dweights.begin(), passage->dweights.end()});
+  send_when_done({Role::stage, address_.stage, address_.worker}, routed_atom_v,
+                 {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
+  passage->block.backward_weights(queue(), passage->scratch);
+  release_when_done(passage);
+}
+
+caf::result<Pb<wire::StepReport>> RouterActor::report() {
+  return answer_when_done<Pb<wire::StepReport>>([this] { return Pb<wire::StepReport>(report_); });
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,50 @@
+#pragma once
+
+#include "actors/lane_actor.h"
+#include "actors/model/routed_block.h"
+
+namespace troupe::actors {
+
+/// The gate of one MoE layer for one data worker: chooses experts, dispatches rows to their shards
+/// and combines what comes back.
+class RouterActor : public LaneActor<Router> {
+ public:
+  RouterActor(caf::actor_config& config, std::shared_ptr<Company> company, Address address)
+      : Super(config, std::move(company)), address_(address) {}
+  const char* name() const override { return "router"; }
+
+  behavior_type make_behavior() override;
+
+ private:
+  struct Passage {
+    Passage(Company& company, int64_t layer, StepView view)
+        : block(company.tensors, company.recipe, layer, view, company.expert_owners(),
+                static_cast<int>(company.plan.experts.size())) {}
+    kernels::Scratch scratch;
+    RoutedBlock block;
+    wire::UnitId id;                           // as the stage sent it
+    runtime::TensorRef x, dy;
+    std::vector<runtime::TensorRef> rows;      // by shard, as they come
+    std::vector<runtime::TensorRef> dweights;  // likewise, backward
+    size_t missing = 0;                        // shards that have not answered
+  };
+
+  caf::result<void> begin(const Pb<wire::BeginStep>& step);
+  void forward(const TokenMessage& message);
+  void backward(const TokenMessage& message);
+  void expert_rows(const TokenMessage& message);
+  caf::result<Pb<wire::StepReport>> report();
+
+  void dispatch(const std::shared_ptr<Passage>& passage);
+  void send_rows(const std::shared_ptr<Passage>& passage, std::vector<DispatchedRows> parts);
+  void combine(const std::shared_ptr<Passage>& passage);
+  void combine_backward(const std::shared_ptr<Passage>& passage);
+  void record(const Passage& passage);
+
+  const Address address_;  // index is the layer
+  std::map<uint32_t, std::shared_ptr<Passage>> passages_;
+  kernels::Buffer bias_;  // [E], of this step
+  wire::StepReport report_;
+};
+
+}  // namespace troupe::actors

@@ -1,0 +1,181 @@
+#include "actors/model/stage.h"
+
+namespace troupe::actors {
+
+using kernels::ConstTensor;
+using kernels::Tensor;
+
+StageActor::StageActor(caf::actor_config& config, std::shared_ptr<Company> company,
+                       Address address)
+    : Super(config, company), address_(address),
+      layers_(company->plan.stages[static_cast<size_t>(address.stage)]) {}
+
+void StageActor::on_exit() {
+  promise_.reset();
+  Super::on_exit();
+}
+
+StageActor::behavior_type StageActor::make_behavior() {
+  return {
+      [this](resume_atom, uint64_t ticket) { resume(ticket); },
+      [this](fault_atom, const std::string& what) { fail(what); },
+      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
+      [this](start_atom, const StepTokens& tokens) { return start(tokens); },
+      [this](forward_atom, const TokenMessage& m) { received(wire::FORWARD, m); },
+      [this](backward_atom, const TokenMessage& m) { received(wire::BACKWARD, m); },
+      [this](attended_atom, const TokenMessage& m) { attended(m); },
+      [this](routed_atom, const TokenMessage& m) { routed(m); },
+  };
+}
+
+caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
+  if (promise_) {
+    promise_->deliver(runtime::make_error(runtime::Errc::stale_epoch, "the step began again"));
+    promise_.reset();
+  }
+  passages_.clear();
+  finished_.clear();
+  inbox_.clear();
+  operations_.clear();
+  next_operation_ = 0;
+  is_playing_ = false;
+  begin_epoch(*step);
+  return answer_when_done();
+}
+
+caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
+  tokens_ = tokens;
+  operations_ = config::one_f_one_b(
+      {.stages = company().plan.pipeline, .stage = address_.stage,
+       .micro_batches = company().plan.micro_batches[static_cast<size_t>(address_.worker)]});
+  promise_ = make_response_promise<Pb<wire::StepReport>>();
+  const auto promise = *promise_;
+  play();
+  return promise;
+}
+
+void StageActor::received(wire::Operation operation, const TokenMessage& message) {
+  if (!accept(message.id())) return;
+  inbox_[{message.id().micro_batch(), operation}] = message;
+  play();
+}
+
+void StageActor::play() {
+  if (is_playing_ || !promise_) return;
+  if (next_operation_ == operations_.size()) {
+    when_done([this] {
+      promise_->deliver(Pb<wire::StepReport>(losses()));
+      promise_.reset();
+      finished_.clear();
+    });
+    next_operation_ = operations_.size() + 1;
+    return;
+  }
+  if (next_operation_ > operations_.size()) return;
+  const config::Operation& next = operations_[next_operation_];
+  const bool is_forward = next.kind == config::Operation::Kind::forward;
+  const bool needs_message = is_forward ? address_.stage > 0 : !is_last();
+  const int operation = is_forward ? wire::FORWARD : wire::BACKWARD;
+  if (needs_message && !inbox_.contains({static_cast<uint32_t>(next.micro_batch), operation})) {
+    return;
+  }
+  is_playing_ = true;
+  if (is_forward) {
+    begin_forward(next.micro_batch);
+  } else {
+    begin_backward(next.micro_batch);
+  }
+}
+
+/// The next operation may be enqueued at once: the queue keeps the order.
+void StageActor::operation_ended() {
+  is_playing_ = false;
+  ++next_operation_;
+  play();
+}
+
+wire::StepReport StageActor::losses() {
+  wire::StepReport report;
+  uint32_t faults = 0;
+  const auto fixed = [&](const HeadEnd& head) {
+    return kernels::to_fixed_point(head.loss(), step().scale_bits(), company().recipe.units(),
+                                   faults);
+  };
+  for (const PassagePtr& passage : finished_) {
+    wire::UnitLosses& unit = *report.add_losses();
+    unit.set_micro_batch(passage->micro_batch);
+    unit.set_main(fixed(passage->heads[0]));
+    for (size_t m = 1; m < passage->heads.size(); ++m) unit.add_mtp(fixed(passage->heads[m]));
+  }
+  report.set_faults(faults);
+  return report;
+}
+
+Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,
+                                         wire::Operation operation) {
+  wire::TokenHeader header;
+  wire::UnitId& id = *header.mutable_id();
+  *id.mutable_epoch() = step().epoch();
+  id.set_step(step().step());
+  id.set_micro_batch(passage.micro_batch);
+  id.set_layer(static_cast<int32_t>(layer));
+  id.set_operation(operation);
+  id.set_sender(static_cast<uint32_t>(address_.stage));
+  return header;
+}
+
+void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
+                               const runtime::TensorRef& x) {
+  const int shard = static_cast<int>(passage->micro_batch) % company().plan.attention;
+  const Address to{Role::attention_shard, address_.stage, address_.worker, shard};
+  TokenMessage message{header(*passage, layer, operation), {x}};
+  if (operation == wire::FORWARD) {
+    send_when_done(to, forward_atom_v, std::move(message));
+  } else {
+    send_when_done(to, backward_atom_v, std::move(message));
+  }
+}
+
+void StageActor::ask_router(const PassagePtr& passage, int64_t layer, wire::Operation operation,
+                            const runtime::TensorRef& x) {
+  const Address to{Role::router, address_.stage, address_.worker, static_cast<int>(layer)};
+  TokenMessage message{header(*passage, layer, operation), {x}};
+  if (operation == wire::FORWARD) {
+    send_when_done(to, forward_atom_v, std::move(message));
+  } else {
+    send_when_done(to, backward_atom_v, std::move(message));
+  }
+}
+
+StageActor::PassagePtr StageActor::passage_of(const TokenMessage& message, Edge edge) {
+  if (!accept(message.id(), edge)) return nullptr;
+  const auto found = passages_.find(message.id().micro_batch());
+  if (found == passages_.end()) return nullptr;
+  found->second->received.push_back(message.tensors.at(0));
+  return found->second;
+}
+
+void StageActor::attended(const TokenMessage& message) {
+  const PassagePtr passage = passage_of(message, Edge::attended);
+  if (!passage) return;
+  if (message.id().operation() == wire::FORWARD) {
+    forward_mlp(passage, message.id().layer(), message.tensors.at(0));
+  } else {
+    backward_below(passage, message.id().layer(), message.tensors.at(0));
+  }
+}
+
+void StageActor::routed(const TokenMessage& message) {
+  const PassagePtr passage = passage_of(message, Edge::routed);
+  if (!passage) return;
+  const int64_t layer = message.id().layer();
+  if (message.id().operation() == wire::FORWARD) {
+    const Tensor y = passage->blocks.at(layer).finish_forward(queue(), passage->scratch,
+                                                              message.tensors.at(0));
+    forward_above(passage, layer, y);
+  } else {
+    backward_attention(passage, layer, message.tensors.at(0));
+  }
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,67 @@
+// The differences between CAF 0.18.7 and 1.x, all in one place. Code elsewhere keeps to what both
+// compile: class-based actors, one-way sends and requests with deadlines, `.then`, no `.await`
+// (which in 0.18.7 makes an actor deaf to everything else, its exit included).
+#pragma once
+
+#include <caf/all.hpp>
+#include <chrono>
+#include <utility>
+
+#if defined(CAF_VERSION_MAJOR) && CAF_VERSION_MAJOR >= 1
+#define TROUPE_CAF_HAS_MAIL 1
+#else
+#define TROUPE_CAF_HAS_MAIL 0
+#endif
+
+namespace troupe::runtime {
+
+/// Sends a message, from any thread.
+template <class Handle, class... Ts>
+void tell(const Handle& to, Ts&&... values) {
+#if TROUPE_CAF_HAS_MAIL
+  caf::anon_mail(std::forward<Ts>(values)...).send(to);
+#else
+  caf::anon_send(to, std::forward<Ts>(values)...);
+#endif
+}
+
+/// The same before everything that waits in the mailbox.
+template <class Handle, class... Ts>
+void tell_urgently(const Handle& to, Ts&&... values) {
+#if TROUPE_CAF_HAS_MAIL
+  caf::anon_mail(std::forward<Ts>(values)...).urgent().send(to);
+#else
+  caf::anon_send<caf::message_priority::high>(to, std::forward<Ts>(values)...);
+#endif
+}
+
+/// A request with a deadline; continue with `.then(result, error)`, or `.receive` in a blocking
+/// actor.
+template <class Self, class Handle, class Duration, class... Ts>
+auto ask(Self* self, const Handle& to, Duration deadline, Ts&&... values) {
+#if TROUPE_CAF_HAS_MAIL
+  return self->mail(std::forward<Ts>(values)...).request(to, deadline);
+#else
+  return self->request(to, deadline, std::forward<Ts>(values)...);
+#endif
+}
+
+/// Calls `f(reason)` when the actor has ended: on the ending thread, or at once if it has already.
+template <class Handle, class F>
+void on_end(const Handle& handle, F f) {
+  caf::actor_cast<caf::abstract_actor*>(handle)->attach_functor(
+      [f = std::move(f)](const caf::error& reason) { f(reason); });
+}
+
+/// Ends an actor before whatever waits in its mailbox.
+template <class Handle>
+void stop_actor(const Handle& handle, caf::exit_reason reason) {
+#if TROUPE_CAF_HAS_MAIL
+  caf::anon_mail(caf::exit_msg{handle->address(), reason}).urgent().send(caf::actor_cast<caf::actor>(handle));
+#else
+  caf::anon_send<caf::message_priority::high>(caf::actor_cast<caf::actor>(handle),
+                                              caf::exit_msg{handle->address(), caf::make_error(reason)});
+#endif
+}
+
+}  // namespace troupe::runtime
