@@ -41,7 +41,8 @@ inline std::vector<double> to_doubles(const kernels::ConstTensor& t) {
 
 /// Equal bit for bit (NaN and signed zeros included).
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  if (a.size() != b.size()) return false;
+  return a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 /// Restores the instruction set at the end of a test.
