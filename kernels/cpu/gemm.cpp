@@ -96,7 +96,10 @@ void run_groups(Queue& queue, std::vector<GemmBlock> groups) {
   }
   const int64_t work = starts.back();
   if (work == 0) return;
-  const int64_t parts = part_count(queue, work, panel_width / fmas_per_operation);
+  // Parts are equal, so a number of them that the threads do not divide leaves threads idle.
+  const int64_t most_parts = part_count(queue, work, panel_width / fmas_per_operation);
+  const int64_t threads = queue.threads();
+  const int64_t parts = most_parts < threads ? most_parts : most_parts / threads * threads;
   queue.run(
       parts, [groups = std::move(groups), starts = std::move(starts), work, parts](int64_t part) {
         // Panel p of a group belongs to the part in whose range its first work lies.
