@@ -89,14 +89,16 @@ Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
   Buffer buffer;
   buffer.view.dtype = dtype;
   if (shape.size() > buffer.view.shape.size()) {
-    throw KernelError("a buffer of " + std::to_string(shape.size()) + " dimensions, wanted 4 at most");
+    throw KernelError("a buffer of " + std::to_string(shape.size()) +
+                      " dimensions, wanted 4 at most");
   }
   int64_t total = size_of(dtype);
   for (int64_t n : shape) {
     if (n < 0) throw KernelError("a buffer with a dimension of " + std::to_string(n));
     buffer.view.shape[static_cast<size_t>(buffer.view.rank++)] = n;
     if (__builtin_mul_overflow(total, n, &total) || total > int64_t{1} << 60) {
-      throw KernelError("a buffer " + describe(buffer.view) + " is too large, wanted 2^60 bytes at most");
+      throw KernelError("a buffer " + describe(buffer.view) +
+                        " is too large, wanted 2^60 bytes at most");
     }
   }
   buffer.view.row_stride = buffer.view.cols();

@@ -64,8 +64,8 @@ void expect_flat(const char* what, const ConstTensor& t, DType dtype) {
 
 void expect_same_count(const char* what, const ConstTensor& a, const ConstTensor& sum) {
   if (a.count() == sum.count()) return;
-  throw KernelError(std::string(what) + " is " + describe(a) + ", but the sum is " +
-                    describe(sum) + ": wanted as many elements");
+  throw KernelError(std::string(what) + " is " + describe(a) + ", but the sum is " + describe(sum) +
+                    ": wanted as many elements");
 }
 
 }  // namespace
@@ -86,7 +86,8 @@ void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
       const float* x = values<float>(args.unit) + first;
       std::unique_lock<std::mutex> lock;
       if (args.locks) lock = std::unique_lock(args.locks->of(first));
-      if (TROUPE_ISA_CALL(accumulate_range)(x, values<int64_t>(args.sum) + first, n, scale, bound)) {
+      if (TROUPE_ISA_CALL(accumulate_range)(x, values<int64_t>(args.sum) + first, n, scale,
+                                            bound)) {
         args.faults->fetch_or(classify(x, n, bound), std::memory_order_relaxed);
       }
     }

@@ -31,7 +31,8 @@ void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
   expect_shape("cross_entropy targets", args.targets, DType::i32, {T});
   expect_shape("cross_entropy losses", args.losses, DType::f32, {T});
   expect_shape("cross_entropy log_sums", args.log_sums, DType::f32, {T});
-  if (V < 1) throw KernelError("cross_entropy logits " + describe(args.logits) + " have no columns");
+  if (V < 1)
+    throw KernelError("cross_entropy logits " + describe(args.logits) + " have no columns");
   const int64_t parts = part_count(queue, T, 6 * V);
   queue.run(parts, [args, T, V, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -94,9 +95,8 @@ inline float exp_sum(const float* x, int64_t V, float* greatest) {
   for_lanes(V, [&](int64_t i, int n) { most = greater_of(load_or_lowest(x + i, n), most); });
   *greatest = greatest_lane(most);
   F16 sum = zero();
-  for_lanes(V, [&](int64_t i, int n) {
-    sum = sum + exp(load_or_lowest(x + i, n) - set1(*greatest));
-  });
+  for_lanes(V,
+            [&](int64_t i, int n) { sum = sum + exp(load_or_lowest(x + i, n) - set1(*greatest)); });
   return sum_lanes(sum);
 }
 

@@ -33,7 +33,8 @@ float value_of(int32_t key) {
   return x;
 }
 
-/// The best `wanted` of the candidates offered in ascending order of id; a tie stays with the lower.
+/// The best `wanted` of the candidates offered in ascending order of id; a tie stays with the
+/// lower.
 class BestOf {
  public:
   explicit BestOf(int64_t wanted)
@@ -268,9 +269,8 @@ void count_experts(Queue& queue, const CountExpertsArgs& args) {
 #else
 
 inline void sigmoid_row(const float* logits, float* scores, int64_t E) {
-  for_lanes(E, [&](int64_t i, int n) {
-    store_lanes(scores + i, sigmoid(load_lanes(logits + i, n)), n);
-  });
+  for_lanes(
+      E, [&](int64_t i, int n) { store_lanes(scores + i, sigmoid(load_lanes(logits + i, n)), n); });
 }
 
 /// With D = sum_j s_j + 1e-20 and w_k = scale s_k / D:

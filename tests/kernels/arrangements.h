@@ -73,8 +73,7 @@ std::vector<T> vector_of(const kernels::ConstTensor& t) {
 inline std::vector<int32_t> random_integers(int64_t count, uint64_t n, uint32_t stream) {
   std::vector<int32_t> out(static_cast<size_t>(count));
   for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = static_cast<int32_t>(
-        kernels::random_below({7, kernels::Purpose::test, stream, i}, n));
+    out[i] = static_cast<int32_t>(kernels::random_below({7, kernels::Purpose::test, stream, i}, n));
   }
   return out;
 }

@@ -74,7 +74,9 @@ TEST(Buffer, MayBeFreedByAnotherThreadWhileOthersAllocate) {
 
 TEST(Buffer, RefusesSizesThatCannotBe) {
   EXPECT_THAT(kernel_error([] { allocate_f32({3, -1}); }), HasSubstr("dimension of -1"));
-  EXPECT_THAT(kernel_error([] { allocate_f32({int64_t{1} << 40, int64_t{1} << 40}); }),
+  EXPECT_THAT(kernel_error([] {
+                allocate_f32({int64_t{1} << 40, int64_t{1} << 40});
+              }),
               HasSubstr("too large"));
   EXPECT_THAT(kernel_error([] { allocate_f32({1, 2, 3, 4, 5}); }), HasSubstr("5 dimensions"));
 }

@@ -75,9 +75,9 @@ TEST(Embedding, GivesTheSameBitsInAnyArrangement) {
     return to_vector(out);
   });
 
-  EXPECT_LT(relative_difference({all.begin() + T * D, all.end()},
-                                reference::embed_backward_weights(vector_of<int32_t>(ids),
-                                                                  to_doubles(dy), V, D)),
+  EXPECT_LT(relative_difference(
+                {all.begin() + T * D, all.end()},
+                reference::embed_backward_weights(vector_of<int32_t>(ids), to_doubles(dy), V, D)),
             1e-6);
 }
 
@@ -116,14 +116,12 @@ TEST(Embedding, RefusesOtherShapesByName) {
 
   EXPECT_THAT(kernel_error([&] { embed(queue, {.ids = ids, .weight = weight, .y = y}); }),
               HasSubstr("embed weight is [7, 5] f32, wanted [7, 6] f32"));
-  EXPECT_THAT(kernel_error([&] {
-                embed_backward_weights(queue, {.ids = ids, .dy = y, .dweight = weight});
-              }),
+  EXPECT_THAT(kernel_error(
+                  [&] { embed_backward_weights(queue, {.ids = ids, .dy = y, .dweight = weight}); }),
               HasSubstr("embed_backward_weights dweight is [7, 5] f32, wanted [7, 6] f32"));
-  EXPECT_THAT(kernel_error([&] {
-                embed_backward_weights(queue, {.ids = y, .dy = y, .dweight = weight});
-              }),
-              HasSubstr("embed_backward_weights ids is [2, 6] f32, wanted [2] i32"));
+  EXPECT_THAT(
+      kernel_error([&] { embed_backward_weights(queue, {.ids = y, .dy = y, .dweight = weight}); }),
+      HasSubstr("embed_backward_weights ids is [2, 6] f32, wanted [2] i32"));
 }
 
 }  // namespace

@@ -28,8 +28,13 @@ Buffer gradient_of(int64_t n, uint32_t stream, double scale = 1.0) {
 }
 
 AdamWStep step_of(int64_t t, float clip = 1.0f) {
-  return {.learning_rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .clip = clip,
-          .correction1 = bias_correction(0.9f, t), .correction2 = bias_correction(0.95f, t)};
+  return {.learning_rate = 1e-3f,
+          .beta1 = 0.9f,
+          .beta2 = 0.95f,
+          .eps = 1e-8f,
+          .clip = clip,
+          .correction1 = bias_correction(0.9f, t),
+          .correction2 = bias_correction(0.95f, t)};
 }
 
 struct State {
@@ -37,9 +42,15 @@ struct State {
 };
 
 AdamWArgs args_of(int64_t t, const Buffer& gradient, const State& from, const State& to) {
-  return {.step = step_of(t), .weight_decay = 0.1f, .gradient = gradient,
-          .scale_bits = scale_bits, .weight = from.weight, .moment1 = from.moment1,
-          .moment2 = from.moment2, .new_weight = to.weight, .new_moment1 = to.moment1,
+  return {.step = step_of(t),
+          .weight_decay = 0.1f,
+          .gradient = gradient,
+          .scale_bits = scale_bits,
+          .weight = from.weight,
+          .moment1 = from.moment1,
+          .moment2 = from.moment2,
+          .new_weight = to.weight,
+          .new_moment1 = to.moment1,
           .new_moment2 = to.moment2};
 }
 
@@ -71,7 +82,8 @@ TEST(Optimizer, FollowsPytorchsAdamWWithinRounding) {
   const auto w = to_doubles(state.weight), m = to_doubles(state.moment1),
              v = to_doubles(state.moment2);
   for (size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_NEAR(w[i], expected[i].weight, 5e-6);  // 50 roundings of a number of size 1, and f32 betas
+    EXPECT_NEAR(w[i], expected[i].weight,
+                5e-6);  // 50 roundings of a number of size 1, and f32 betas
     EXPECT_NEAR(m[i], expected[i].moment1, 1e-5 * std::fabs(expected[i].moment1) + 1e-6);
     EXPECT_NEAR(v[i], expected[i].moment2, 1e-5 * expected[i].moment2);
   }
@@ -83,7 +95,8 @@ TEST(Optimizer, ComputesInTheDocumentedOrder) {
   Queue queue(pool);
   const int64_t n = 1001;
   const State from{normal({n}, 1), normal({n}, 2, 0.1f), normal({n}, 3)}, to = beside(n);
-  for (int64_t i = 0; i < n; ++i) values<float>(from.moment2.view)[i] *= values<float>(from.moment2.view)[i];
+  for (int64_t i = 0; i < n; ++i)
+    values<float>(from.moment2.view)[i] *= values<float>(from.moment2.view)[i];
   const Buffer gradient = gradient_of(n, 4);
   AdamWArgs args = args_of(5, gradient, from, to);
   args.step.clip = 0.37f;
@@ -91,7 +104,8 @@ TEST(Optimizer, ComputesInTheDocumentedOrder) {
   adamw(queue, args);
   queue.wait();
 
-  const auto ws = to_vector(from.weight), ms = to_vector(from.moment1), vs = to_vector(from.moment2);
+  const auto ws = to_vector(from.weight), ms = to_vector(from.moment1),
+             vs = to_vector(from.moment2);
   const AdamWStep& s = args.step;
   for (size_t i = 0; i < ws.size(); ++i) {
     const float g = s.clip * static_cast<float>(std::ldexp(
@@ -111,7 +125,8 @@ TEST(Optimizer, GivesTheSameBitsInAnyArrangement) {
   const int64_t n = 65'536 + 7;
   const Buffer gradient = gradient_of(n, 4);
   const State from{normal({n}, 1), normal({n}, 2), normal({n}, 3)};
-  for (int64_t i = 0; i < n; ++i) values<float>(from.moment2.view)[i] *= values<float>(from.moment2.view)[i];
+  for (int64_t i = 0; i < n; ++i)
+    values<float>(from.moment2.view)[i] *= values<float>(from.moment2.view)[i];
 
   const auto all = expect_same_bits_everywhere([&](Queue& queue) {
     const State to = beside(n);
@@ -138,7 +153,8 @@ TEST(Optimizer, GivesTheSameBitsInAnyArrangement) {
     }
     adamw(queue, args);
     queue.wait();
-    EXPECT_TRUE(same_bits(to_vector(to.weight), {all.begin() + first, all.begin() + first + count}));
+    EXPECT_TRUE(
+        same_bits(to_vector(to.weight), {all.begin() + first, all.begin() + first + count}));
   }
   adamw(queue, args_of(3, gradient, from, from));
   queue.wait();
@@ -158,8 +174,8 @@ TEST(Optimizer, SquaredNormIsTheSumOfSquares) {
 
     double expected = 0, lanes[8] = {};
     for (int64_t i = 0; i < n; ++i) {
-      const double g = static_cast<float>(std::ldexp(
-          static_cast<double>(values<int64_t>(gradient.view)[i]), -scale_bits));
+      const double g = static_cast<float>(
+          std::ldexp(static_cast<double>(values<int64_t>(gradient.view)[i]), -scale_bits));
       expected += g * g;
       lanes[i % 8] = std::fma(g, g, lanes[i % 8]);
     }

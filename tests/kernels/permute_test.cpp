@@ -34,8 +34,12 @@ struct Combine {
   }
 
   CombineRowsArgs args(const Tensor& y) const {
-    return {.rows = {sources[0], sources[1]}, .source = source, .row = row, .group = group,
-            .weight = weight, .y = y};
+    return {.rows = {sources[0], sources[1]},
+            .source = source,
+            .row = row,
+            .group = group,
+            .weight = weight,
+            .y = y};
   }
 };
 
@@ -83,8 +87,7 @@ TEST(Permute, CombinesWeightedRows) {
       const Buffer& from = c.sources[static_cast<size_t>(values<int32_t>(c.source.view)[j])];
       const int64_t row = values<int32_t>(c.row.view)[j];
       contributions.push_back({to_doubles(row_range(from.view, row, 1)),
-                               values<float>(c.weight.view)[j],
-                               values<int32_t>(c.group.view)[j]});
+                               values<float>(c.weight.view)[j], values<int32_t>(c.group.view)[j]});
     }
     const Doubles token = reference::combine_row(contributions, static_cast<size_t>(c.D));
     expected.insert(expected.end(), token.begin(), token.end());
@@ -101,15 +104,15 @@ TEST(Permute, CombineAddsWithinGroupsBeforeAcrossThem) {
   const Buffer row = integers({0, 1, 2, 0, 1, 2}, {2, 3});
   const Buffer group = integers({0, 0, 0, 0, 1, 1}, {2, 3});
   const Buffer ones = floats({1, 1, 1, 1, 1, 1}, {2, 3});
-  CombineRowsArgs args{.rows = {rows}, .source = source, .row = row, .group = group,
-                       .weight = {}, .y = y};
+  CombineRowsArgs args{
+      .rows = {rows}, .source = source, .row = row, .group = group, .weight = {}, .y = y};
   for (const bool weighted : {false, true}) {
     if (weighted) args.weight = ones;
     combine_rows(queue, args);
     queue.wait();
 
-    EXPECT_EQ(to_vector(y)[0], 1.0f);                // (1 + u) + u, each rounded away
-    EXPECT_EQ(to_vector(y)[1], 1.0f + 0x1p-23f);     // 1 + (u + u)
+    EXPECT_EQ(to_vector(y)[0], 1.0f);             // (1 + u) + u, each rounded away
+    EXPECT_EQ(to_vector(y)[1], 1.0f + 0x1p-23f);  // 1 + (u + u)
   }
 }
 
@@ -119,7 +122,8 @@ TEST(Permute, CombineOfNoExpertsIsZero) {
   const Buffer y = normal({3, 17}, 3);
   const Buffer none = allocate(DType::i32, {3, 0});
 
-  combine_rows(queue, {.rows = {}, .source = none, .row = none, .group = none, .weight = {}, .y = y});
+  combine_rows(queue,
+               {.rows = {}, .source = none, .row = none, .group = none, .weight = {}, .y = y});
   queue.wait();
 
   EXPECT_EQ(to_vector(y), std::vector<float>(3 * 17, 0.0f));
@@ -132,8 +136,9 @@ TEST(Permute, CombineRefusesWhatLeadsOutsideOrBreaksTheOrder) {
   const auto error = [&](int32_t source, int32_t row, int32_t group) {
     const Buffer sources = integers({0, source}, {1, 2}), rs = integers({0, row}, {1, 2}),
                  groups = integers({1, group}, {1, 2});
-    combine_rows(queue, {.rows = {rows}, .source = sources, .row = rs, .group = groups,
-                         .weight = {}, .y = y});
+    combine_rows(
+        queue,
+        {.rows = {rows}, .source = sources, .row = rs, .group = groups, .weight = {}, .y = y});
     return kernel_error([&] { queue.wait(); });
   };
 
@@ -259,8 +264,12 @@ TEST(Permute, RefusesOtherShapesByName) {
               }),
               HasSubstr("gather_rows index is [2] i64, wanted [2] i32"));
   EXPECT_THAT(kernel_error([&] {
-                combine_rows(queue, {.rows = {a, b}, .source = index, .row = index, .group = index,
-                                     .weight = {}, .y = row_range(a.view, 0, 1)});
+                combine_rows(queue, {.rows = {a, b},
+                                     .source = index,
+                                     .row = index,
+                                     .group = index,
+                                     .weight = {},
+                                     .y = row_range(a.view, 0, 1)});
               }),
               HasSubstr("combine_rows rows is [4, 7] f32, wanted [4, 8] f32"));
 }

@@ -204,7 +204,7 @@ TEST(Queue, ManyLanesStayInOrderUnderLoad) {
   constexpr size_t lanes = 64;
   ThreadPool pool(4);
   struct State {
-    int64_t next = 0;     // touched by single parts only, in order
+    int64_t next = 0;  // touched by single parts only, in order
     int64_t misplaced = 0;
     std::atomic<int64_t> parts{0};
     std::atomic<int> callbacks{0};

@@ -13,27 +13,42 @@ using namespace kernels;
 using testing::HasSubstr;
 
 /// As released: 40 times 4,096 positions.
-constexpr Yarn released{.factor = 40, .original_positions = 4096, .beta_fast = 32, .beta_slow = 1,
-                        .mscale = 1, .mscale_all_dim = 1};
+constexpr Yarn released{.factor = 40,
+                        .original_positions = 4096,
+                        .beta_fast = 32,
+                        .beta_slow = 1,
+                        .mscale = 1,
+                        .mscale_all_dim = 1};
 
 /// Rotates all heads of the tokens at `positions`.
 Buffer rotated(Queue& queue, const ConstTensor& x, int64_t heads, const Buffer& positions,
                const RopeTable& table, bool inverse = false) {
   const Buffer y = allocate_f32({x.rows(), x.cols()});
-  rope(queue, {.x = x, .heads = heads, .positions = positions, .cosines = table.cosines,
-               .sines = table.sines, .inverse = inverse, .y = y});
+  rope(queue, {.x = x,
+               .heads = heads,
+               .positions = positions,
+               .cosines = table.cosines,
+               .sines = table.sines,
+               .inverse = inverse,
+               .y = y});
   queue.wait();
   return y;
 }
 
 TEST(Rope, TableHoldsTheCosinesAndSinesOfTheReference) {
-  for (const std::optional<reference::Yarn>& yarn :
-       {std::optional<reference::Yarn>{}, {{40, 4096, 32, 1}}, {{4, 16, 32, 1}}, {{2, 1e9, 32, 1}}}) {
+  for (const std::optional<reference::Yarn>& yarn : {std::optional<reference::Yarn>{},
+                                                     {{40, 4096, 32, 1}},
+                                                     {{4, 16, 32, 1}},
+                                                     {{2, 1e9, 32, 1}}}) {
     for (const size_t R : {2, 16, 64}) {
       std::optional<Yarn> own;
       if (yarn) {
-        own = Yarn{.factor = yarn->factor, .original_positions = yarn->original_positions,
-                   .beta_fast = 32, .beta_slow = 1, .mscale = 1, .mscale_all_dim = 1};
+        own = Yarn{.factor = yarn->factor,
+                   .original_positions = yarn->original_positions,
+                   .beta_fast = 32,
+                   .beta_slow = 1,
+                   .mscale = 1,
+                   .mscale_all_dim = 1};
       }
       const int64_t P = 2000;
 
@@ -106,9 +121,10 @@ TEST(Rope, RotatesEachHeadByItsTokensPosition) {
     for (int64_t row = 0; row < T * H; ++row) {
       Doubles angles;
       for (int64_t i = 0; i < R / 2; ++i) {
-        angles.push_back(static_cast<double>(
-            at[static_cast<size_t>(row / H)] *
-            reference::rope_frequency(static_cast<size_t>(i), static_cast<size_t>(R), 10000.0, {})));
+        angles.push_back(
+            static_cast<double>(at[static_cast<size_t>(row / H)] *
+                                reference::rope_frequency(static_cast<size_t>(i),
+                                                          static_cast<size_t>(R), 10000.0, {})));
       }
       EXPECT_LT(relative_difference(to_doubles(row_range(ConstTensor(y), row, 1)),
                                     reference::rotate(to_doubles(row_range(x, row, 1)), angles)),
@@ -129,7 +145,8 @@ TEST(Rope, BackwardIsTheInverseAndAgreesWithFiniteDifferences) {
   }
 
   const Buffer dx = rotated(queue, dy, 1, position, table, true);
-  const Buffer back = rotated(queue, rotated(queue, x, 1, position, table), 1, position, table, true);
+  const Buffer back =
+      rotated(queue, rotated(queue, x, 1, position, table), 1, position, table, true);
 
   const Doubles numeric = finite_differences(
       [&](const Doubles& v) { return inner_product(reference::rotate(v, angles), to_doubles(dy)); },
@@ -151,12 +168,17 @@ TEST(Rope, GivesTheSameBitsInAnyArrangement) {
   Queue queue(pool);
   for (const int64_t t : {int64_t{0}, int64_t{123}, T - 1}) {
     const Buffer position = integers({values<int32_t>(positions.view)[t]}, {1});
-    const auto alone = to_vector(
-        rotated(queue, row_range(ConstTensor(x), t * H, H), H, position, table));
+    const auto alone =
+        to_vector(rotated(queue, row_range(ConstTensor(x), t * H, H), H, position, table));
     EXPECT_TRUE(same_bits(alone, {all.begin() + t * H * R, all.begin() + (t + 1) * H * R}));
   }
-  rope(queue, {.x = x, .heads = H, .positions = positions, .cosines = table.cosines,
-               .sines = table.sines, .inverse = false, .y = x});
+  rope(queue, {.x = x,
+               .heads = H,
+               .positions = positions,
+               .cosines = table.cosines,
+               .sines = table.sines,
+               .inverse = false,
+               .y = x});
   queue.wait();
   EXPECT_TRUE(same_bits(to_vector(x), all));
 }
@@ -177,7 +199,8 @@ TEST(Rope, RefusesWhatHasNoRotation) {
   ThreadPool pool(1);
   Queue queue(pool);
   const RopeTable table = rope_table(4, 8, 10000.0, std::nullopt);
-  const Buffer odd = normal({2, 7}, 1), narrow = normal({2, 6}, 2), positions = integers({0, 1}, {2});
+  const Buffer odd = normal({2, 7}, 1), narrow = normal({2, 6}, 2),
+               positions = integers({0, 1}, {2});
 
   EXPECT_THAT(kernel_error([&] { rotated(queue, odd, 1, positions, table); }),
               HasSubstr("width 7, wanted"));

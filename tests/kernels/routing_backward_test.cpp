@@ -54,14 +54,19 @@ TEST(RoutingBackward, AgreesWithFiniteDifferencesOfTheWeights) {
       const Buffer dlogits = allocate_f32({c.T, c.E});
       const reference::Routing r{19, 1, 1, 4, normalize, 2.5};
 
-      route_tokens_backward(queue, {.dweights = dweights, .scores = c.scores, .expert_ids = c.ids,
-                                    .normalize = normalize, .scale = 2.5f,
+      route_tokens_backward(queue, {.dweights = dweights,
+                                    .scores = c.scores,
+                                    .expert_ids = c.ids,
+                                    .normalize = normalize,
+                                    .scale = 2.5f,
                                     .dscores = balanced ? ConstTensor(dscores) : ConstTensor{},
                                     .dlogits = dlogits});
       queue.wait();
 
       for (int64_t t = 0; t < c.T; ++t) {
-        const auto one = [t](const Buffer& b) { return to_doubles(row_range(ConstTensor(b), t, 1)); };
+        const auto one = [t](const Buffer& b) {
+          return to_doubles(row_range(ConstTensor(b), t, 1));
+        };
         Doubles logits = one(c.scores);
         for (double& s : logits) s = std::log(s / (1 - s));
         const Doubles numeric = finite_differences(
@@ -86,8 +91,12 @@ TEST(RoutingBackward, BalanceLossAgreesWithFiniteDifferencesAndCountsAsAsked) {
   for (const bool unbiased : {false, true}) {
     const Buffer losses = allocate_f32({3}), dscores = allocate_f32({c.T, c.E});
 
-    balance_loss(queue, {.scores = c.scores, .expert_ids = c.ids, .sequence_rows = S,
-                         .unbiased_choice = unbiased, .scale = 0.5f, .losses = losses,
+    balance_loss(queue, {.scores = c.scores,
+                         .expert_ids = c.ids,
+                         .sequence_rows = S,
+                         .unbiased_choice = unbiased,
+                         .scale = 0.5f,
+                         .losses = losses,
                          .dscores = dscores});
     queue.wait();
 
@@ -102,7 +111,9 @@ TEST(RoutingBackward, BalanceLossAgreesWithFiniteDifferencesAndCountsAsAsked) {
       const auto of = [&](const Buffer& b) {
         return to_doubles(row_range(ConstTensor(b), sequence * S, S));
       };
-      const auto loss = [&](const Doubles& s) { return reference::balance_loss(s, counts, 3, 0.5); };
+      const auto loss = [&](const Doubles& s) {
+        return reference::balance_loss(s, counts, 3, 0.5);
+      };
       const Doubles numeric = finite_differences(loss, of(c.scores));
       EXPECT_NEAR(to_doubles(losses)[static_cast<size_t>(sequence)], loss(of(c.scores)), 5e-7);
       EXPECT_LT(relative_difference(of(dscores), numeric), 2e-6);
@@ -114,10 +125,16 @@ TEST(RoutingBackward, BalanceLossIsAlphaWhenLoadsAreEven) {
   ThreadPool pool(1);
   Queue queue(pool);
   const Buffer scores = floats(std::vector<float>(8, 0.5f), {2, 4});
-  const Buffer ids = integers({0, 1, 2, 3}, {2, 2}), loss = allocate_f32({1}), d = allocate_f32({2, 4});
+  const Buffer ids = integers({0, 1, 2, 3}, {2, 2}), loss = allocate_f32({1}),
+               d = allocate_f32({2, 4});
 
-  balance_loss(queue, {.scores = scores, .expert_ids = ids, .sequence_rows = 2,
-                       .unbiased_choice = false, .scale = 1e-4f, .losses = loss, .dscores = d});
+  balance_loss(queue, {.scores = scores,
+                       .expert_ids = ids,
+                       .sequence_rows = 2,
+                       .unbiased_choice = false,
+                       .scale = 1e-4f,
+                       .losses = loss,
+                       .dscores = d});
   queue.wait();
 
   EXPECT_FLOAT_EQ(to_vector(loss)[0], 1e-4f);
@@ -133,12 +150,19 @@ TEST(RoutingBackward, GivesTheSameBitsInAnyArrangement) {
     const Buffer out = allocate_f32({2 * n, c.E}), losses = allocate_f32({n / S});
     const ConstTensor scores = row_range(ConstTensor(c.scores), first, n);
     const ConstTensor ids = row_range(ConstTensor(c.ids), first, n);
-    balance_loss(queue, {.scores = scores, .expert_ids = ids, .sequence_rows = S,
-                         .unbiased_choice = true, .scale = 0.1f, .losses = losses,
+    balance_loss(queue, {.scores = scores,
+                         .expert_ids = ids,
+                         .sequence_rows = S,
+                         .unbiased_choice = true,
+                         .scale = 0.1f,
+                         .losses = losses,
                          .dscores = row_range(out.view, 0, n)});
     route_tokens_backward(queue, {.dweights = row_range(ConstTensor(dweights), first, n),
-                                  .scores = scores, .expert_ids = ids, .normalize = true,
-                                  .scale = 2.5f, .dscores = row_range(out.view, 0, n),
+                                  .scores = scores,
+                                  .expert_ids = ids,
+                                  .normalize = true,
+                                  .scale = 2.5f,
+                                  .dscores = row_range(out.view, 0, n),
                                   .dlogits = row_range(out.view, n, n)});
     queue.wait();
     auto result = to_vector(row_range(out.view, n, n));
@@ -153,8 +177,9 @@ TEST(RoutingBackward, GivesTheSameBitsInAnyArrangement) {
   Queue queue(pool);
   for (const int64_t sequence : {0, 7, 11}) {
     const auto alone = run(queue, sequence * S, S);
-    EXPECT_TRUE(same_bits({alone.begin(), alone.begin() + S * c.E},
-                          {all.begin() + sequence * S * c.E, all.begin() + (sequence + 1) * S * c.E}));
+    EXPECT_TRUE(
+        same_bits({alone.begin(), alone.begin() + S * c.E},
+                  {all.begin() + sequence * S * c.E, all.begin() + (sequence + 1) * S * c.E}));
     EXPECT_EQ(alone.back(), all[static_cast<size_t>(c.T * c.E + sequence)]);
   }
 }
@@ -166,13 +191,22 @@ TEST(RoutingBackward, RefusesOtherShapesByName) {
   const Buffer dweights = normal({6, 3}, 3), out = allocate_f32({6, 5}), two = allocate_f32({2});
 
   EXPECT_THAT(kernel_error([&] {
-                route_tokens_backward(queue, {.dweights = dweights, .scores = c.scores,
-                                              .expert_ids = c.ids, .normalize = true, .scale = 1,
-                                              .dscores = {}, .dlogits = out});
+                route_tokens_backward(queue, {.dweights = dweights,
+                                              .scores = c.scores,
+                                              .expert_ids = c.ids,
+                                              .normalize = true,
+                                              .scale = 1,
+                                              .dscores = {},
+                                              .dlogits = out});
               }),
               HasSubstr("route_tokens_backward dweights is [6, 3] f32, wanted [6, 2] f32"));
-  BalanceLossArgs args{.scores = c.scores, .expert_ids = c.ids, .sequence_rows = 4,
-                       .unbiased_choice = false, .scale = 1, .losses = two, .dscores = out};
+  BalanceLossArgs args{.scores = c.scores,
+                       .expert_ids = c.ids,
+                       .sequence_rows = 4,
+                       .unbiased_choice = false,
+                       .scale = 1,
+                       .losses = two,
+                       .dscores = out};
   EXPECT_THAT(kernel_error([&] { balance_loss(queue, args); }),
               HasSubstr("sequence_rows 4 does not divide T 6"));
   args.sequence_rows = 0;

@@ -25,10 +25,15 @@ Routed route(Queue& queue, const ConstTensor& logits, const ConstTensor& bias,
              const reference::Routing& r) {
   const int64_t T = logits.rows(), K = static_cast<int64_t>(r.per_token);
   Routed out{allocate_f32({T, logits.cols()}), allocate(DType::i32, {T, K}), allocate_f32({T, K})};
-  route_tokens(queue, {.logits = logits, .bias = bias, .n_groups = static_cast<int>(r.groups),
-                       .top_groups = static_cast<int>(r.top_groups), .normalize = r.normalize,
-                       .scale = static_cast<float>(r.scale), .scores = out.scores,
-                       .expert_ids = out.ids, .weights = out.weights});
+  route_tokens(queue, {.logits = logits,
+                       .bias = bias,
+                       .n_groups = static_cast<int>(r.groups),
+                       .top_groups = static_cast<int>(r.top_groups),
+                       .normalize = r.normalize,
+                       .scale = static_cast<float>(r.scale),
+                       .scores = out.scores,
+                       .expert_ids = out.ids,
+                       .weights = out.weights});
   queue.wait();
   return out;
 }
@@ -44,9 +49,9 @@ Doubles row(const Buffer& b, size_t t) {
   return to_doubles(row_range(ConstTensor(b), static_cast<int64_t>(t), 1));
 }
 
-const std::vector<reference::Routing> recipes{
-    {256, 8, 4, 8, true, 2.5}, {64, 1, 1, 6, false, 1.0}, {16, 4, 2, 4, true, 2.5},
-    {8, 8, 3, 3, true, 1.0},   {12, 3, 3, 12, false, 0.5}, {1, 1, 1, 1, true, 2.5}};
+const std::vector<reference::Routing> recipes{{256, 8, 4, 8, true, 2.5},  {64, 1, 1, 6, false, 1.0},
+                                              {16, 4, 2, 4, true, 2.5},   {8, 8, 3, 3, true, 1.0},
+                                              {12, 3, 3, 12, false, 0.5}, {1, 1, 1, 1, true, 2.5}};
 
 TEST(Routing, ChoosesAndWeighsAsTheReference) {
   ThreadPool pool(2);
@@ -66,8 +71,9 @@ TEST(Routing, ChoosesAndWeighsAsTheReference) {
       const std::vector<int32_t> chosen(ids.begin() + static_cast<long>(t * r.per_token),
                                         ids.begin() + static_cast<long>((t + 1) * r.per_token));
       EXPECT_EQ(chosen, reference::choose_experts(scores, to_doubles(bias), r));
-      EXPECT_LT(relative_difference(row(found.weights, t),
-                                    reference::expert_weights(scores, chosen, r)), 5e-7);
+      EXPECT_LT(
+          relative_difference(row(found.weights, t), reference::expert_weights(scores, chosen, r)),
+          5e-7);
     }
   }
 }
@@ -112,7 +118,8 @@ TEST(Routing, AKeptGroupIsChosenFromEvenBelowZero) {
 TEST(Routing, TiesGoToTheLowerIdOfGroupAndExpert) {
   ThreadPool pool(1);
   Queue queue(pool);
-  const Buffer logits = allocate_zeros(DType::f32, {1, 12}), bias = allocate_zeros(DType::f32, {12});
+  const Buffer logits = allocate_zeros(DType::f32, {1, 12}),
+               bias = allocate_zeros(DType::f32, {12});
 
   EXPECT_THAT(vector_of<int32_t>(route(queue, logits, bias, {12, 4, 2, 4, true, 1.0}).ids.view),
               ElementsAre(0, 1, 2, 3));
@@ -178,7 +185,8 @@ TEST(Routing, RefusesARecipeThatCannotBe) {
 
   EXPECT_THAT(error({12, 5, 2, 2, true, 1}, bias), HasSubstr("n_groups 5 does not divide E 12"));
   EXPECT_THAT(error({12, 0, 1, 2, true, 1}, bias), HasSubstr("n_groups 0"));
-  EXPECT_THAT(error({12, 4, 5, 2, true, 1}, bias), HasSubstr("top_groups 5, wanted 1 to n_groups 4"));
+  EXPECT_THAT(error({12, 4, 5, 2, true, 1}, bias),
+              HasSubstr("top_groups 5, wanted 1 to n_groups 4"));
   EXPECT_THAT(error({12, 4, 0, 2, true, 1}, bias), HasSubstr("top_groups 0"));
   EXPECT_THAT(error({12, 4, 2, 7, true, 1}, bias), HasSubstr("K 7, wanted 1 to the 6 experts"));
   EXPECT_THAT(error({12, 4, 2, 0, true, 1}, bias), HasSubstr("K 0"));
@@ -197,11 +205,21 @@ TEST(Routing, AnExpertIdOutsideIsAnErrorFromTheQueue) {
 
     count_experts(queue, {.expert_ids = ids, .loads = loads});
     EXPECT_THAT(kernel_error([&] { queue.wait(); }), expected);
-    route_tokens_backward(queue, {.dweights = k, .scores = scores, .expert_ids = ids,
-                                  .normalize = true, .scale = 1, .dscores = {}, .dlogits = out});
+    route_tokens_backward(queue, {.dweights = k,
+                                  .scores = scores,
+                                  .expert_ids = ids,
+                                  .normalize = true,
+                                  .scale = 1,
+                                  .dscores = {},
+                                  .dlogits = out});
     EXPECT_THAT(kernel_error([&] { queue.wait(); }), expected);
-    balance_loss(queue, {.scores = scores, .expert_ids = ids, .sequence_rows = 1,
-                         .unbiased_choice = false, .scale = 1, .losses = loss, .dscores = out});
+    balance_loss(queue, {.scores = scores,
+                         .expert_ids = ids,
+                         .sequence_rows = 1,
+                         .unbiased_choice = false,
+                         .scale = 1,
+                         .losses = loss,
+                         .dscores = out});
     EXPECT_THAT(kernel_error([&] { queue.wait(); }), expected);
   }
 }

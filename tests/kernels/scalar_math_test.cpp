@@ -30,7 +30,8 @@ TEST(ScalarMath, ExpHasTheStatedError) {
     }
     const double tiny = sample(i, -745.1, -708);  // results below the normal range
     ASSERT_NEAR(exp_exact(tiny), static_cast<double>(std::exp(static_cast<long double>(tiny))),
-                0x1p-1073) << tiny;
+                0x1p-1073)
+        << tiny;
   }
 }
 
@@ -87,8 +88,10 @@ TEST(ScalarMath, SineAndCosineHaveTheStatedError) {
           << x;
     }
     const double far = sample(i, -1e9, 1e9);
-    ASSERT_NEAR(sin_exact(far), static_cast<double>(std::sin(static_cast<long double>(far))), 1e-12);
-    ASSERT_NEAR(cos_exact(far), static_cast<double>(std::cos(static_cast<long double>(far))), 1e-12);
+    ASSERT_NEAR(sin_exact(far), static_cast<double>(std::sin(static_cast<long double>(far))),
+                1e-12);
+    ASSERT_NEAR(cos_exact(far), static_cast<double>(std::cos(static_cast<long double>(far))),
+                1e-12);
   }
 }
 

@@ -41,18 +41,26 @@ TEST(Swiglu, BackwardAgreesWithFiniteDifferences) {
   const auto [dgates, dups] = reference::swiglu_backward(dys, gates, ups);
   EXPECT_LT(relative_difference(to_doubles(dgate), dgates), 6e-7);
   EXPECT_LT(relative_difference(to_doubles(dup), dups), 6e-7);
-  EXPECT_LT(relative_difference(to_doubles(dgate), finite_differences(
-                [&](const Doubles& g) { return inner_product(reference::swiglu(g, ups), dys); },
-                gates)), 1e-6);
+  EXPECT_LT(relative_difference(
+                to_doubles(dgate),
+                finite_differences(
+                    [&](const Doubles& g) { return inner_product(reference::swiglu(g, ups), dys); },
+                    gates)),
+            1e-6);
   EXPECT_LT(relative_difference(to_doubles(dup), finite_differences(
-                [&](const Doubles& u) { return inner_product(reference::swiglu(gates, u), dys); },
-                ups)), 1e-6);
+                                                     [&](const Doubles& u) {
+                                                       return inner_product(
+                                                           reference::swiglu(gates, u), dys);
+                                                     },
+                                                     ups)),
+            1e-6);
 }
 
 TEST(Swiglu, LargeGatesAreTheIdentityOrZero) {
   ThreadPool pool(1);
   Queue queue(pool);
-  const Buffer gate = floats({200.0f, -200.0f, 1e30f, -1e30f}, {1, 4}), up = floats({1, 1, 1, 1}, {1, 4});
+  const Buffer gate = floats({200.0f, -200.0f, 1e30f, -1e30f}, {1, 4}),
+               up = floats({1, 1, 1, 1}, {1, 4});
   const Buffer y = allocate_f32({1, 4}), dgate = allocate_f32({1, 4}), dup = allocate_f32({1, 4});
 
   swiglu(queue, {.gate = gate, .up = up, .y = y});
@@ -73,7 +81,10 @@ TEST(Swiglu, GivesTheSameBitsInAnyArrangement) {
   const auto all = expect_same_bits_everywhere([&](Queue& queue) {
     const Buffer out = allocate_f32({3 * T, F});
     swiglu(queue, {.gate = gate, .up = up, .y = row_range(out.view, 0, T)});
-    swiglu_backward(queue, {.dy = dy, .gate = gate, .up = up, .dgate = row_range(out.view, T, T),
+    swiglu_backward(queue, {.dy = dy,
+                            .gate = gate,
+                            .up = up,
+                            .dgate = row_range(out.view, T, T),
                             .dup = row_range(out.view, 2 * T, T)});
     queue.wait();
     return to_vector(out);

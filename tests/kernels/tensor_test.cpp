@@ -66,7 +66,8 @@ TEST(Tensor, ReshapesWhatIsContiguous) {
 TEST(Tensor, ExpectShapeNamesWhatWasFoundAndWanted) {
   std::vector<float> memory(12);
   const Tensor t = tensor(memory.data(), {3, 4});
-  const auto error = [&](const ConstTensor& found, DType dtype, std::initializer_list<int64_t> shape) {
+  const auto error = [&](const ConstTensor& found, DType dtype,
+                         std::initializer_list<int64_t> shape) {
     return kernel_error([&] { expect_shape("thing", found, dtype, shape); });
   };
 

@@ -42,9 +42,9 @@ std::vector<uint32_t> bits_of(const std::vector<float>& x) {
 
 /// Floats of every size: random bits, and what is special.
 std::vector<float> all_kinds(size_t count, uint32_t stream) {
-  const std::vector<float> special{0.0f,     -0.0f,       1.0f,        -1.0f,    infinity,
+  const std::vector<float> special{0.0f,      -0.0f,         1.0f,      -1.0f,     infinity,
                                    -infinity, std::nanf(""), 0x1p-149f, 0x1p-126f, 0x1.fffffep127f,
-                                   2.5f,     -2.5f,       0x1p31f,     -0x1p31f, 1e20f};
+                                   2.5f,      -2.5f,         0x1p31f,   -0x1p31f,  1e20f};
   std::vector<float> out;
   for (size_t i = 0; i < count; ++i) {
     const uint64_t bits = random_bits({5, Purpose::test, stream, i});
@@ -127,7 +127,8 @@ TEST(Simd, EveryOperationIsTheSameOnEveryInstructionSet) {
   const auto expected = run(Isa::portable);
 
   for (const Isa isa : available_isas()) EXPECT_TRUE(run(isa) == expected) << to_string(isa);
-  const size_t each = expected.size() / (count / 16);  // results of 16 lanes, operation by operation
+  const size_t each =
+      expected.size() / (count / 16);  // results of 16 lanes, operation by operation
   for (size_t i = 0; i < count; ++i) {
     const auto found = [&](size_t operation) {
       return expected[i / 16 * each + operation * 16 + i % 16];
@@ -156,7 +157,8 @@ TEST(Simd, IntegersAndDoublesAreTheSameOnEveryInstructionSet) {
       double doubles[8];
       int64_t rounded[16];
       float back[16];
-      TROUPE_ISA_CALL(double_operations)(integers.data() + i, small.data() + i, doubles, rounded, back);
+      TROUPE_ISA_CALL(double_operations)
+      (integers.data() + i, small.data() + i, doubles, rounded, back);
       for (size_t j = 0; j < 16; ++j) {
         EXPECT_EQ(doubles[j % 8], static_cast<double>(integers[i + j % 8]));
         EXPECT_EQ(rounded[j], std::llrint(static_cast<double>(small[i + j]) * 1.5));
@@ -178,8 +180,8 @@ TEST(Simd, TouchesTheFirstLanesAlone) {
       TROUPE_ISA_CALL(partial)(from.data(), to.data(), lanes, n);
 
       for (int i = 0; i < 20; ++i) EXPECT_EQ(to[static_cast<size_t>(i)], i < n ? 3.0f : -1.0f);
-      for (int i = 0; i < 16; ++i) EXPECT_EQ(std::bit_cast<uint32_t>(lanes[i]),
-                                             std::bit_cast<uint32_t>(i < n ? 3.0f : 0.0f));
+      for (int i = 0; i < 16; ++i)
+        EXPECT_EQ(std::bit_cast<uint32_t>(lanes[i]), std::bit_cast<uint32_t>(i < n ? 3.0f : 0.0f));
     }
   }
 }

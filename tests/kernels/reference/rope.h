@@ -20,7 +20,8 @@ inline long double rope_frequency(size_t i, size_t rotary, double theta,
   const long double f = std::pow(static_cast<long double>(theta), -2 * index / R);
   if (!yarn) return f;
   const auto correction = [&](double rotations) {
-    return R * std::log(yarn->original_positions / (rotations * 2 * std::numbers::pi_v<long double>)) /
+    return R *
+           std::log(yarn->original_positions / (rotations * 2 * std::numbers::pi_v<long double>)) /
            (2 * std::log(static_cast<long double>(theta)));
   };
   const long double low = std::max(std::floor(correction(yarn->beta_fast)), 0.0L);

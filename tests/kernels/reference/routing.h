@@ -41,7 +41,8 @@ inline std::vector<int32_t> choose_experts(const Doubles& scores, const Doubles&
   }
   const std::vector<int32_t> kept = largest(group_scores, r.top_groups);
   for (size_t e = 0; e < r.experts; ++e) {
-    if (!std::count(kept.begin(), kept.end(), static_cast<int32_t>(e / size))) biased[e] = -INFINITY;
+    if (!std::count(kept.begin(), kept.end(), static_cast<int32_t>(e / size)))
+      biased[e] = -INFINITY;
   }
   return largest(biased, r.per_token);
 }
@@ -68,7 +69,8 @@ inline double balance_loss(const Doubles& scores, const std::vector<int64_t>& co
     double sum = 0;
     for (size_t e = 0; e < E; ++e) sum += scores[t * E + e];
     for (size_t e = 0; e < E; ++e) {
-      const double f = static_cast<double>(E * static_cast<size_t>(counts[e])) / static_cast<double>(K * S);
+      const double f =
+          static_cast<double>(E * static_cast<size_t>(counts[e])) / static_cast<double>(K * S);
       loss += scale * f * scores[t * E + e] / sum / static_cast<double>(S);
     }
   }
