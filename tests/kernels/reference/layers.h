@@ -12,6 +12,7 @@
 #include "kernels/layers/mtp.h"
 #include "tests/kernels/reference/attention.h"
 #include "tests/kernels/reference/embedding.h"
+#include "tests/kernels/reference/norm.h"
 #include "tests/kernels/reference/rope.h"
 #include "tests/kernels/reference/routing.h"
 #include "tests/kernels/reference/swiglu.h"
@@ -26,18 +27,6 @@ inline Doubles linear(const Doubles& x, const Doubles& weight, size_t in) {
     for (size_t o = 0; o < out; ++o) {
       for (size_t i = 0; i < in; ++i) y[t * out + o] += x[t * in + i] * weight[o * in + i];
     }
-  }
-  return y;
-}
-
-inline Doubles rms_norm(const Doubles& x, const Doubles& weight, double eps) {
-  const size_t D = weight.size();
-  Doubles y(x.size());
-  for (size_t t = 0; t < x.size() / D; ++t) {
-    double squares = 0;
-    for (size_t i = 0; i < D; ++i) squares += x[t * D + i] * x[t * D + i];
-    const double inverse = 1 / std::sqrt(squares / static_cast<double>(D) + eps);
-    for (size_t i = 0; i < D; ++i) y[t * D + i] = x[t * D + i] * inverse * weight[i];
   }
   return y;
 }
