@@ -106,7 +106,6 @@ using Trainer = caf::typed_actor<
 
 /// Scores the held-out text under a committed state.
 using Evaluator = caf::typed_actor<
-    TROUPE_LANE_INTERFACE,
     caf::result<Pb<wire::Evaluation>>(evaluate_atom, Pb<wire::StepRecord>)>;
 
 /// The one actor with authority: begins steps, decides commits, updates the routing bias.

@@ -1,0 +1,63 @@
+#include "actors/model/model_folder.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/data/tokenizer_json.h"
+#include "runtime/model_shape.h"
+
+namespace troupe::actors {
+namespace {
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text << std::flush;
+  if (!file) throw runtime::StateError("cannot write " + path.string());
+}
+
+std::string tokenizer_config(int64_t context) {
+  auto json = nlohmann::ordered_json::parse(runtime::write_tokenizer_config_json());
+  json["model_max_length"] = context;
+  return json.dump(2) + "\n";
+}
+
+}  // namespace
+
+LoadedModel load_model_folder(const std::filesystem::path& folder) {
+  runtime::HuggingFaceModel source = runtime::open_huggingface(folder);
+  LoadedModel loaded;
+  loaded.model = source.model;
+  loaded.notes = source.notes;
+  loaded.recipe.shape = runtime::model_shape(source.model);
+  loaded.recipe.micro_batches = 1;
+  loaded.arena = std::make_unique<runtime::StateArena>(kernels::parameters(loaded.recipe.shape));
+  loaded.routing_bias = runtime::load_weights(*source.weights, *loaded.arena);
+  return loaded;
+}
+
+void export_model(const ExportModelArgs& args) {
+  const bool has_tokenizer = args.tokenizer != nullptr;
+  const auto sink = runtime::create_huggingface(
+      {.folder = args.folder, .model = args.model, .dtype = runtime::ExportDType::f32,
+       .bos_token_id = has_tokenizer ? args.tokenizer->special().bos : -1,
+       .eos_token_id = has_tokenizer ? args.tokenizer->special().eos : -1,
+       .largest_file_bytes = int64_t{5'000'000'000}});
+  runtime::save_weights({.arena = args.arena, .state = args.state,
+                         .routing_bias = args.routing_bias, .sink = *sink});
+  if (has_tokenizer) {
+    write_text(sink->partial_folder() / "tokenizer.json", args.tokenizer->json());
+    write_text(sink->partial_folder() / "tokenizer_config.json", tokenizer_config(args.context));
+  }
+  sink->finish();
+}
+
+int64_t trained_context(const std::filesystem::path& folder, int64_t otherwise) {
+  std::ifstream file(folder / "tokenizer_config.json");
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  const auto found = json.is_object() ? json.find("model_max_length") : json.end();
+  if (json.is_discarded() || found == json.end() || !found->is_number_integer()) return otherwise;
+  const auto context = found->get<int64_t>();
+  return context >= 2 && context < otherwise ? context : otherwise;
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,47 @@
+// Models as folders: loaded for generation and scoring, exported at the end of a run.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/train/recipe.h"
+#include "config/proto/model.pb.h"
+#include "runtime/checkpoint/arena_weights.h"
+#include "runtime/checkpoint/huggingface.h"
+#include "runtime/data/tokenizer.h"
+#include "runtime/state/arena.h"
+
+namespace troupe::actors {
+
+/// A Hugging Face folder in memory: state 0 of an arena.
+struct LoadedModel {
+  config::Model model;
+  Recipe recipe;  ///< its shape; the rest is empty
+  std::unique_ptr<runtime::StateArena> arena;
+  std::vector<float> routing_bias;
+  std::vector<std::string> notes;  ///< what a user should know
+};
+
+/// Throws CheckpointError with the file and what is wrong.
+LoadedModel load_model_folder(const std::filesystem::path& folder);
+
+struct ExportModelArgs {
+  std::filesystem::path folder;  ///< must not exist
+  const config::Model& model;
+  const runtime::StateArena& arena;
+  uint64_t state;
+  std::vector<float> routing_bias;
+  const runtime::Tokenizer* tokenizer;  ///< null: none is written
+  int64_t context;                      ///< positions that the model was trained on
+};
+
+/// Weights in F32, config.json, tokenizer.json and tokenizer_config.json, whose model_max_length
+/// is `context`. The folder appears complete or not at all.
+void export_model(const ExportModelArgs& args);
+
+/// model_max_length of the folder's tokenizer_config.json; `otherwise` if it names none.
+int64_t trained_context(const std::filesystem::path& folder, int64_t otherwise);
+
+}  // namespace troupe::actors

@@ -1,0 +1,88 @@
+#include "deploy/console.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <locale>
+
+#include "actors/control/commit.h"
+#include "runtime/state/hash.h"
+
+namespace troupe::deploy {
+namespace {
+
+/// 4812 -> "4,812".
+std::string grouped(int64_t n) {
+  std::string text = std::to_string(n);
+  for (auto i = static_cast<int64_t>(text.size()) - 3; i > 0; i -= 3) {
+    text.insert(static_cast<size_t>(i), ",");
+  }
+  return text;
+}
+
+std::string memory_in_use() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const double mib = static_cast<double>(usage.ru_maxrss) / 1024;
+  return mib < 1024 ? fmt::format("{:.0f}MiB", mib) : fmt::format("{:.1f}GiB", mib / 1024);
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
+  return s >= 60 ? fmt::format("{}m{:02}s", s / 60, s % 60) : fmt::format("{}s", s);
+}
+
+}  // namespace
+
+double bits_per_byte(const wire::Evaluation& evaluation) {
+  constexpr double ln2 = 0.69314718055994530942;
+  return evaluation.nats() / ln2 / static_cast<double>(std::max<int64_t>(evaluation.bytes(), 1));
+}
+
+std::string Console::step_line(const wire::StepDone& done) const {
+  const wire::StepRecord& record = done.record();
+  const double tps = static_cast<double>(options_.tokens_per_step) / done.seconds();
+  std::string line = fmt::format(
+      "step {}  loss {:.4f}  grad_norm {:.2f}  lr {:.1e}  tps {}  mfu {:.1f}%  mem {}  maxvio {:.2f}",
+      record.step(), record.loss(), record.gradient_norm(), record.learning_rate(),
+      grouped(static_cast<int64_t>(tps)), 100 * tps * options_.flops_per_token / options_.peak_flops,
+      memory_in_use(),
+      actors::max_violation(std::vector<wire::Loads>(record.loads().begin(), record.loads().end())));
+  if (done.has_hash()) line += "  hash " + runtime::to_hex(done.hash());
+  if (!record.apply()) line += "  skipped";
+  if (done.attempts() > 1) line += fmt::format("  attempts {}", done.attempts());
+  return line;
+}
+
+void Console::print(const std::string& line) {
+  fmt::print("{}{}\n", options_.is_terminal ? "\r\x1b[K" : "", line);
+}
+
+void Console::step_done(const wire::StepDone& done) {
+  const auto step = static_cast<int64_t>(done.record().step());
+  seconds_ = step <= 1 || seconds_ == 0 ? done.seconds() : 0.9 * seconds_ + 0.1 * done.seconds();
+  print(step_line(done));
+  if (options_.is_terminal && step < options_.steps) {
+    const auto left = options_.steps - step;
+    fmt::print("{} of {} steps, {} left", step, options_.steps,
+               duration(seconds_ * static_cast<double>(left)));
+  }
+  std::fflush(stdout);
+}
+
+void Console::evaluated(const wire::Evaluation& evaluation) {
+  print(fmt::format("held-out  state {}  loss {:.4f}  bits_per_byte {:.4f}  tokens {}  bytes {}",
+                    evaluation.state(), evaluation.nats() / static_cast<double>(std::max<int64_t>(evaluation.tokens(), 1)),
+                    bits_per_byte(evaluation), grouped(evaluation.tokens()),
+                    grouped(evaluation.bytes())));
+  std::fflush(stdout);
+}
+
+void Console::finished(const wire::StepDone& last) {
+  print(step_line(last));
+  std::fflush(stdout);
+}
+
+}  // namespace troupe::deploy

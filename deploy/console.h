@@ -1,0 +1,40 @@
+// What a run says while it goes: one line a step.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "runtime/proto/step.pb.h"
+
+namespace troupe::deploy {
+
+struct ConsoleOptions {
+  int64_t steps;
+  int64_t tokens_per_step;
+  double flops_per_token;  ///< of training
+  double peak_flops;       ///< of the run's threads, measured on this machine
+  bool is_terminal;        ///< a progress line with the time that remains is kept at the bottom
+};
+
+class Console {
+ public:
+  explicit Console(const ConsoleOptions& options) : options_(options) {}
+
+  void step_done(const wire::StepDone& done);
+  void evaluated(const wire::Evaluation& evaluation);
+  /// The last line of a run: what its last step was, with the hash.
+  void finished(const wire::StepDone& last);
+
+ private:
+  void print(const std::string& line);
+  std::string step_line(const wire::StepDone& done) const;
+
+  const ConsoleOptions options_;
+  double seconds_ = 0;  // of steps, smoothed
+};
+
+/// Bits per byte of the scored text.
+double bits_per_byte(const wire::Evaluation& evaluation);
+
+}  // namespace troupe::deploy

@@ -1,0 +1,104 @@
+#include "deploy/eval_command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "actors/model/model_folder.h"
+#include "actors/model/scorer.h"
+#include "runtime/data/text_documents.h"
+#include "runtime/data/text_file.h"
+
+namespace troupe::deploy {
+namespace {
+
+struct Options {
+  std::string model;
+  std::vector<std::string> texts;
+  int64_t context = 0;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  bool is_json = false;
+};
+
+constexpr const char* examples = R"(Example:
+  troupe eval --model runs/first/model --text runs/first/heldout.txt
+
+Bits per byte do not depend on the tokenizer: a compressor's size in bits, divided by the bytes of
+the text, can stand beside them.)";
+
+std::vector<runtime::HeldOutDocument> documents_of(const Options& options,
+                                                   const runtime::Tokenizer& tokenizer) {
+  std::vector<runtime::HeldOutDocument> documents;
+  const auto& special = tokenizer.special();
+  for (const std::string& path : options.texts) {
+    for (const auto& text : runtime::split_documents(path, runtime::read_text_file(path))) {
+      runtime::HeldOutDocument document{{}, text.size()};
+      if (special.bos >= 0) document.tokens.push_back(special.bos);
+      for (const int32_t id : tokenizer.encode(text, false)) document.tokens.push_back(id);
+      if (special.eos >= 0) document.tokens.push_back(special.eos);
+      documents.push_back(std::move(document));
+    }
+  }
+  return documents;
+}
+
+void evaluate(const Options& options) {
+  actors::LoadedModel model = actors::load_model_folder(options.model);
+  for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
+  const auto tokenizer = runtime::Tokenizer::load(options.model);
+  const auto documents = documents_of(options, tokenizer);
+  const int64_t limit = model.recipe.shape.max_positions;
+  const int64_t context = options.context > 0
+                              ? options.context
+                              : actors::trained_context(options.model, limit);
+  if (context > limit) {
+    throw std::runtime_error(fmt::format("--context {}: the model has {} positions", context, limit));
+  }
+  kernels::ThreadPool pool(options.threads);
+  kernels::Queue queue(pool);
+  actors::Decoder decoder({.arena = *model.arena, .recipe = model.recipe,
+                           .routing_bias = model.routing_bias, .queue = queue,
+                           .form = kernels::AttentionForm::expanded, .state = 0,
+                           .page_rows = context});
+  const bool is_terminal = isatty(STDERR_FILENO) == 1;
+  const actors::Score total = actors::score(
+      {.decoder = decoder, .queue = queue, .documents = documents, .context = context,
+       .progress = [&](int64_t done, int64_t all) {
+         if (is_terminal) fmt::print(stderr, "\r{} of {} documents{}", done, all, done == all ? "\n" : "");
+       }});
+  if (options.is_json) {
+    const nlohmann::ordered_json line{{"bits_per_byte", total.bits_per_byte()},
+                                      {"loss", total.loss()},
+                                      {"tokens", total.tokens},
+                                      {"bytes", total.bytes},
+                                      {"documents", documents.size()},
+                                      {"context", context}};
+    std::cout << line.dump() << std::endl;
+    return;
+  }
+  fmt::print("bits_per_byte {:.4f}  loss {:.4f}  tokens {}  bytes {}  documents {}  context {}\n",
+             total.bits_per_byte(), total.loss(), total.tokens, total.bytes, documents.size(), context);
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "Score texts with a model, in bits per byte");
+  command->add_option("--model", options->model, "Hugging Face folder")->required();
+  command->add_option("--text", options->texts, "text files")->required();
+  command->add_option("--context", options->context,
+                      "positions of a window; default: what the model was trained on")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
+  command->add_option("--threads", options->threads, "that compute")
+      ->check(CLI::Range(1, 1024))->capture_default_str();
+  command->add_flag("--json", options->is_json, "one JSON object");
+  command->footer(examples);
+  command->callback([options] { evaluate(*options); });
+}
+
+}  // namespace troupe::deploy

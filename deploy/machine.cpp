@@ -1,0 +1,32 @@
+#include "deploy/machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "kernels/buffer.h"
+
+namespace troupe::deploy {
+
+double measure_peak_flops(int threads) {
+  using namespace kernels;
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t n = 384;
+  ThreadPool pool(threads);
+  Queue queue(pool);
+  const Buffer a = allocate_zeros(DType::f32, {n, n}), b = allocate_zeros(DType::f32, {n, n});
+  const Buffer c = allocate_zeros(DType::f32, {n, n});
+  double best = 0;
+  for (int round = 0; round < 12; ++round) {
+    const auto begin = Clock::now();
+    gemm(queue, {.a = a, .b = b, .transpose_a = false, .transpose_b = true, .c = c,
+                 .add_to_c = false});
+    queue.wait();
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    best = std::max(best, 2.0 * n * n * n / seconds);
+  }
+  return best;
+}
+
+}  // namespace troupe::deploy

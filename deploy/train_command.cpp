@@ -1,0 +1,158 @@
+#include "deploy/train_command.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <iostream>
+#include <optional>
+#include <thread>
+
+#include "actors/launch.h"
+#include "actors/model/model_folder.h"
+#include "actors/train/evaluator.h"
+#include "config/load.h"
+#include "config/parameters.h"
+#include "config/plan/describe.h"
+#include "config/validate.h"
+#include "deploy/console.h"
+#include "deploy/machine.h"
+#include "deploy/run_folder.h"
+#include "deploy/training_data.h"
+#include "runtime/model_shape.h"
+
+namespace troupe::deploy {
+namespace {
+
+struct Options {
+  std::string run;
+  std::vector<std::string> settings;
+  std::string out;
+  bool is_dry_run = false;
+  bool writes_training_text = false;
+};
+
+constexpr const char* examples = R"(Examples:
+  troupe train config/runs/pretrain_tiny.textproto
+  troupe train config/runs/pretrain_tiny.textproto --set train.steps=50 --out runs/short
+  troupe train my_run.textproto --set data.text=notes.txt --set parallel.pipeline=2
+  troupe train my_run.textproto --dry-run
+
+The last line of a run holds the hash of its final state: two runs are the same run exactly if
+their hashes are. DIR/model is a Hugging Face folder of the trained model.)";
+
+/// What a run starts from, checked.
+struct Prepared {
+  config::LoadedRun run;
+  config::LoadedModel model;
+  std::optional<runtime::HuggingFaceModel> weights;  // when the run starts from a model
+  config::Plan plan;
+  int cores;
+};
+
+Prepared prepare(const Options& options) {
+  Prepared p{config::load_run(options.run, options.settings), {}, {}, {},
+             std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
+  if (p.run.run.model().has_huggingface()) {
+    p.weights = runtime::open_huggingface(p.run.run.model().huggingface());
+    for (const std::string& note : p.weights->notes) std::cerr << "note: " << note << "\n";
+    p.model = config::with_changes({p.weights->model, {}}, p.run);
+  } else {
+    p.model = config::model_of(p.run);
+  }
+  config::validate(p.model);
+  config::validate(p.run, p.model);
+  config::validate_files(p.run);
+  p.plan = config::make_plan({.run = p.run, .model = p.model, .cores = p.cores});
+  return p;
+}
+
+void initialise_state(const Prepared& p, const actors::Recipe& recipe, runtime::StateArena& arena,
+                      actors::RoutingBias& bias) {
+  bias.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
+  if (p.weights) {
+    bias.values = runtime::load_weights(*p.weights->weights, arena);
+  } else {
+    runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
+  }
+}
+
+void train(const Options& options) {
+  const Prepared p = prepare(options);
+  if (options.is_dry_run) {
+    std::cout << config::describe_plan({.run = p.run, .model = p.model, .cores = p.cores}, p.plan);
+    return;
+  }
+  const std::string out = options.out.empty() ? p.run.run.out() : options.out;
+  RunFolder folder(out, p.run.name);
+  folder.write_run(p.run.run, p.model.model);
+  std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
+
+  const TrainingData data = read_training_data(p.run, p.model.model);
+  folder.write_file("heldout.txt", data.heldout_text);
+  if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
+  const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
+  kernels::ThreadPool pool(p.plan.threads);
+  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  actors::RoutingBias bias;
+  initialise_state(p, recipe, arena, bias);
+  const auto batches = [&](uint64_t step) { return data.step(recipe, step); };
+  auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
+
+  Console console({.steps = recipe.steps,
+                   .tokens_per_step = recipe.tokens_per_step(),
+                   .flops_per_token = config::train_flops_per_token(
+                       p.model.model, static_cast<int32_t>(recipe.sequence_rows)),
+                   .peak_flops = measure_peak_flops(p.plan.threads),
+                   .is_terminal = isatty(STDOUT_FILENO) == 1});
+  std::optional<wire::StepDone> last;
+  {
+    actors::Troupe troupe({.company = company,
+                           .options = {.hash_every = p.run.run.train().hash_every(),
+                                       .eval_every = p.run.run.train().eval_every()},
+                           .bias = bias,
+                           .evaluator = actors::evaluator_of(data.heldout)});
+    troupe.run({.step_done =
+                    [&](const wire::StepDone& done) {
+                      last = done;
+                      folder.add_metrics(done);
+                      console.step_done(done);
+                    },
+                .evaluated =
+                    [&](const wire::Evaluation& evaluation) {
+                      folder.add_metrics(evaluation);
+                      console.evaluated(evaluation);
+                    }});
+  }
+  if (!last) return;
+  const auto& record = last->record();
+  actors::export_model({.folder = folder.path() / "model",
+                        .model = p.model.model,
+                        .arena = arena,
+                        .state = record.step(),
+                        .routing_bias = std::vector<float>(record.bias().begin(), record.bias().end()),
+                        .tokenizer = data.tokenizer.get(),
+                        .context = recipe.sequence_rows});
+  std::cout << "model " << (folder.path() / "model").string() << "\n";
+  console.finished(*last);
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
+  command->add_option("RUN", options->run, "run file (textproto)")->required();
+  command->add_option("--set", options->settings, "set a field of the run: train.steps=200")
+      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--out", options->out, "run folder; default runs/<name>-<time>");
+  command->add_flag("--dry-run", options->is_dry_run,
+                    "print sizes, memory and placement, and stop");
+  command->add_flag("--write-training-text", options->writes_training_text,
+                    "put the training documents into DIR/train.txt");
+  command->footer(examples);
+  command->callback([options] { train(*options); });
+}
+
+}  // namespace troupe::deploy

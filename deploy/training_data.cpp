@@ -1,0 +1,89 @@
+#include "deploy/training_data.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "runtime/data/bpe_trainer.h"
+
+namespace troupe::deploy {
+namespace {
+
+std::vector<std::filesystem::path> paths(
+    const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  return {texts.begin(), texts.end()};
+}
+
+std::shared_ptr<const runtime::Tokenizer> tokenizer_of(const config::LoadedRun& run,
+                                                       const runtime::SourceText& source) {
+  const config::Data& data = run.run.data();
+  if (data.tokenizer().has_file()) {
+    return std::make_shared<const runtime::Tokenizer>(
+        runtime::Tokenizer::load(data.tokenizer().file()));
+  }
+  if (run.run.model().has_huggingface() && !data.tokenizer().has_train()) {
+    return std::make_shared<const runtime::Tokenizer>(
+        runtime::Tokenizer::load(run.run.model().huggingface()));
+  }
+  const runtime::TrainedTokenizer trained =
+      source.train_tokenizer(data.tokenizer().train().vocab_size());
+  return std::make_shared<const runtime::Tokenizer>(runtime::Tokenizer::from_json(
+      runtime::write_tokenizer_json(trained), "the trained tokenizer"));
+}
+
+std::string decoded(const runtime::Tokenizer& tokenizer, std::span<const int32_t> tokens) {
+  return tokenizer.decode_without_special(tokens) + "\n";
+}
+
+}  // namespace
+
+std::string TrainingData::training_text() const {
+  std::string text;
+  std::vector<int32_t> tokens;
+  for (const uint32_t document : corpus->training()) {
+    tokens.resize(corpus->document_tokens(document));
+    corpus->read(document, 0, tokens);
+    text += decoded(*tokenizer, tokens);
+  }
+  return text;
+}
+
+std::vector<actors::MicroBatch> TrainingData::step(const actors::Recipe& recipe,
+                                                   uint64_t number) const {
+  std::vector<actors::MicroBatch> batches;
+  const auto sequences = static_cast<uint64_t>(recipe.sequences);
+  std::vector<int32_t> tokens(sequences * static_cast<uint64_t>(recipe.sequence_rows + 1));
+  uint64_t first = (number - 1) * sequences * static_cast<uint64_t>(recipe.micro_batches);
+  for (int64_t m = 0; m < recipe.micro_batches; ++m, first += sequences) {
+    sampler->fill(first, sequences, tokens);
+    batches.push_back(actors::make_micro_batch(tokens, recipe.sequences));
+  }
+  return batches;
+}
+
+TrainingData read_training_data(const config::LoadedRun& run, const config::Model& model) {
+  const config::Data& data = run.run.data();
+  runtime::SourceText source({.text = paths(data.text()),
+                              .jsonl = paths(data.jsonl()),
+                              .tokens = paths(data.tokens()),
+                              .seed = run.run.train().seed(),
+                              .holdout = data.holdout()});
+  TrainingData out;
+  out.tokenizer = tokenizer_of(run, source);
+  if (out.tokenizer->vocabulary_size() != model.vocab_size()) {
+    throw std::runtime_error(fmt::format("the tokenizer has {} tokens, wanted {}: model.vocab_size",
+                                         out.tokenizer->vocabulary_size(), model.vocab_size()));
+  }
+  out.corpus = std::make_shared<const runtime::Corpus>(std::move(source).encode(*out.tokenizer));
+  out.sampler = std::make_shared<runtime::BatchSampler>(
+      runtime::BatchSampler::Args{*out.corpus, run.run.train().seed(), data.seq_len()});
+  auto heldout = std::make_shared<std::vector<runtime::HeldOutDocument>>();
+  for (size_t i = 0; i < out.corpus->held_out().size(); ++i) {
+    heldout->push_back(out.corpus->held_out_document(i));
+    out.heldout_text += decoded(*out.tokenizer, heldout->back().tokens);
+  }
+  out.heldout = std::move(heldout);
+  return out;
+}
+
+}  // namespace troupe::deploy

@@ -1,0 +1,33 @@
+// The data of a training run: text, tokenizer, corpus, and a step's tokens.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/train/batch.h"
+#include "actors/train/recipe.h"
+#include "config/load.h"
+#include "runtime/data/batch_sampler.h"
+#include "runtime/data/corpus.h"
+
+namespace troupe::deploy {
+
+struct TrainingData {
+  std::shared_ptr<const runtime::Tokenizer> tokenizer;
+  std::shared_ptr<const runtime::Corpus> corpus;
+  std::shared_ptr<runtime::BatchSampler> sampler;
+  std::shared_ptr<const std::vector<runtime::HeldOutDocument>> heldout;
+  std::string heldout_text;
+
+  /// The training documents, decoded.
+  std::string training_text() const;
+  /// Micro-batches of step N >= 1: a function of the recipe and N.
+  std::vector<actors::MicroBatch> step(const actors::Recipe& recipe, uint64_t number) const;
+};
+
+/// Reads the run's files, trains or loads its tokenizer, tokenizes. Throws when the tokenizer has
+/// another vocabulary than the model, or the text is too small.
+TrainingData read_training_data(const config::LoadedRun& run, const config::Model& model);
+
+}  // namespace troupe::deploy
