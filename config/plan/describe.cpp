@@ -128,8 +128,8 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
                   {.stages = plan.pipeline, .stage = stage, .micro_batches = micro_batches})));
   }
   const int64_t tokens = int64_t{train.micro_batch()} * args.run.run.data().seq_len();
-  return {.weight_bytes = 4 * part.parameters,
-          .moment_bytes = 8 * part.parameters,
+  return {.weight_bytes = 2 * 4 * part.parameters,
+          .moment_bytes = 2 * 8 * part.parameters,
           .gradient_bytes = 8 * part.parameters,
           .activation_bytes = 4 * live * tokens * stage_saved_floats(args.model.model, part)};
 }

@@ -14,8 +14,9 @@ struct MemoryEstimate {
   int64_t activation_bytes;  ///< saved between forward and backward, at most
 };
 
-/// Memory of one data worker's stage. Weights, moments and gradients stand once in the process,
-/// however many data workers read them; activations are each worker's own.
+/// Memory of one data worker's stage. Weights and moments (two versions of each, so that a step can
+/// be abandoned) and gradients stand once in the process, however many data workers read them;
+/// activations are each worker's own.
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage);
 
 /// Sizes, parameters, memory per worker and placement as lines of text.

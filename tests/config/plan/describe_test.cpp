@@ -28,7 +28,7 @@ TEST(DescribePlan, PrintsTheParametersAndThePlacementOfDeepSeekV3) {
   EXPECT_THAT(text, HasSubstr("step time   not predicted"));
 }
 
-TEST(EstimateMemory, CountsTwentyBytesAParameter) {
+TEST(EstimateMemory, CountsThirtyTwoBytesAParameter) {
   const LoadedRun run = tiny_run();
   const LoadedModel model = model_of(run);
   const PlanArgs args{.run = run, .model = model, .cores = 1};
@@ -38,7 +38,7 @@ TEST(EstimateMemory, CountsTwentyBytesAParameter) {
   const MemoryEstimate memory = estimate_memory(args, plan, 0);
 
   EXPECT_EQ(memory.weight_bytes + memory.moment_bytes + memory.gradient_bytes,
-            20 * (counts.total + counts.mtp));
+            32 * (counts.total + counts.mtp));
 }
 
 TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
