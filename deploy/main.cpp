@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "deploy/conform_command.h"
+#include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
 #include "deploy/generate_command.h"
 #include "deploy/tokenizer_command.h"
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);
   troupe::deploy::add_conform_command(app);
+  troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);
   try {
     app.parse(argc, argv);
