@@ -7,6 +7,8 @@ namespace troupe::actors {
 const char* to_string(Role role) {
   switch (role) {
     case Role::coordinator: return "coordinator";
+    case Role::journal: return "journal";
+    case Role::checkpointer: return "checkpointer";
     case Role::trainer: return "trainer";
     case Role::evaluator: return "evaluator";
     case Role::stage: return "stage";

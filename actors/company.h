@@ -17,7 +17,7 @@
 namespace troupe::actors {
 
 enum class Role : uint8_t {
-  coordinator, trainer, evaluator, stage, attention_shard, router, expert_shard, optimizer_shard
+  coordinator, journal, checkpointer, trainer, evaluator, stage, attention_shard, router, expert_shard, optimizer_shard
 };
 const char* to_string(Role role);
 

@@ -46,6 +46,10 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, resume_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, fault_atom)
   CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::StepTokens))
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, append_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, save_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, saved_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, alarm_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::StepTokens)
@@ -108,8 +112,18 @@ using Trainer = caf::typed_actor<
 using Evaluator = caf::typed_actor<
     caf::result<Pb<wire::Evaluation>>(evaluate_atom, Pb<wire::StepRecord>)>;
 
+/// Makes commits durable. Answers when a record is on the disk, however long that takes.
+using Journal = caf::typed_actor<
+    caf::result<void>(append_atom, Pb<wire::JournalEntry>),
+    caf::result<void>(resume_atom)>;           // its own: the disk is tried again
+
+/// Saves states. Answers when it has a copy and the next apply may overwrite the state.
+using Checkpointer = caf::typed_actor<
+    caf::result<void>(save_atom, Pb<wire::StepRecord>)>;
+
 /// The one actor with authority: begins steps, decides commits, updates the routing bias.
 using Coordinator = caf::typed_actor<
+    caf::result<void>(saved_atom, uint64_t),   // a checkpoint's file work has ended, well or not
     caf::result<void>(run_atom, caf::actor)>;  // whom to tell: StepDone, Evaluation, done or error
 
 #undef TROUPE_LANE_INTERFACE

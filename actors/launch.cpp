@@ -94,7 +94,22 @@ Troupe::Troupe(Args args) : company_(args.company) {
   if (args.evaluator) {
     company_->directory.put({Role::evaluator}, args.evaluator(system_->actors, company_));
   }
-  add(std::type_identity<CoordinatorActor>{}, {Role::coordinator}, args.options, args.bias);
+  if (args.storage) keep(std::move(*args.storage));
+  add(std::type_identity<CoordinatorActor>{}, {Role::coordinator}, args.options, args.bias,
+      std::move(args.from));
+}
+
+/// Both wait for the disk: threads of their own.
+void Troupe::keep(RunStorage storage) {
+  const auto watcher = caf::actor_cast<caf::actor>(system_->watcher);
+  caf::actor_system& system = system_->actors;
+  company_->directory.put({Role::journal},
+                          caf::actor_cast<caf::actor>(system.spawn<JournalActor, caf::detached>(
+                              std::move(storage.journal), watcher)));
+  company_->directory.put(
+      {Role::checkpointer},
+      caf::actor_cast<caf::actor>(system.spawn<CheckpointerActor, caf::detached>(
+          company_, std::move(storage.checkpoints), watcher)));
 }
 
 Troupe::~Troupe() {
@@ -117,6 +132,9 @@ void Troupe::run(const RunEvents& events) {
         },
         [&](const Pb<wire::Evaluation>& evaluation) {
           if (events.evaluated) events.evaluated(*evaluation);
+        },
+        [&](alarm_atom, const std::string& what) {
+          if (events.alarm) events.alarm(what);
         },
         [&](done_atom) { is_done = true; },
         [&](fault_atom, const std::string& what) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "actors/company.h"
+#include "actors/control/checkpointer.h"
 #include "actors/control/coordinator.h"
 
 namespace troupe::actors {
@@ -16,6 +17,13 @@ void register_message_types();
 struct RunEvents {
   std::function<void(const wire::StepDone&)> step_done;
   std::function<void(const wire::Evaluation&)> evaluated;
+  std::function<void(const std::string&)> alarm;  ///< the disk refuses; training goes on or waits
+};
+
+/// Where a run is kept. Without it nothing outlives the process.
+struct RunStorage {
+  std::unique_ptr<runtime::JournalWriter> journal;
+  CheckpointOptions checkpoints;
 };
 
 /// Plays a run with all its actors in this process.
@@ -24,7 +32,9 @@ class Troupe {
   struct Args {
     std::shared_ptr<Company> company;
     CoordinatorOptions options;
-    RoutingBias bias;  ///< of state 0
+    RoutingBias bias;  ///< of the state in the arena
+    ResumePoint from;
+    std::unique_ptr<RunStorage> storage;  ///< null: none
     /// Makes the evaluator, if the run has held-out text.
     std::function<caf::actor(caf::actor_system&, std::shared_ptr<Company>)> evaluator;
   };
@@ -36,6 +46,7 @@ class Troupe {
 
  private:
   struct System;
+  void keep(RunStorage storage);
   std::shared_ptr<Company> company_;
   std::unique_ptr<System> system_;
 };

@@ -87,12 +87,12 @@ void check_available(const Run& run, Checks& checks) {
   if (run.parallel().schedule() != Parallel::ONE_F_ONE_B) {
     refuse("parallel.schedule", Parallel::Schedule_Name(run.parallel().schedule()), "ONE_F_ONE_B");
   }
-  if (run.checkpoint().has_every()) {
-    refuse("checkpoint.every", fmt::format("{}", run.checkpoint().every()), "it unset");
-  }
-  if (run.checkpoint().has_keep()) {
-    refuse("checkpoint.keep", fmt::format("{}", run.checkpoint().keep()), "it unset");
-  }
+}
+
+void check_checkpoint(const Run& run, Checks& checks) {
+  const Checkpoint& checkpoint = run.checkpoint();
+  if (checkpoint.has_every()) checks.in_range<int64_t>("checkpoint.every", checkpoint.every(), 1, 1 << 30);
+  if (checkpoint.has_keep()) checks.in_range("checkpoint.keep", checkpoint.keep(), 1, 1 << 20);
 }
 
 void check_parallel(const Run& run, Checks& checks) {
@@ -117,6 +117,7 @@ void validate(const LoadedRun& run, const LoadedModel& model) {
   check_recipe(run.run.train(), checks);
   check_optimizer(run.run.train().optimizer(), checks);
   check_data(run, model.model, checks);
+  check_checkpoint(run.run, checks);
   check_parallel(run.run, checks);
   check_available(run.run, checks);
   checks.finish();

@@ -43,13 +43,17 @@ double bits_per_byte(const wire::Evaluation& evaluation) {
 
 std::string Console::step_line(const wire::StepDone& done) const {
   const wire::StepRecord& record = done.record();
-  const double tps = static_cast<double>(options_.tokens_per_step) / done.seconds();
-  std::string line = fmt::format(
-      "step {}  loss {:.4f}  grad_norm {:.2f}  lr {:.1e}  tps {}  mfu {:.1f}%  mem {}  maxvio {:.2f}",
-      record.step(), record.loss(), record.gradient_norm(), record.learning_rate(),
-      grouped(static_cast<int64_t>(tps)), 100 * tps * options_.flops_per_token / options_.peak_flops,
-      memory_in_use(),
-      actors::max_violation(std::vector<wire::Loads>(record.loads().begin(), record.loads().end())));
+  std::string line =
+      fmt::format("step {}  loss {:.4f}  grad_norm {:.2f}  lr {:.1e}", record.step(), record.loss(),
+                  record.gradient_norm(), record.learning_rate());
+  if (done.seconds() > 0) {  // not known of a step that an earlier process made
+    const double tps = static_cast<double>(options_.tokens_per_step) / done.seconds();
+    line += fmt::format("  tps {}  mfu {:.1f}%", grouped(static_cast<int64_t>(tps)),
+                        100 * tps * options_.flops_per_token / options_.peak_flops);
+  }
+  line += fmt::format("  mem {}  maxvio {:.2f}", memory_in_use(),
+                      actors::max_violation(std::vector<wire::Loads>(record.loads().begin(),
+                                                                     record.loads().end())));
   if (done.has_hash()) line += "  hash " + runtime::to_hex(done.hash());
   if (!record.apply()) line += "  skipped";
   if (done.attempts() > 1) line += fmt::format("  attempts {}", done.attempts());

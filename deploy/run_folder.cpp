@@ -25,23 +25,44 @@ std::string text_of(const google::protobuf::Message& message) {
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path, const std::string& run_name) : path_(path) {
-  if (path_.empty()) {
-    path_ = fs::path("runs") /
-            (run_name + fmt::format("-{:%Y%m%d-%H%M%S}", fmt::localtime(std::time(nullptr))));
-  }
-  std::error_code error;
-  if (fs::exists(path_) && (!fs::is_directory(path_) || !fs::is_empty(path_))) {
-    throw std::runtime_error(path_.string() +
-                             " holds something already; wanted a new folder for the run (--out)");
-  }
-  fs::create_directories(path_, error);
-  if (error) throw std::runtime_error("cannot make " + path_.string() + ": " + error.message());
+RunFolder::RunFolder(fs::path path)
+    : path_(std::move(path)), lock_(std::make_unique<runtime::FolderLock>(path_)) {
   metrics_.open(path_ / "metrics.jsonl", std::ios::app);
   if (!metrics_) throw std::runtime_error("cannot write " + (path_ / "metrics.jsonl").string());
 }
 
-void RunFolder::write_run(const config::Run& run, const config::Model& model) const {
+RunFolder RunFolder::create(const fs::path& wanted, const std::string& run_name) {
+  const fs::path path =
+      !wanted.empty() ? wanted
+                      : fs::path("runs") / (run_name + fmt::format("-{:%Y%m%d-%H%M%S}",
+                                                                   fmt::localtime(std::time(nullptr))));
+  std::error_code error;
+  if (fs::exists(path) && (!fs::is_directory(path) || !fs::is_empty(path))) {
+    throw std::runtime_error(path.string() +
+                             " holds something already; wanted a new folder for the run (--out), "
+                             "or --resume to go on in it");
+  }
+  fs::create_directories(path, error);
+  if (error) throw std::runtime_error("cannot make " + path.string() + ": " + error.message());
+  return RunFolder(path);
+}
+
+RunFolder RunFolder::open(const fs::path& path) {
+  if (!fs::exists(path / "run.textproto")) {
+    throw std::runtime_error(path.string() + " holds no run: found no run.textproto in it");
+  }
+  return RunFolder(path);
+}
+
+/// Paths become absolute: a resumed run may stand in another folder.
+void RunFolder::write_run(config::Run run, const config::Model& model) const {
+  const auto absolute = [](std::string& path) { path = fs::absolute(path).string(); };
+  config::Data& data = *run.mutable_data();
+  for (std::string& path : *data.mutable_text()) absolute(path);
+  for (std::string& path : *data.mutable_jsonl()) absolute(path);
+  for (std::string& path : *data.mutable_tokens()) absolute(path);
+  if (run.model().has_file()) absolute(*run.mutable_model()->mutable_file());
+  if (run.model().has_huggingface()) absolute(*run.mutable_model()->mutable_huggingface());
   write_file("run.textproto", text_of(run));
   write_file("model.textproto", text_of(model));
 }

@@ -3,22 +3,27 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include "config/load.h"
+#include "runtime/cluster/folder_lock.h"
 #include "runtime/proto/step.pb.h"
 
 namespace troupe::deploy {
 
 class RunFolder {
  public:
-  /// `path` empty: runs/<name>-<time>. Throws std::runtime_error if it exists with something in it.
-  RunFolder(const std::filesystem::path& path, const std::string& run_name);
+  /// A new folder, locked. `path` empty: runs/<name>-<time>. Throws std::runtime_error if it exists
+  /// with something in it.
+  static RunFolder create(const std::filesystem::path& path, const std::string& run_name);
+  /// The folder of a run that began earlier, locked. Throws if there is none, or it is in use.
+  static RunFolder open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
 
   /// Writes run.textproto with every setting in it.
-  void write_run(const config::Run& run, const config::Model& model) const;
+  void write_run(config::Run run, const config::Model& model) const;
   void write_file(const std::string& name, const std::string& content) const;
 
   /// One JSON object a line in metrics.jsonl.
@@ -26,7 +31,10 @@ class RunFolder {
   void add_metrics(const wire::Evaluation& evaluation);
 
  private:
+  explicit RunFolder(std::filesystem::path path);
+
   std::filesystem::path path_;
+  std::unique_ptr<runtime::FolderLock> lock_;
   std::ofstream metrics_;
 };
 

@@ -18,15 +18,18 @@
 #include "config/validate.h"
 #include "deploy/console.h"
 #include "deploy/machine.h"
+#include "deploy/resume.h"
 #include "deploy/run_folder.h"
 #include "deploy/training_data.h"
 #include "runtime/model_shape.h"
+#include "runtime/state/hash.h"
 
 namespace troupe::deploy {
 namespace {
 
 struct Options {
   std::string run;
+  std::string resume;
   std::vector<std::string> settings;
   std::string out;
   bool is_dry_run = false;
@@ -38,13 +41,14 @@ constexpr const char* examples = R"(Examples:
   troupe train config/runs/pretrain_tiny.textproto --set train.steps=50 --out runs/short
   troupe train my_run.textproto --set data.text=notes.txt --set parallel.pipeline=2
   troupe train my_run.textproto --dry-run
+  troupe train --resume runs/short --set train.steps=100
 
 The last line of a run holds the hash of its final state: two runs are the same run exactly if
 their hashes are. DIR/model is a Hugging Face folder of the trained model.)";
 
 /// What a run starts from, checked.
 struct Prepared {
-  config::LoadedRun run;
+  config::LoadedRun run;  // of a resumed one: its folder's copy
   config::LoadedModel model;
   std::optional<runtime::HuggingFaceModel> weights;  // when the run starts from a model
   config::Plan plan;
@@ -52,8 +56,9 @@ struct Prepared {
 };
 
 Prepared prepare(const Options& options) {
-  Prepared p{config::load_run(options.run, options.settings), {}, {}, {},
-             std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
+  Prepared p{options.resume.empty() ? config::load_run(options.run, options.settings)
+                                    : load_resumed_run(options.resume, options.settings),
+             {}, {}, {}, std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
   if (p.run.run.model().has_huggingface()) {
     p.weights = runtime::open_huggingface(p.run.run.model().huggingface());
     for (const std::string& note : p.weights->notes) std::cerr << "note: " << note << "\n";
@@ -84,19 +89,30 @@ void train(const Options& options) {
     std::cout << config::describe_plan({.run = p.run, .model = p.model, .cores = p.cores}, p.plan);
     return;
   }
-  const std::string out = options.out.empty() ? p.run.run.out() : options.out;
-  RunFolder folder(out, p.run.name);
-  folder.write_run(p.run.run, p.model.model);
-  std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
-
+  RunFolder folder = options.resume.empty()
+                         ? RunFolder::create(options.out.empty() ? p.run.run.out() : options.out,
+                                             p.run.name)
+                         : RunFolder::open(options.resume);
   const TrainingData data = read_training_data(p.run, p.model.model);
-  folder.write_file("heldout.txt", data.heldout_text);
+  if (options.resume.empty()) {
+    folder.write_run(p.run.run, p.model.model);
+    folder.write_file("tokenizer.json", data.tokenizer->json());
+    folder.write_file("heldout.txt", data.heldout_text);
+  }
+  std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
   kernels::ThreadPool pool(p.plan.threads);
   runtime::StateArena arena(kernels::parameters(recipe.shape));
-  actors::RoutingBias bias;
-  initialise_state(p, recipe, arena, bias);
+  StartingPoint start = starting_point(folder.path(), arena, recipe);
+  for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
+  if (start.from.record.step() == 0) initialise_state(p, recipe, arena, start.bias);
+  auto storage = std::make_unique<actors::RunStorage>();
+  storage->journal = std::make_unique<runtime::JournalWriter>(
+      folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));
+  storage->checkpoints = {folder.path() / "checkpoints", p.run.run.checkpoint().every(),
+                          p.run.run.checkpoint().keep()};
+  start.from.term = storage->journal->term();
   const auto batches = [&](uint64_t step) { return data.step(recipe, step); };
   auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
 
@@ -106,12 +122,15 @@ void train(const Options& options) {
                        p.model.model, static_cast<int32_t>(recipe.sequence_rows)),
                    .peak_flops = measure_peak_flops(p.plan.threads),
                    .is_terminal = isatty(STDOUT_FILENO) == 1});
-  std::optional<wire::StepDone> last;
+  std::optional<wire::StepDone> last = start.last;
   {
     actors::Troupe troupe({.company = company,
                            .options = {.hash_every = p.run.run.train().hash_every(),
-                                       .eval_every = p.run.run.train().eval_every()},
-                           .bias = bias,
+                                       .eval_every = p.run.run.train().eval_every(),
+                                       .checkpoint_every = p.run.run.checkpoint().every()},
+                           .bias = start.bias,
+                           .from = start.from,
+                           .storage = std::move(storage),
                            .evaluator = actors::evaluator_of(data.heldout)});
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
@@ -123,10 +142,12 @@ void train(const Options& options) {
                     [&](const wire::Evaluation& evaluation) {
                       folder.add_metrics(evaluation);
                       console.evaluated(evaluation);
-                    }});
+                    },
+                .alarm = [](const std::string& what) { std::cerr << "alarm: " << what << std::endl; }});
   }
   if (!last) return;
   const auto& record = last->record();
+  std::filesystem::remove_all(folder.path() / "model");  // of a shorter run that was resumed
   actors::export_model({.folder = folder.path() / "model",
                         .model = p.model.model,
                         .arena = arena,
@@ -143,7 +164,10 @@ void train(const Options& options) {
 void add_train_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
-  command->add_option("RUN", options->run, "run file (textproto)")->required();
+  CLI::Option* run = command->add_option("RUN", options->run, "run file (textproto)");
+  CLI::Option* resume = command->add_option(
+      "--resume", options->resume, "go on in a run folder; only train.steps may be set anew");
+  run->excludes(resume);
   command->add_option("--set", options->settings, "set a field of the run: train.steps=200")
       ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--out", options->out, "run folder; default runs/<name>-<time>");
@@ -152,7 +176,12 @@ void add_train_command(CLI::App& app) {
   command->add_flag("--write-training-text", options->writes_training_text,
                     "put the training documents into DIR/train.txt");
   command->footer(examples);
-  command->callback([options] { train(*options); });
+  command->callback([options] {
+    if (options->run.empty() && options->resume.empty()) {
+      throw CLI::RequiredError("RUN or --resume");
+    }
+    train(*options);
+  });
 }
 
 }  // namespace troupe::deploy

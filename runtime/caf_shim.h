@@ -35,6 +35,17 @@ void tell_urgently(const Handle& to, Ts&&... values) {
 #endif
 }
 
+/// Sends to the actor itself after a while.
+template <class Self, class Duration, class... Ts>
+void tell_later(Self* self, Duration delay, Ts&&... values) {
+  const auto to = caf::actor_cast<caf::actor>(self->address());
+#if TROUPE_CAF_HAS_MAIL
+  caf::anon_mail(std::forward<Ts>(values)...).delay(delay).send(to);
+#else
+  caf::delayed_anon_send(to, delay, std::forward<Ts>(values)...);
+#endif
+}
+
 /// A request with a deadline; continue with `.then(result, error)`, or `.receive` in a blocking
 /// actor.
 template <class Self, class Handle, class Duration, class... Ts>

@@ -6,7 +6,8 @@ namespace troupe::runtime {
 namespace {
 
 constexpr std::string_view names[] = {"ok",             "stale epoch",   "wrong step",
-                                      "stopped on NaN", "kernel failed", "shutting down"};
+                                      "stopped on NaN", "kernel failed", "shutting down",
+                                      "replay differs"};
 
 }  // namespace
 

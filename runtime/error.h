@@ -17,6 +17,7 @@ enum class Errc : uint8_t {
   stopped_on_nan,  ///< a loss or gradient stayed NaN or infinite and train.on_nan is STOP
   kernel_failed,   ///< an operator threw; the text says what
   shutting_down,
+  replay_differs,  ///< a step done again came to another result than the journal has
 };
 
 std::string to_string(Errc code);

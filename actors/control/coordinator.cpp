@@ -7,15 +7,24 @@
 namespace troupe::actors {
 
 CoordinatorActor::CoordinatorActor(caf::actor_config& config, std::shared_ptr<Company> company,
-                                   CoordinatorOptions options, RoutingBias bias)
+                                   CoordinatorOptions options, RoutingBias bias, ResumePoint from)
     : Coordinator::base(config), company_(std::move(company)), options_(options),
-      bias_(std::move(bias)) {}
+      commits_(std::move(from.commits)), journaled_hashes_(std::move(from.hashes)),
+      bias_(std::move(bias)), record_(std::move(from.record)) {
+  attempt_.epoch.set_term(from.term);
+}
 
 CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
-  return {[this](run_atom, const caf::actor& watcher) {
-    watcher_ = watcher;
-    begin_step();
-  }};
+  return {
+      [this](saved_atom, uint64_t) {
+        is_saving_ = false;
+        if (waits_for_save_) begin_step();
+      },
+      [this](run_atom, const caf::actor& watcher) {
+        watcher_ = watcher;
+        begin_step();
+      },
+  };
 }
 
 bool CoordinatorActor::is_due(int64_t every) const {
@@ -23,7 +32,11 @@ bool CoordinatorActor::is_due(int64_t every) const {
 }
 
 void CoordinatorActor::begin_step() {
-  if (is_last()) return runtime::tell(watcher_, done_atom_v);
+  if (record_.step() >= static_cast<uint64_t>(company_->recipe.steps)) {
+    waits_for_save_ = is_saving_;
+    if (!is_saving_) runtime::tell(watcher_, done_atom_v);
+    return;
+  }
   attempt_ = {.step = record_.step() + 1, .epoch = attempt_.epoch,
               .scale_bits = company_->recipe.scale_bits, .is_repeat_of_nan = false};
   attempt_.epoch.set_n(attempt_.epoch.n() + 1);
@@ -107,7 +120,34 @@ void CoordinatorActor::decide() {
                                       stop_message(attempt_, sums_.faults)));
   }
   record_ = make_record({company_->recipe, attempt_, record_.consumed_tokens(), bias_, sums_});
-  commit();
+  make_durable();
+}
+
+/// Commit law: the record in the journal is the commit; nobody acts on it before it is durable. A
+/// replayed step has its record already, and must come to the same.
+void CoordinatorActor::make_durable() {
+  if (is_replay()) {
+    const std::string difference = replay_difference();
+    if (difference.empty()) return commit();
+    return failed(runtime::make_error(runtime::Errc::replay_differs, difference));
+  }
+  const caf::actor journal = company_->directory.find({Role::journal});
+  if (!journal) return commit();
+  wire::JournalEntry entry;
+  *entry.mutable_commit() = record_;
+  runtime::ask(this, journal, caf::infinite, append_atom_v, Pb<wire::JournalEntry>(std::move(entry)))
+      .then([this] { commit(); }, [this](const caf::error& error) { failed(error); });
+}
+
+std::string CoordinatorActor::replay_difference() const {
+  wire::StepRecord wanted = commits_[record_.step() - 1], found = record_;
+  wanted.clear_epoch();
+  found.clear_epoch();
+  if (wanted.SerializeAsString() == found.SerializeAsString()) return {};
+  return "step " + std::to_string(found.step()) + " done again came to loss " +
+         std::to_string(found.loss()) + " and gradient norm " +
+         std::to_string(found.gradient_norm()) + ", the journal has " +
+         std::to_string(wanted.loss()) + " and " + std::to_string(wanted.gradient_norm());
 }
 
 void CoordinatorActor::commit() {
@@ -130,11 +170,46 @@ void CoordinatorActor::step_done() {
     done.set_hash(runtime::state_hash(company_->arena,
                                       {runtime::cpu_arithmetic, record_.consumed_tokens(),
                                        bias_.values, hashes_}));
+    const auto journaled = journaled_hashes_.find(record_.step());
+    if (journaled == journaled_hashes_.end()) {
+      journal_hash(done.hash());
+    } else if (journaled->second != done.hash()) {
+      return failed(runtime::make_error(
+          runtime::Errc::replay_differs,
+          "state " + std::to_string(record_.step()) + " has hash " + runtime::to_hex(done.hash()) +
+              ", the journal has " + runtime::to_hex(journaled->second)));
+    }
   }
   done.set_seconds(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count());
   done.set_attempts(attempts_);
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));
+  checkpoint();
+}
+
+/// Not waited for: nothing depends on it.
+void CoordinatorActor::journal_hash(uint64_t hash) {
+  const caf::actor journal = company_->directory.find({Role::journal});
+  if (!journal) return;
+  wire::JournalEntry entry;
+  entry.mutable_applied()->set_step(record_.step());
+  entry.mutable_applied()->set_hash(hash);
+  runtime::tell(journal, append_atom_v, Pb<wire::JournalEntry>(std::move(entry)));
+}
+
+/// The next step waits until the checkpointer has its copy; a save that is still being written is
+/// not waited for, but at the end of the run.
+void CoordinatorActor::checkpoint() {
+  const caf::actor checkpointer = company_->directory.find({Role::checkpointer});
+  if (!checkpointer || !is_due(options_.checkpoint_every) || (is_saving_ && !is_last())) {
+    return after_step();
+  }
+  is_saving_ = true;
+  runtime::ask(this, checkpointer, deadlines::step, save_atom_v, Pb<wire::StepRecord>(record_))
+      .then([this] { after_step(); }, [this](const caf::error& error) { failed(error); });
+}
+
+void CoordinatorActor::after_step() {
   if (is_due(options_.eval_every) && company_->directory.find({Role::evaluator})) {
     return evaluate();
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 
 #include "actors/company.h"
@@ -12,6 +13,15 @@ namespace troupe::actors {
 struct CoordinatorOptions {
   int64_t hash_every;  ///< steps between hashes; 0: the last step alone
   int64_t eval_every;  ///< steps between evaluations; 0: after the last step alone
+  int64_t checkpoint_every;  ///< steps between checkpoints; 0: after the last step alone
+};
+
+/// Where a run goes on from.
+struct ResumePoint {
+  uint64_t term = 1;                      ///< of the journal: epochs of older terms are over
+  wire::StepRecord record;                ///< of the state in the arena; step 0: the initial one
+  std::vector<wire::StepRecord> commits;  ///< the journal's: steps behind the state are replayed
+  std::map<uint64_t, uint64_t> hashes;    ///< journaled hashes that the replay must meet
 };
 
 /// The one actor with authority, and tiny: begins a step, collects what it has come to, decides
@@ -19,7 +29,7 @@ struct CoordinatorOptions {
 class CoordinatorActor : public Coordinator::base {
  public:
   CoordinatorActor(caf::actor_config& config, std::shared_ptr<Company> company,
-                   CoordinatorOptions options, RoutingBias bias);
+                   CoordinatorOptions options, RoutingBias bias, ResumePoint from);
   const char* name() const override { return "coordinator"; }
 
   behavior_type make_behavior() override;
@@ -32,9 +42,16 @@ class CoordinatorActor : public Coordinator::base {
   void prepare();
   void prepared(const Pb<wire::Prepared>& part);
   void decide();
+  void make_durable();
   void commit();
+  void journal_hash(uint64_t hash);
+  void checkpoint();
+  /// What differs between a replayed step and its journaled record; empty: nothing.
+  std::string replay_difference() const;
+  bool is_replay() const { return record_.step() <= commits_.size(); }
   void applied(const Pb<wire::Applied>& part);
   void step_done();
+  void after_step();
   void evaluate();
   void failed(const caf::error& error);
 
@@ -47,6 +64,10 @@ class CoordinatorActor : public Coordinator::base {
 
   const std::shared_ptr<Company> company_;
   const CoordinatorOptions options_;
+  const std::vector<wire::StepRecord> commits_;  // of earlier terms
+  const std::map<uint64_t, uint64_t> journaled_hashes_;
+  bool is_saving_ = false;
+  bool waits_for_save_ = false;  // at the end of the run
   caf::actor watcher_;
   RoutingBias bias_;
   wire::StepRecord record_;  // of the last commit; step 0 at the start

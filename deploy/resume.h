@@ -1,0 +1,34 @@
+// Going on with a run: its folder's copy of the run, and the state it goes on from.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "actors/control/coordinator.h"
+#include "config/load.h"
+#include "runtime/cluster/journal.h"
+
+namespace troupe::deploy {
+
+/// The run of a folder, with its model and tokenizer as they were. Of the settings only train.steps
+/// is taken; throws std::runtime_error for another.
+config::LoadedRun load_resumed_run(const std::filesystem::path& folder,
+                                   std::span<const std::string> settings);
+
+struct StartingPoint {
+  runtime::JournalHistory history;
+  actors::ResumePoint from;             ///< record of step 0: the arena must still be filled
+  actors::RoutingBias bias;
+  std::optional<wire::StepDone> last;   ///< the last step of the state, as it was printed
+  std::vector<std::string> notes;       ///< damaged checkpoints, torn tails, what is replayed
+};
+
+/// The newest checkpoint whose hashes hold and that the journal knows, loaded into the arena; or
+/// state 0. A new folder has neither.
+StartingPoint starting_point(const std::filesystem::path& folder, runtime::StateArena& arena,
+                             const actors::Recipe& recipe);
+
+}  // namespace troupe::deploy

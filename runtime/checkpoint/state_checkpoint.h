@@ -1,0 +1,50 @@
+// Checkpoints of a run's state: `checkpoints/step-N/`, a file per range of blocks, every byte
+// hashed; the manifest last, then the folder gets its name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/proto/checkpoint.pb.h"
+#include "runtime/state/arena.h"
+
+namespace troupe::runtime {
+
+/// A state copied out of the arena, to be written while training goes on.
+struct StateSnapshot {
+  wire::StepRecord record;
+  std::vector<std::vector<float>> blocks;  ///< by id: weight, moment1, moment2
+  std::vector<uint64_t> block_hashes;      ///< by id
+  uint64_t state_hash = 0;
+};
+
+/// Copies state `record.step()` on the queue's threads and waits. The caller sees to it that no
+/// apply writes over that state meanwhile. Hashes what it copies.
+StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
+                            const wire::StepRecord& record);
+
+/// Writes `folder`/step-N and makes it durable. Throws CheckpointError; then nothing of it stays.
+void write_checkpoint(const std::filesystem::path& folder, const StateSnapshot& snapshot);
+
+/// Removes all but the newest `keep` checkpoints (0: keeps all).
+void retain_checkpoints(const std::filesystem::path& folder, int64_t keep);
+
+struct CheckpointPlace {
+  uint64_t step;
+  std::filesystem::path folder;
+};
+/// Complete checkpoints, ascending. Unfinished ones (of a process that died) are not listed.
+std::vector<CheckpointPlace> list_checkpoints(const std::filesystem::path& folder);
+
+/// Reads the manifest and checks size and hash of every file. Throws CheckpointError naming the
+/// file that is missing, cut or altered.
+wire::CheckpointManifest verify_checkpoint(const std::filesystem::path& checkpoint);
+
+/// The same, and fills the arena's state N. The arena's parameters must be the checkpoint's.
+wire::CheckpointManifest load_checkpoint(const std::filesystem::path& checkpoint,
+                                         StateArena& arena);
+
+}  // namespace troupe::runtime

@@ -1,0 +1,224 @@
+#include "runtime/cluster/journal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "runtime/checkpoint/files.h"
+#include "runtime/data/mapped_file.h"
+
+namespace troupe::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path term_file(const fs::path& folder, uint64_t term) {
+  std::string digits = std::to_string(term);
+  return folder / (std::string(8 - std::min<size_t>(8, digits.size()), '0') + digits);
+}
+
+std::vector<uint64_t> terms_in(const fs::path& folder) {
+  std::vector<uint64_t> terms;
+  if (!fs::exists(folder)) return terms;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const bool is_number = !name.empty() && name.size() <= 18 &&
+                           std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (!is_number) throw JournalError(entry.path().string() + " is no term of a journal");
+    terms.push_back(std::stoull(name));
+  }
+  std::sort(terms.begin(), terms.end());
+  return terms;
+}
+
+/// A term's file, as far as it counts.
+struct Term {
+  uint64_t number;
+  std::string name;
+  ParsedJournal parsed;
+  const wire::JournalOpened* opened() const {
+    return parsed.entries.empty() || !parsed.entries.front().has_opened()
+               ? nullptr
+               : &parsed.entries.front().opened();
+  }
+};
+
+Term read_term(const fs::path& folder, uint64_t number, std::optional<uint64_t> valid_bytes) {
+  const fs::path path = term_file(folder, number);
+  const MappedFile file(path);
+  auto bytes = file.bytes();
+  if (valid_bytes) {
+    if (bytes.size() < *valid_bytes) {
+      throw JournalError(path.string() + " has " + std::to_string(bytes.size()) +
+                         " bytes, its successor says " + std::to_string(*valid_bytes));
+    }
+    bytes = bytes.first(*valid_bytes);
+  }
+  return {number, path.string(), parse_journal(bytes, path.string())};
+}
+
+void add_entries(const Term& term, JournalHistory& history) {
+  for (const wire::JournalEntry& entry : term.parsed.entries) {
+    if (entry.has_commit()) {
+      const uint64_t wanted = history.commits.size() + 1;
+      if (entry.commit().step() != wanted) {
+        throw JournalError(term.name + " commits step " + std::to_string(entry.commit().step()) +
+                           ", wanted " + std::to_string(wanted));
+      }
+      history.commits.push_back(entry.commit());
+    } else if (entry.has_applied()) {
+      history.hashes[entry.applied().step()] = entry.applied().hash();
+    }
+  }
+}
+
+}  // namespace
+
+JournalHistory read_journal(const fs::path& folder) {
+  JournalHistory history;
+  // From the last term back: each says where its predecessor ends.
+  std::vector<Term> terms;
+  std::optional<uint64_t> valid_bytes, wanted;
+  const auto numbers = terms_in(folder);
+  for (auto it = numbers.rbegin(); it != numbers.rend(); ++it) {
+    if (wanted && *it != *wanted) continue;
+    Term term = read_term(folder, *it, valid_bytes);
+    const wire::JournalOpened* opened = term.opened();
+    if (opened == nullptr) {
+      if (!term.parsed.entries.empty()) {
+        throw JournalError(term.name + " does not begin with its opening");
+      }
+      history.notes.push_back(term.name + " was never opened: ignored");
+      continue;
+    }
+    if (term.parsed.is_torn) {
+      history.notes.push_back(term.name + " ends in an unfinished record: cut off at byte " +
+                              std::to_string(term.parsed.valid_bytes));
+    }
+    wanted = opened->predecessor_term();
+    valid_bytes = opened->predecessor_bytes();
+    terms.push_back(std::move(term));
+    if (*wanted == 0) break;
+  }
+  if (wanted && *wanted != 0) {
+    throw JournalError(folder.string() + ": term " + std::to_string(*wanted) + " is missing");
+  }
+  for (auto it = terms.rbegin(); it != terms.rend(); ++it) {
+    const std::string& arithmetic = it->opened()->arithmetic();
+    if (!history.arithmetic.empty() && history.arithmetic != arithmetic) {
+      throw JournalError(it->name + " is of arithmetic " + arithmetic + ", wanted " +
+                         history.arithmetic);
+    }
+    history.arithmetic = arithmetic;
+    add_entries(*it, history);
+    history.tail_term = it->number;
+    history.tail_bytes = it->parsed.valid_bytes;
+    history.tail_chain = it->parsed.chain;
+  }
+  if (!numbers.empty()) history.last_term = numbers.back();
+  return history;
+}
+
+JournalWriter::JournalWriter(const fs::path& folder, const JournalHistory& history,
+                             std::string arithmetic)
+    : folder_(folder), arithmetic_(std::move(arithmetic)), term_(history.last_term),
+      predecessor_term_(history.tail_term), predecessor_bytes_(history.tail_bytes),
+      predecessor_chain_(history.tail_chain) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || !open_term()) {
+    throw JournalError("cannot open a journal in " + folder.string() + ": " +
+                       (error ? error.message() : error_));
+  }
+}
+
+JournalWriter::~JournalWriter() {
+  if (file_ >= 0) ::close(file_);
+}
+
+bool JournalWriter::open_term() {
+  if (file_ >= 0) ::close(file_);
+  ++term_;
+  const fs::path path = term_file(folder_, term_);
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file_ < 0) {
+    error_ = path.string() + ": " + std::strerror(errno);
+    --term_;
+    return false;
+  }
+  wire::JournalEntry entry;
+  wire::JournalOpened& opened = *entry.mutable_opened();
+  opened.set_term(term_);
+  opened.set_arithmetic(arithmetic_);
+  opened.set_predecessor_term(predecessor_term_);
+  opened.set_predecessor_bytes(predecessor_bytes_);
+  opened.set_predecessor_chain(predecessor_chain_);
+  bytes_ = 0;
+  chain_ = 0;
+  uint64_t chain = 0;
+  const std::string bytes = journal_magic() + frame_entry(entry, chain);
+  if (!write_all(bytes) || ::fdatasync(file_) != 0) {
+    error_ = path.string() + ": " + std::strerror(errno);
+    ::close(file_);
+    file_ = -1;
+    ::unlink(path.c_str());
+    --term_;
+    return false;
+  }
+  bytes_ = bytes.size();
+  chain_ = chain;
+  try {
+    make_durable(folder_);
+  } catch (const std::exception& e) {
+    error_ = e.what();
+    return false;
+  }
+  return true;
+}
+
+void JournalWriter::leave_term() {
+  predecessor_term_ = term_;
+  predecessor_bytes_ = bytes_;
+  predecessor_chain_ = chain_;
+  ::close(file_);
+  file_ = -1;
+}
+
+bool JournalWriter::write_all(const std::string& bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(file_, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
+}
+
+bool JournalWriter::append(const wire::JournalEntry& entry) {
+  if (file_ < 0 && !open_term()) return false;
+  uint64_t chain = chain_;
+  const std::string bytes = frame_entry(entry, chain);
+  if (!write_all(bytes)) {
+    error_ = term_file(folder_, term_).string() + ": " + std::strerror(errno);
+    // What was written of it must not stay in front of the next try.
+    if (::ftruncate(file_, static_cast<off_t>(bytes_)) != 0 ||
+        ::lseek(file_, static_cast<off_t>(bytes_), SEEK_SET) < 0) {
+      leave_term();
+    }
+    return false;
+  }
+  if (::fdatasync(file_) != 0) {
+    error_ = term_file(folder_, term_).string() + ": " + std::strerror(errno);
+    leave_term();
+    return false;
+  }
+  bytes_ += bytes.size();
+  chain_ = chain;
+  return true;
+}
+
+}  // namespace troupe::runtime
