@@ -27,7 +27,7 @@ std::vector<uint64_t> terms_in(const fs::path& folder) {
     const std::string name = entry.path().filename();
     const bool is_number = !name.empty() && name.size() <= 18 &&
                            std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (!is_number) throw JournalError(entry.path().string() + " is no term of a journal");
+    if (!is_number) continue;  // not a term: none of our business
     terms.push_back(std::stoull(name));
   }
   std::sort(terms.begin(), terms.end());

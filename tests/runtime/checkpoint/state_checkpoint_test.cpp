@@ -1,0 +1,129 @@
+#include "runtime/checkpoint/state_checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "runtime/checkpoint/error.h"
+#include "runtime/state/hash.h"
+
+namespace troupe::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace runtime;
+using testing::HasSubstr;
+
+fs::path new_folder(const std::string& name) {
+  const fs::path folder = fs::path(testing::TempDir()) / ("checkpoint_" + name);
+  fs::remove_all(folder);
+  return folder;
+}
+
+std::vector<kernels::ParameterSpec> specs() {
+  return {{"b.weight", {300, 300}, kernels::Initial::normal},
+          {"a.weight", {17}, kernels::Initial::ones}};
+}
+
+wire::StepRecord record_of(uint64_t step) {
+  wire::StepRecord record;
+  record.set_step(step);
+  record.set_consumed_tokens(64 * step);
+  record.add_bias(0.5f);
+  return record;
+}
+
+/// Saves state 0 of a filled arena as state `step`.
+class Saved : public testing::Test {
+ protected:
+  Saved() : pool_(2), queue_(pool_), arena_(specs()) { initialise(arena_, 3, 0.02f); }
+
+  StateSnapshot save(const fs::path& folder, uint64_t step) {
+    const StateSnapshot snapshot = take_snapshot(arena_, queue_, record_of(step));
+    write_checkpoint(folder, snapshot);
+    return snapshot;
+  }
+
+  kernels::ThreadPool pool_;
+  kernels::Queue queue_;
+  StateArena arena_;
+};
+
+TEST_F(Saved, StateComesBackWithItsHash) {
+  const fs::path folder = new_folder("back");
+  const StateSnapshot snapshot = save(folder, 4);
+  StateArena other(specs());
+
+  const auto manifest = load_checkpoint(folder / "step-4", other);
+
+  EXPECT_EQ(manifest.record().consumed_tokens(), 256u);
+  const StateSnapshot again = take_snapshot(other, queue_, manifest.record());
+  EXPECT_EQ(again.state_hash, snapshot.state_hash);
+  EXPECT_EQ(again.blocks, snapshot.blocks);
+  EXPECT_EQ(snapshot.block_hashes[0], block_hash(other, 0, 4));
+}
+
+TEST_F(Saved, EveryDamagedByteIsFoundAndTheFileNamed) {
+  const fs::path folder = new_folder("damage");
+  save(folder, 2);
+  for (const char* name : {"manifest", "blocks-0"}) {
+    const fs::path file = folder / "step-2" / name;
+    const auto size = fs::file_size(file);
+    for (const uint64_t at : {uint64_t{0}, size / 2, size - 1}) {
+      std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+      stream.seekg(static_cast<std::streamoff>(at));
+      const char byte = static_cast<char>(stream.get());
+      stream.seekp(static_cast<std::streamoff>(at));
+      stream.put(static_cast<char>(byte ^ 0x10)).flush();
+      try {
+        verify_checkpoint(folder / "step-2");
+        ADD_FAILURE() << name << " at " << at;
+      } catch (const CheckpointError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(name));
+      }
+      stream.seekp(static_cast<std::streamoff>(at));
+      stream.put(byte);
+    }
+  }
+  EXPECT_NO_THROW(verify_checkpoint(folder / "step-2"));
+}
+
+TEST_F(Saved, ACutFileIsFound) {
+  const fs::path folder = new_folder("cut");
+  save(folder, 2);
+  fs::resize_file(folder / "step-2" / "blocks-0", 1000);
+
+  EXPECT_THROW(verify_checkpoint(folder / "step-2"), CheckpointError);
+}
+
+TEST_F(Saved, AnotherModelIsRefused) {
+  const fs::path folder = new_folder("model");
+  save(folder, 2);
+  StateArena other({{"a.weight", {17}, kernels::Initial::ones}});
+
+  EXPECT_THROW(load_checkpoint(folder / "step-2", other), CheckpointError);
+}
+
+TEST_F(Saved, RetentionKeepsTheNewest) {
+  const fs::path folder = new_folder("keep");
+  for (const uint64_t step : {2, 4, 10}) save(folder, step);
+
+  retain_checkpoints(folder, 2);
+
+  const auto places = list_checkpoints(folder);
+  ASSERT_EQ(places.size(), 2u);
+  EXPECT_EQ(places[0].step, 4u);
+  EXPECT_EQ(places[1].step, 10u);
+}
+
+TEST_F(Saved, AnUnfinishedOneIsNotListed) {
+  const fs::path folder = new_folder("unfinished");
+  save(folder, 2);
+  fs::create_directories(folder / "step-4.partial-1");
+
+  EXPECT_EQ(list_checkpoints(folder).size(), 1u);
+}
+
+}  // namespace
+}  // namespace troupe::tests

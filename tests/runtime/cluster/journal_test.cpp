@@ -1,0 +1,156 @@
+#include "runtime/cluster/journal.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace troupe::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace runtime;
+using testing::HasSubstr;
+
+fs::path new_folder(const std::string& name) {
+  const fs::path folder = fs::path(testing::TempDir()) / ("journal_" + name);
+  fs::remove_all(folder);
+  return folder;
+}
+
+wire::JournalEntry commit_of(uint64_t step) {
+  wire::JournalEntry entry;
+  entry.mutable_commit()->set_step(step);
+  return entry;
+}
+
+/// Writes a term with commits of steps [first, last].
+void write_term(const fs::path& folder, uint64_t first, uint64_t last) {
+  JournalWriter writer(folder, read_journal(folder), "cpu.1");
+  for (uint64_t step = first; step <= last; ++step) ASSERT_TRUE(writer.append(commit_of(step)));
+}
+
+TEST(Journal, ANewFolderHasNoHistory) {
+  const JournalHistory history = read_journal(new_folder("none"));
+
+  EXPECT_TRUE(history.commits.empty());
+  EXPECT_EQ(history.last_term, 0u);
+}
+
+TEST(Journal, TermsFollowOneAnother) {
+  const fs::path folder = new_folder("terms");
+  write_term(folder, 1, 3);
+  write_term(folder, 4, 5);
+
+  const JournalHistory history = read_journal(folder);
+
+  ASSERT_EQ(history.commits.size(), 5u);
+  EXPECT_EQ(history.commits[4].step(), 5u);
+  EXPECT_EQ(history.last_term, 2u);
+  EXPECT_EQ(history.arithmetic, "cpu.1");
+}
+
+TEST(Journal, HashesOfStatesAreKept) {
+  const fs::path folder = new_folder("hashes");
+  {
+    JournalWriter writer(folder, {}, "cpu.1");
+    wire::JournalEntry entry;
+    entry.mutable_applied()->set_step(1);
+    entry.mutable_applied()->set_hash(42);
+    ASSERT_TRUE(writer.append(commit_of(1)) && writer.append(entry));
+  }
+
+  EXPECT_EQ(read_journal(folder).hashes.at(1), 42u);
+}
+
+// What a predecessor appends after its successor has opened is void: a zombie changes nothing.
+TEST(Journal, WhatAZombieAppendsIsVoid) {
+  const fs::path folder = new_folder("zombie");
+  JournalWriter zombie(folder, {}, "cpu.1");
+  ASSERT_TRUE(zombie.append(commit_of(1)));
+  JournalWriter successor(folder, read_journal(folder), "cpu.1");
+  ASSERT_TRUE(zombie.append(commit_of(2)));
+  wire::JournalEntry other = commit_of(2);
+  other.mutable_commit()->set_loss(7.0);
+  ASSERT_TRUE(successor.append(other));
+
+  const JournalHistory history = read_journal(folder);
+
+  ASSERT_EQ(history.commits.size(), 2u);
+  EXPECT_EQ(history.commits[1].loss(), 7.0);
+}
+
+TEST(Journal, ATornTailIsCutOffAndSaid) {
+  const fs::path folder = new_folder("torn");
+  write_term(folder, 1, 3);
+  const fs::path file = folder / "00000001";
+  fs::resize_file(file, fs::file_size(file) - 2);
+
+  const JournalHistory history = read_journal(folder);
+  write_term(folder, 3, 3);
+
+  EXPECT_EQ(history.commits.size(), 2u);
+  EXPECT_THAT(history.notes, testing::ElementsAre(HasSubstr("unfinished record")));
+  EXPECT_EQ(read_journal(folder).commits.size(), 3u);
+}
+
+TEST(Journal, AGapIsAnError) {
+  const fs::path folder = new_folder("gap");
+  write_term(folder, 1, 2);
+  write_term(folder, 4, 4);
+
+  EXPECT_THROW(read_journal(folder), JournalError);
+}
+
+TEST(Journal, AMissingTermIsAnError) {
+  const fs::path folder = new_folder("missing");
+  write_term(folder, 1, 2);
+  write_term(folder, 3, 3);
+  fs::remove(folder / "00000001");
+
+  EXPECT_THROW(read_journal(folder), JournalError);
+}
+
+TEST(Journal, AFileThatWasNeverOpenedIsPassedOver) {
+  const fs::path folder = new_folder("unopened");
+  write_term(folder, 1, 2);
+  std::ofstream(folder / "00000002") << "TRP";
+
+  const JournalHistory history = read_journal(folder);
+  write_term(folder, 3, 3);
+
+  EXPECT_EQ(history.commits.size(), 2u);
+  EXPECT_EQ(read_journal(folder).commits.size(), 3u);
+  EXPECT_TRUE(fs::exists(folder / "00000003"));
+}
+
+// A full disk: the record is not there, and is when there is room again.
+TEST(Journal, AFullDiskLosesNothing) {
+  const fs::path folder = new_folder("full");
+  fs::create_directories(folder);
+  if (::mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=64k") != 0) {
+    GTEST_SKIP() << "a small tmpfs needs root";
+  }
+  {
+    JournalWriter writer(folder, {}, "cpu.1");
+    ASSERT_TRUE(writer.append(commit_of(1)));
+    {
+      std::ofstream filler(folder / "00000000filler");
+      while (filler << std::string(1024, 'x') << std::flush) {
+      }
+    }
+    uint64_t step = 2;  // what is left of the last page still takes some
+    while (step < 2000 && writer.append(commit_of(step))) ++step;
+    ASSERT_LT(step, 2000u);
+    EXPECT_THAT(writer.error(), HasSubstr("No space left"));
+    fs::remove(folder / "00000000filler");
+    EXPECT_TRUE(writer.append(commit_of(step)));
+    EXPECT_EQ(read_journal(folder).commits.size(), step);
+  }
+  ::umount(folder.c_str());
+}
+
+}  // namespace
+}  // namespace troupe::tests
