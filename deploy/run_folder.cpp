@@ -31,17 +31,21 @@ RunFolder::RunFolder(fs::path path)
   if (!metrics_) throw std::runtime_error("cannot write " + (path_ / "metrics.jsonl").string());
 }
 
-RunFolder RunFolder::create(const fs::path& wanted, const std::string& run_name) {
+fs::path RunFolder::choose(const fs::path& wanted, const std::string& run_name) {
   const fs::path path =
       !wanted.empty() ? wanted
                       : fs::path("runs") / (run_name + fmt::format("-{:%Y%m%d-%H%M%S}",
                                                                    fmt::localtime(std::time(nullptr))));
-  std::error_code error;
   if (fs::exists(path) && (!fs::is_directory(path) || !fs::is_empty(path))) {
     throw std::runtime_error(path.string() +
                              " holds something already; wanted a new folder for the run (--out), "
                              "or --resume to go on in it");
   }
+  return path;
+}
+
+RunFolder RunFolder::create(const fs::path& path) {
+  std::error_code error;
   fs::create_directories(path, error);
   if (error) throw std::runtime_error("cannot make " + path.string() + ": " + error.message());
   return RunFolder(path);

@@ -14,9 +14,12 @@ namespace troupe::deploy {
 
 class RunFolder {
  public:
-  /// A new folder, locked. `path` empty: runs/<name>-<time>. Throws std::runtime_error if it exists
-  /// with something in it.
-  static RunFolder create(const std::filesystem::path& path, const std::string& run_name);
+  /// Where a new run goes: `wanted`, or runs/<name>-<time>. Throws std::runtime_error if something
+  /// is there already.
+  static std::filesystem::path choose(const std::filesystem::path& wanted,
+                                      const std::string& run_name);
+  /// Makes the folder and locks it.
+  static RunFolder create(const std::filesystem::path& path);
   /// The folder of a run that began earlier, locked. Throws if there is none, or it is in use.
   static RunFolder open(const std::filesystem::path& path);
 

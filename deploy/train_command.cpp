@@ -89,12 +89,14 @@ void train(const Options& options) {
     std::cout << config::describe_plan({.run = p.run, .model = p.model, .cores = p.cores}, p.plan);
     return;
   }
-  RunFolder folder = options.resume.empty()
-                         ? RunFolder::create(options.out.empty() ? p.run.run.out() : options.out,
-                                             p.run.name)
-                         : RunFolder::open(options.resume);
+  const bool is_new = options.resume.empty();
+  // The folder is made when nothing can be wrong with the run any more.
+  const std::filesystem::path place =
+      is_new ? RunFolder::choose(options.out.empty() ? p.run.run.out() : options.out, p.run.name)
+             : std::filesystem::path(options.resume);
   const TrainingData data = read_training_data(p.run, p.model.model);
-  if (options.resume.empty()) {
+  RunFolder folder = is_new ? RunFolder::create(place) : RunFolder::open(place);
+  if (is_new) {
     folder.write_run(p.run.run, p.model.model);
     folder.write_file("tokenizer.json", data.tokenizer->json());
     folder.write_file("heldout.txt", data.heldout_text);
