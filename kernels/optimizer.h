@@ -24,7 +24,7 @@ struct AdamWStep {
   float beta2;
   float eps;
   float clip;         ///< factor on the gradient: min(1, limit / norm)
-  float correction1;  ///< 1 - beta1^t, t the number of applied steps, this one included
+  float correction1;  ///< 1 - beta1^t, t the number of the step (skipped ones count)
   float correction2;  ///< 1 - beta2^t
 };
 

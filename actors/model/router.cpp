@@ -52,7 +52,7 @@ void RouterActor::record(const Passage& passage) {
   unit.mutable_rows()->Add(loads.begin(), loads.end());
   uint32_t faults = report_.faults();
   unit.set_balance_loss(kernels::to_fixed_point(passage.block.balance_loss(), step().scale_bits(),
-                                                company().recipe.units(), faults));
+                                                company().recipe.balance_units(), faults));
   report_.set_faults(faults);
 }
 

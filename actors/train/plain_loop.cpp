@@ -92,7 +92,7 @@ struct PlainLoop::Pass {
     auto* rows = sums.loads[moe_layer].mutable_rows();
     for (size_t e = 0; e < loads.size(); ++e) rows->Set(static_cast<int>(e), rows->Get(static_cast<int>(e)) + loads[e]);
     sums.balance_loss += kernels::to_fixed_point(routed.balance_loss(), attempt.scale_bits,
-                                                 loop.recipe_.units(), sums.faults);
+                                                 loop.recipe_.balance_units(), sums.faults);
     if (shown == nullptr) return;
     shown->expert_ids.push_back(to_host<int32_t>(routed.gate().expert_ids));
     shown->expert_weights.push_back(to_host<float>(routed.gate().weights));
@@ -133,6 +133,18 @@ struct PlainLoop::Pass {
     const Tensor drouted = pass.routed->combine_backward(queue(), scratch, {dx}, {dweights});
     pass.routed->backward_weights(queue(), unit_scratch);
     return drouted;
+  }
+
+  /// A head's logits, computed again if they were too many to keep.
+  std::vector<float> logits_of(const HeadEnd& head) {
+    Tensor logits = head.saved().logits;
+    if (logits.data == nullptr) {
+      const ConstTensor weight = loop.tensors_.head(view);
+      logits = scratch.f32({head.normed().rows(), weight.rows()});
+      kernels::head_logits(queue(), weight, head.normed(), logits);
+      queue().wait();
+    }
+    return to_host<float>(logits);
   }
 
   void add_loss(const HeadEnd& head, int64_t& into) {
@@ -180,7 +192,7 @@ void PlainLoop::micro_batch(const MicroBatch& batch, const Denominators& step,
   pass.add_loss(head, sums.main_loss);
   if (view != nullptr) {
     view->hidden = to_host<float>(head.normed());
-    view->logits = to_host<float>(head.saved().logits);
+    view->logits = pass.logits_of(head);
   }
 
   Tensor dnormed{};  // what comes from the MTP module above
@@ -188,7 +200,7 @@ void PlainLoop::micro_batch(const MicroBatch& batch, const Denominators& step,
     const size_t i = static_cast<size_t>(m);
     pass.add_loss(mtp_heads[i], sums.mtp_loss[i]);
     if (view != nullptr) {
-      view->mtp_logits.insert(view->mtp_logits.begin(), to_host<float>(mtp_heads[i].saved().logits));
+      view->mtp_logits.insert(view->mtp_logits.begin(), pass.logits_of(mtp_heads[i]));
     }
     const Tensor dout = mtp_heads[i].backward(queue_, pass.scratch, dnormed);
     mtp_heads[i].backward_weights(queue_, pass.unit_scratch);

@@ -35,6 +35,8 @@ struct Recipe {
   /// How often a step adds a unit to a tensor of one site, to embedding and head (shared by MTP).
   int64_t units() const { return micro_batches; }
   int64_t shared_units() const { return micro_batches * (1 + shape.mtp_layers); }
+  /// How many units the step's balance loss is the sum of.
+  int64_t balance_units() const { return micro_batches * moe_layers(); }
 };
 
 /// `run` has been validated; `shape` is the model's.

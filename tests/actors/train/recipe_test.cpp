@@ -62,6 +62,7 @@ TEST(Recipe, SharedTensorsHaveAUnitASite) {
   EXPECT_EQ(recipe.units(), 3);
   EXPECT_EQ(recipe.shared_units(), 6);
   EXPECT_EQ(recipe.moe_layers(), 2);
+  EXPECT_EQ(recipe.balance_units(), 6);
   recipe.shape.mtp_layers = 0;
   EXPECT_EQ(recipe.shared_units(), 3);
   EXPECT_EQ(recipe.moe_layers(), 1);
