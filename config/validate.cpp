@@ -75,6 +75,10 @@ void check_available(const Run& run, Checks& checks) {
   if (optimizer.moments() != Optimizer::F32) {
     refuse("train.optimizer.moments", Optimizer::Moments_Name(optimizer.moments()), "F32");
   }
+  if (run.train().attention_form() != Train::EXPANDED) {
+    refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
+           "EXPANDED");
+  }
   if (run.data().fim_rate() != 0) {
     refuse("data.fim_rate", fmt::format("{}", run.data().fim_rate()), "0");
   }
@@ -91,7 +95,8 @@ void check_available(const Run& run, Checks& checks) {
 
 void check_checkpoint(const Run& run, Checks& checks) {
   const Checkpoint& checkpoint = run.checkpoint();
-  if (checkpoint.has_every()) checks.in_range<int64_t>("checkpoint.every", checkpoint.every(), 1, 1 << 30);
+  if (checkpoint.has_every())
+    checks.in_range<int64_t>("checkpoint.every", checkpoint.every(), 1, 1 << 30);
   if (checkpoint.has_keep()) checks.in_range("checkpoint.keep", checkpoint.keep(), 1, 1 << 20);
 }
 

@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "kernels/quantize.h"
+#include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/huggingface.h"
 
 namespace troupe::deploy {
@@ -35,6 +39,29 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
   }
 }
 
+std::vector<float> read(const runtime::WeightSource& weights, const runtime::WeightInfo& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.count()));
+  weights.read_f32(tensor.name, values);
+  return values;
+}
+
+/// Reads the folder that was written and compares every element with what it was written from.
+void verify(const runtime::HuggingFaceModel& source, const Options& options) {
+  const runtime::HuggingFaceModel written = runtime::open_huggingface(options.to);
+  for (const runtime::WeightInfo& tensor : source.weights->list()) {
+    std::vector<float> wanted = read(*source.weights, tensor);
+    const bool rounded = options.dtype == "bf16" && !runtime::stays_f32(tensor.name);
+    for (float& value : wanted) {
+      if (rounded) value = kernels::bf16_to_f32(kernels::f32_to_bf16(value));
+    }
+    const std::vector<float> found = read(*written.weights, tensor);
+    if (std::memcmp(found.data(), wanted.data(), wanted.size() * sizeof(float)) != 0) {
+      throw runtime::CheckpointError(options.to + ": tensor " + tensor.name +
+                                     ": found other values, wanted those that were written");
+    }
+  }
+}
+
 void convert(const Options& options) {
   const runtime::HuggingFaceModel source = runtime::open_huggingface(options.from);
   for (const std::string& note : source.notes) std::cerr << "note: " << note << "\n";
@@ -43,17 +70,15 @@ void convert(const Options& options) {
        .dtype = options.dtype == "bf16" ? runtime::ExportDType::bf16 : runtime::ExportDType::f32,
        .bos_token_id = source.bos_token_id, .eos_token_id = source.eos_token_id,
        .largest_file_bytes = int64_t{5'000'000'000}});
-  std::vector<float> values;
   int64_t elements = 0;
   for (const runtime::WeightInfo& tensor : sink->list()) {
-    values.resize(static_cast<size_t>(tensor.count()));
-    source.weights->read_f32(tensor.name, values);
-    sink->write_f32(tensor.name, values);
+    sink->write_f32(tensor.name, read(*source.weights, tensor));
     elements += tensor.count();
   }
   copy_tokenizer(options.from, sink->partial_folder());
   sink->finish();
-  fmt::print("{}: {} tensors, {} elements as {}\n", options.to, sink->list().size(), elements,
+  verify(source, options);
+  fmt::print("{}: {} tensors, {} elements as {}, read back and equal\n", options.to, sink->list().size(), elements,
              options.dtype);
 }
 

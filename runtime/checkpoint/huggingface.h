@@ -34,10 +34,14 @@ HuggingFaceModel open_huggingface(const std::filesystem::path& folder);
 
 enum class ExportDType { f32, bf16 };
 
+/// Whether a tensor is written in F32 whatever the folder's dtype is: the routing bias, as
+/// released.
+bool stays_f32(const std::string& name);
+
 struct HuggingFaceWriterArgs {
   std::filesystem::path folder;  ///< must not exist
   const config::Model& model;    ///< valid
-  ExportDType dtype;             ///< the routing bias is F32 always
+  ExportDType dtype;             ///< of the tensors that do not stay F32
   int32_t bos_token_id;          ///< -1: none
   int32_t eos_token_id;          ///< -1: none
   int64_t largest_file_bytes;    ///< weights are split over several files above it; 5 GB is usual

@@ -15,8 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 FileDType dtype_of(const std::string& name, ExportDType dtype) {
-  const bool is_bias = name.ends_with(".e_score_correction_bias");
-  return is_bias || dtype == ExportDType::f32 ? FileDType::f32 : FileDType::bf16;
+  return stays_f32(name) || dtype == ExportDType::f32 ? FileDType::f32 : FileDType::bf16;
 }
 
 /// The tensors of a folder as they stand in its files, the repeated ones of the MTP layer included.
@@ -167,6 +166,8 @@ class FolderSink : public HuggingFaceSink {
 };
 
 }  // namespace
+
+bool stays_f32(const std::string& name) { return name.ends_with(".e_score_correction_bias"); }
 
 std::unique_ptr<HuggingFaceSink> create_huggingface(const HuggingFaceWriterArgs& args) {
   return std::make_unique<FolderSink>(args);

@@ -30,7 +30,7 @@ TEST(ValidateRun, RefusesValuesOutOfRange) {
   EXPECT_THAT(run_error({"train.optimizer.lr=nan"}),
               HasSubstr("train.optimizer.lr: found nan, wanted a number of at least 0"));
   EXPECT_THAT(run_error({"train.optimizer.lr=inf"}), HasSubstr("found inf"));
-  EXPECT_THAT(run_error({"train.optimizer.final_lr=1"}),
+  EXPECT_THAT(run_error({"train.optimizer.lr=1e-3", "train.optimizer.final_lr=1"}),
               HasSubstr("train.optimizer.final_lr: found 1, wanted 0 to 0.001"));
   EXPECT_THAT(run_error({"data.holdout=1"}), HasSubstr("data.holdout: found 1"));
   EXPECT_THAT(run_error({"cluster.threads=0"}), HasSubstr("cluster.threads: found 0"));
@@ -77,6 +77,9 @@ TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
   EXPECT_EQ(run_error({"train.optimizer.moments=BF16"}),
             "--set train.optimizer.moments=BF16: train.optimizer.moments: found BF16, which is not "
             "available yet, wanted F32");
+  EXPECT_THAT(run_error({"train.attention_form=ABSORBED"}),
+              HasSubstr("train.attention_form: found ABSORBED, which is not available yet, wanted "
+                        "EXPANDED"));
   EXPECT_THAT(run_error({"data.fim_rate=0.1"}),
               HasSubstr("data.fim_rate: found 0.1, which is not"));
   EXPECT_THAT(run_error({"cluster.nodes=2"}), HasSubstr("cluster.nodes: found 2, which is not"));
