@@ -50,8 +50,8 @@ void hire(caf::actor_system& system, const caf::actor& watcher, Company& company
   auto actor = caf::actor_cast<caf::actor>(system.spawn<Actor>(std::forward<Ts>(arguments)...));
   runtime::on_end(actor, [watcher, address](const caf::error& reason) {
     if (!reason || reason == caf::exit_reason::user_shutdown) return;
-    runtime::tell_urgently(watcher, fault_atom_v,
-                           to_string(address) + ": " + runtime::describe(reason));
+    // Not urgently: a blocking actor of CAF 0.18.7 does not see an urgent message while it waits.
+    runtime::tell(watcher, fault_atom_v, to_string(address) + ": " + runtime::describe(reason));
   });
   company.directory.put(address, std::move(actor));
 }
@@ -123,7 +123,7 @@ void Troupe::run(const RunEvents& events) {
   caf::scoped_actor& self = system_->watcher;
   runtime::tell(company_->directory.find({Role::coordinator}), run_atom_v,
                 caf::actor_cast<caf::actor>(self));
-  bool is_done = false;
+  bool is_done = false, is_named = false;
   std::string error;
   while (!is_done) {
     self->receive(
@@ -138,15 +138,22 @@ void Troupe::run(const RunEvents& events) {
         },
         [&](done_atom) { is_done = true; },
         [&](fault_atom, const std::string& what) {
-          is_done = true;
+          is_done = is_named = true;
           error = what;
         },
         [&](const caf::error& what) {
           is_done = true;
+          is_named = runtime::is_own(what);
           error = runtime::describe(what);
         });
   }
-  if (!error.empty()) throw RunError(error);
+  if (error.empty()) return;
+  // An actor that died breaks its promises: who waits for them may be heard before its own word.
+  if (!is_named) {
+    self->receive([&](fault_atom, const std::string& what) { error = what; },
+                  caf::after(std::chrono::seconds(1)) >> [] {});
+  }
+  throw RunError(error);
 }
 
 }  // namespace troupe::actors

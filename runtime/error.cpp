@@ -35,6 +35,10 @@ caf::error make_error(Errc code, std::string text) {
   return caf::make_error(code, std::move(text));
 }
 
+bool is_own(const caf::error& error) {
+  return error.category() == caf::type_id_v<Errc>;
+}
+
 std::string describe(const caf::error& error) {
   const caf::message& context = error.context();
   if (context.size() == 1 && context.match_element<std::string>(0)) {

@@ -37,6 +37,9 @@ bool inspect(Inspector& f, Errc& code) {
 /// An error with its text.
 caf::error make_error(Errc code, std::string text);
 
+/// True for an error that make_error made; false for one of CAF's own.
+bool is_own(const caf::error& error);
+
 /// The text of an error that make_error made, or CAF's rendering of another.
 std::string describe(const caf::error& error);
 

@@ -230,7 +230,7 @@ void CoordinatorActor::evaluate() {
 
 void CoordinatorActor::failed(const caf::error& error) {
   if (watcher_) runtime::tell(watcher_, error);
-  quit(error);
+  quit(caf::exit_reason::user_shutdown);  // the watcher has the reason
 }
 
 }  // namespace troupe::actors

@@ -1,0 +1,138 @@
+#include "actors/launch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/actors/run_of.h"
+#include "tests/actors/train/small_recipe.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+using testing::HasSubstr;
+
+Recipe recipe_of(int64_t layers, int64_t micro_batches, int64_t steps = 3) {
+  Recipe recipe = small_recipe();
+  recipe.shape.layers = layers;
+  recipe.shape.dense_layers = 1;
+  recipe.micro_batches = micro_batches;
+  recipe.steps = steps;
+  return recipe;
+}
+
+BatchSource learnable(const Recipe& recipe) {
+  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
+}
+
+// Laws 1 and 2: who does what, and how many there are, shows in no bit.
+TEST(Launch, EveryLayoutHasThePlainLoopsHash) {
+  const Recipe recipe = recipe_of(5, 5);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  const Layout layouts[] = {
+      {1, 1, 1, 1, 1, 1}, {2, 1, 1, 1, 1, 2}, {4, 1, 1, 4, 1, 4}, {2, 1, 2, 1, 1, 3},
+      {2, 1, 3, 2, 2, 1}, {1, 1, 4, 4, 4, 2}, {2, 2, 1, 1, 1, 1}, {4, 2, 2, 2, 2, 2},
+      {2, 2, 4, 3, 1, 4}, {1, 3, 1, 2, 3, 1}, {4, 3, 3, 3, 3, 3}, {2, 3, 2, 4, 2, 2},
+      {2, 4, 1, 1, 4, 2}, {4, 4, 2, 3, 1, 1}, {1, 4, 3, 1, 2, 4}, {4, 4, 4, 4, 4, 4}};
+
+  for (const Layout& layout : layouts) {
+    const Outcome outcome = play_with_actors(recipe, layout, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << to_string(layout) << outcome.error;
+  }
+}
+
+TEST(Launch, WithAndWithoutMtpAndBalanceLossTheHashIsThePlainLoops) {
+  for (const int64_t mtp_layers : {0, 1, 2}) {
+    for (const Balance balance : {Balance::none, Balance::sequence, Balance::micro_batch}) {
+      Recipe recipe = recipe_of(3, 3, 2);
+      recipe.shape.mtp_layers = mtp_layers;
+      recipe.balance = balance;
+
+      EXPECT_EQ(play_with_actors(recipe, {2, 2, 2, 2, 1, 2}, learnable(recipe)).hash,
+                play_plainly(recipe, learnable(recipe)).hash)
+          << mtp_layers << " MTP layers, balance " << static_cast<int>(balance);
+    }
+  }
+}
+
+TEST(Launch, RecordsSayWhatThePlainLoopsSay) {
+  const Recipe recipe = recipe_of(3, 3);
+  const Outcome plain = play_plainly(recipe, learnable(recipe));
+
+  const Outcome outcome = play_with_actors(recipe, {2, 1, 2, 2, 1, 2}, learnable(recipe));
+
+  ASSERT_EQ(outcome.steps.size(), plain.steps.size());
+  for (size_t i = 0; i < plain.steps.size(); ++i) {
+    wire::StepRecord found = outcome.steps[i].record(), wanted = plain.steps[i].record();
+    found.clear_epoch();
+    wanted.clear_epoch();
+    EXPECT_EQ(found.SerializeAsString(), wanted.SerializeAsString()) << "step " << i + 1;
+  }
+}
+
+// Sum law: a unit out of range repeats the step with s - 8, for this step alone.
+TEST(Launch, AUnitOutOfRangeRepeatsTheStepWithSmallerScale) {
+  Recipe recipe = recipe_of(3, 2, 2);
+  recipe.scale_bits = 62;
+
+  const Outcome outcome = play_with_actors(recipe, {2, 1, 2, 2, 1, 2}, learnable(recipe));
+
+  ASSERT_EQ(outcome.steps.size(), 2u) << outcome.error;
+  EXPECT_GT(outcome.steps[0].attempts(), 1u);
+  EXPECT_LT(outcome.steps[0].record().scale_bits(), 62);
+  EXPECT_EQ(outcome.hash, play_plainly(recipe, learnable(recipe)).hash);
+}
+
+TEST(Launch, NanThatStaysStopsTheRunAndNamesTheStep) {
+  Recipe recipe = recipe_of(3, 2);
+  recipe.shape.init_std = std::numeric_limits<float>::infinity();
+
+  const Outcome outcome = play_with_actors(recipe, {2, 1, 1, 1, 1, 1}, learnable(recipe));
+
+  EXPECT_THAT(outcome.error, HasSubstr("step 1 met NaN or infinity twice; train.on_nan is STOP"));
+}
+
+TEST(Launch, NanThatStaysIsSkippedWhereTheRecipeSaysSo) {
+  Recipe recipe = recipe_of(3, 2, 2);
+  recipe.shape.init_std = std::numeric_limits<float>::infinity();
+  recipe.on_nan = OnNan::skip;
+
+  const Outcome outcome = play_with_actors(recipe, {2, 1, 1, 1, 1, 1}, learnable(recipe));
+
+  ASSERT_EQ(outcome.steps.size(), 2u) << outcome.error;
+  EXPECT_FALSE(outcome.steps[1].record().apply());
+  EXPECT_EQ(outcome.steps[1].attempts(), 2u);
+}
+
+// Supervision law: an actor that dies takes the run along with a named error, and nothing hangs.
+TEST(Launch, AnOperatorThatThrowsEndsTheRunWithTheActorsName) {
+  const Recipe recipe = recipe_of(3, 2);
+  const BatchSource broken = [&](uint64_t step) {
+    auto batches = learnable_batches(recipe, step);
+    kernels::values<int32_t>(batches[1].inputs.view)[3] = 1 << 20;  // beyond any vocabulary
+    return batches;
+  };
+
+  for (int round = 0; round < 20; ++round) {
+    const Outcome outcome = play_with_actors(recipe, {2, 2, 1, 2, 1, 2}, broken);
+    EXPECT_THAT(outcome.error, HasSubstr("stage/0.0.0"));
+    EXPECT_THAT(outcome.error, HasSubstr("1048576"));
+  }
+}
+
+TEST(Launch, NoBufferIsLeftBehind) {
+  const Recipe recipe = recipe_of(3, 2);
+  play_with_actors(recipe, {2, 2, 2, 2, 1, 2}, learnable(recipe));
+  const int64_t before = kernels::buffer_use().live_bytes;
+
+  play_with_actors(recipe, {2, 2, 2, 2, 1, 2}, learnable(recipe));
+
+  EXPECT_EQ(kernels::buffer_use().live_bytes, before);
+  EXPECT_EQ(before, 0);
+}
+
+}  // namespace
+}  // namespace troupe::tests

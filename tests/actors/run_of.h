@@ -1,0 +1,103 @@
+// Runs for the actors' tests: a recipe, a plan, and both ways to play them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/launch.h"
+#include "actors/train/plain_loop.h"
+#include "runtime/state/hash.h"
+
+namespace troupe::tests {
+
+/// How many actors of each kind play.
+struct Layout {
+  int threads, pipeline, data, expert, attention, optimizer_shards;
+};
+
+inline std::string to_string(const Layout& l) {
+  return "threads " + std::to_string(l.threads) + " pipeline " + std::to_string(l.pipeline) +
+         " data " + std::to_string(l.data) + " expert " + std::to_string(l.expert) +
+         " attention " + std::to_string(l.attention) + " optimizer " +
+         std::to_string(l.optimizer_shards);
+}
+
+inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
+  config::Plan plan{};
+  plan.pipeline = l.pipeline;
+  plan.data = l.data;
+  plan.expert = l.expert;
+  plan.attention = l.attention;
+  plan.optimizer_shards = l.optimizer_shards;
+  plan.threads = l.threads;
+  const int layers = static_cast<int>(recipe.shape.layers);
+  for (int p = 0; p < l.pipeline; ++p) {
+    const int first = layers * p / l.pipeline;
+    plan.stages.push_back({first, layers * (p + 1) / l.pipeline - first, 0, 0});
+  }
+  plan.micro_batches.resize(static_cast<size_t>(l.data));
+  for (int m = 0; m < recipe.micro_batches; ++m) {
+    plan.micro_batches[static_cast<size_t>(m % l.data)].push_back(m);
+  }
+  const int experts = static_cast<int>(recipe.shape.experts);
+  for (int e = 0; e < l.expert; ++e) {
+    const int first = experts * e / l.expert;
+    plan.experts.push_back({first, experts * (e + 1) / l.expert - first});
+  }
+  return plan;
+}
+
+inline actors::RoutingBias no_bias(const actors::Recipe& recipe) {
+  actors::RoutingBias bias;
+  bias.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
+  return bias;
+}
+
+/// What a run came to.
+struct Outcome {
+  std::string hash;
+  std::vector<wire::StepDone> steps;
+  std::string error;  ///< of a run that ended before its last step
+};
+
+inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layout,
+                                const actors::BatchSource& batches) {
+  Outcome outcome;
+  kernels::ThreadPool pool(layout.threads);
+  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
+  auto company = std::make_shared<actors::Company>(recipe, plan_of(layout, recipe), arena, pool,
+                                                   batches);
+  actors::Troupe troupe({.company = company,
+                         .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
+                         .bias = no_bias(recipe), .from = {}, .storage = nullptr,
+                         .evaluator = {}});
+  try {
+    troupe.run({.step_done = [&](const wire::StepDone& done) { outcome.steps.push_back(done); },
+                .evaluated = {}, .alarm = {}});
+    outcome.hash = runtime::to_hex(outcome.steps.back().hash());
+  } catch (const actors::RunError& error) {
+    outcome.error = error.what();
+  }
+  return outcome;
+}
+
+inline Outcome play_plainly(const actors::Recipe& recipe, const actors::BatchSource& batches,
+                            int threads = 2) {
+  Outcome outcome;
+  kernels::ThreadPool pool(threads);
+  kernels::Queue queue(pool);
+  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
+  actors::PlainLoop loop(arena, recipe, queue);
+  for (int64_t step = 1; step <= recipe.steps; ++step) {
+    *outcome.steps.emplace_back().mutable_record() =
+        loop.step(batches(static_cast<uint64_t>(step)));
+  }
+  outcome.hash = runtime::to_hex(loop.hash());
+  return outcome;
+}
+
+}  // namespace troupe::tests
