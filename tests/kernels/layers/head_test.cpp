@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/kernels/layers/layer_fixtures.h"
+#include "tests/kernels/reference/gemm.h"
 #include "tests/kernels/reference/layers.h"
 #include "tests/kernels/reference/logits.h"
 
@@ -84,6 +85,23 @@ TEST(Head, LogitsThatAreNotKeptGiveTheSameBits) {
   EXPECT_TRUE(same_bits(to_vector(again.saved.losses), to_vector(kept.saved.losses)));
   EXPECT_TRUE(same_bits(to_vector(again.dx), to_vector(kept.dx)));
   EXPECT_EQ(again.sum.integers(), kept.sum.integers());
+}
+
+TEST(Head, TheWeightsGradientCountsTheRowsOfEveryChunk) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  Scratch scratch;
+  Head head{.T = 1100, .D = 3, .V = 7};
+
+  head.run(queue, scratch);
+
+  const Doubles x = to_doubles(head.x);
+  const Doubles dlogits = reference::cross_entropy_backward(
+      reference::linear(x, to_doubles(head.weight), 3), head.target_list(), 0.125);
+  const Doubles expected = reference::product({.a = dlogits, .b = x, .M = 7, .N = 3, .K = 1100,
+                                               .transpose_a = true, .transpose_b = false})
+                               .c;
+  EXPECT_LT(relative_difference(head.sum.values(), expected), 1e-5);
 }
 
 TEST(Head, TheBitsAreTheSameEverywhere) {

@@ -17,6 +17,8 @@ struct Shape {
   ModelShape shape;
 };
 
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
+
 std::vector<Shape> shapes() {
   std::vector<Shape> out{{"QueryRank", small_shape()},
                          {"NoQueryRank", small_shape()},
