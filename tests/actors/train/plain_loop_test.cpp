@@ -120,6 +120,14 @@ TEST(PlainLoop, GradientsAreSoWithYarnAndWithoutQueryRankAndMtp) {
   expect_derivatives_of_the_whole(recipe);
 }
 
+TEST(PlainLoop, GradientsAreSoWithoutSharedExpertsAndWithTheBalanceOfMicroBatches) {
+  Recipe recipe = small_recipe();
+  recipe.shape.shared_experts = 0;
+  recipe.balance = Balance::micro_batch;
+  recipe.balance_alpha = 0.5;
+  expect_derivatives_of_the_whole(recipe);
+}
+
 // Laws 1 and 2: neither threads nor the order of micro-batches nor a second run shows.
 TEST(PlainLoop, ThreadsAndOrderDoNotShow) {
   const Recipe recipe = small_recipe();

@@ -65,8 +65,9 @@ class ReferenceModel {
     const Doubles y = sum_of(x, reference::mla(s_, mla, normed, rows));
     const Doubles u = reference::rms_norm(y, weight(at + "post_attention_layernorm"), s_.rms_eps);
     if (s_.is_dense(number)) return sum_of(y, reference::ffn(ffn(at + "mlp"), u, D()));
-    return sum_of(sum_of(y, reference::ffn(ffn(at + "mlp.shared_experts"), u, D())),
-                  experts(number, u, rows, sequences, sum));
+    const Doubles routed = sum_of(y, experts(number, u, rows, sequences, sum));
+    if (s_.shared_experts == 0) return routed;
+    return sum_of(routed, reference::ffn(ffn(at + "mlp.shared_experts"), u, D()));
   }
 
   Doubles experts(int64_t number, const Doubles& u, int64_t rows, double sequences, Losses& sum) {
@@ -76,11 +77,14 @@ class ReferenceModel {
     const Doubles bias(bias_.begin() + first, bias_.begin() + first + E);
     std::vector<kernels::FfnTensors<Doubles>> weights;
     for (int64_t e = 0; e < E; ++e) weights.push_back(ffn(at + "experts." + std::to_string(e)));
-    const size_t per_sequence = static_cast<size_t>(rows) * D();
-    for (size_t b = 0; b < u.size(); b += per_sequence) {
+    // The balance loss counts sequence by sequence, or the micro-batch as one long sequence.
+    const bool by_sequence = recipe_.balance == actors::Balance::sequence;
+    const size_t counted = by_sequence ? static_cast<size_t>(rows) * D() : u.size();
+    const double share = static_cast<double>(counted) / static_cast<double>(rows * s_.hidden);
+    for (size_t b = 0; b < u.size(); b += counted) {
       Doubles scores;
       std::vector<int64_t> counts(static_cast<size_t>(E), 0);
-      for (size_t t = b; t < b + per_sequence; t += D()) {
+      for (size_t t = b; t < b + counted; t += D()) {
         const auto choice = reference::choose(
             s_, gate, bias,
             Doubles(u.begin() + static_cast<long>(t), u.begin() + static_cast<long>(t + D())));
@@ -88,7 +92,7 @@ class ReferenceModel {
         for (const int32_t id : choice.ids) ++counts[static_cast<size_t>(id)];
       }
       sum.balance += reference::balance_loss(scores, counts, static_cast<size_t>(s_.top_k),
-                                             recipe_.balance_alpha / sequences);
+                                             recipe_.balance_alpha * share / sequences);
     }
     return reference::routed_experts(s_, gate, bias, weights, u);
   }
