@@ -1,4 +1,5 @@
 #include "config/checks.h"
+#include "config/parameters.h"
 #include "config/validate.h"
 
 namespace troupe::config {
@@ -11,6 +12,8 @@ constexpr int32_t largest_vocabulary = 1 << 24;
 constexpr int32_t most_layers = 1000;
 constexpr int32_t most_experts = 1 << 16;
 constexpr int32_t longest_sequence = 1 << 24;
+constexpr int64_t most_experts_in_all = 1 << 18;
+constexpr int64_t most_parameters = int64_t{1} << 45;
 
 void check_sizes(const Model& model, Checks& checks) {
   checks.in_range("vocab_size", model.vocab_size(), 2, largest_vocabulary);
@@ -91,6 +94,22 @@ void check_experts(const Model& model, Checks& checks) {
   check_groups(model, checks);
 }
 
+/// What a file may ask for is bounded before lists of it are made.
+void check_amounts(const Model& model, Checks& checks) {
+  const int64_t moe_layers = model.layers() - model.dense_layers() + model.mtp_layers();
+  const int64_t experts = moe_layers * model.experts();
+  if (experts > most_experts_in_all) {
+    checks.add("experts", fmt::format("{} in {} layers", experts, moe_layers),
+               fmt::format("at most {} in all", most_experts_in_all));
+    return;
+  }
+  const int64_t parameters = count_parameters(model).total;
+  if (parameters > most_parameters) {
+    checks.add("hidden_size", fmt::format("sizes that make {} parameters", parameters),
+               fmt::format("at most {}", most_parameters));
+  }
+}
+
 }  // namespace
 
 void validate(const LoadedModel& model) {
@@ -98,6 +117,8 @@ void validate(const LoadedModel& model) {
   check_sizes(model.model, checks);
   check_attention(model.model, checks);
   check_experts(model.model, checks);
+  checks.finish();
+  check_amounts(model.model, checks);
   checks.finish();
 }
 

@@ -1,5 +1,7 @@
 #include "deploy/machine.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -27,6 +29,10 @@ double measure_peak_flops(int threads) {
     best = std::max(best, 2.0 * n * n * n / seconds);
   }
   return best;
+}
+
+int64_t memory_bytes() {
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace troupe::deploy

@@ -89,6 +89,7 @@ void train(const Options& options) {
     std::cout << config::describe_plan({.run = p.run, .model = p.model, .cores = p.cores}, p.plan);
     return;
   }
+  config::check_memory({.run = p.run, .model = p.model, .cores = p.cores}, p.plan, memory_bytes());
   const bool is_new = options.resume.empty();
   // The folder is made when nothing can be wrong with the run any more.
   const std::filesystem::path place =

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
+#include "config/errors.h"
 #include "config/parameters.h"
 #include "config/plan/schedule.h"
 
@@ -127,11 +130,28 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
         live, largest_live(one_f_one_b(
                   {.stages = plan.pipeline, .stage = stage, .micro_batches = micro_batches})));
   }
-  const int64_t tokens = int64_t{train.micro_batch()} * args.run.run.data().seq_len();
+  // In floating point: sizes that no machine has may go beyond 64 bits.
+  const double activations = 4.0 * live * train.micro_batch() * args.run.run.data().seq_len() *
+                             static_cast<double>(stage_saved_floats(args.model.model, part));
   return {.weight_bytes = 2 * 4 * part.parameters,
           .moment_bytes = 2 * 8 * part.parameters,
           .gradient_bytes = 8 * part.parameters,
-          .activation_bytes = 4 * live * tokens * stage_saved_floats(args.model.model, part)};
+          .activation_bytes = static_cast<int64_t>(std::min(activations, 4e18))};
+}
+
+void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes) {
+  double needed = 0;
+  for (int stage = 0; stage < plan.pipeline; ++stage) {
+    const MemoryEstimate memory = estimate_memory(args, plan, stage);
+    needed +=
+        static_cast<double>(memory.weight_bytes + memory.moment_bytes + memory.gradient_bytes);
+    needed += plan.data * static_cast<double>(memory.activation_bytes);
+  }
+  if (needed <= static_cast<double>(memory_bytes)) return;
+  throw ConfigError(describe(
+      {args.run.origins.place("model"), "model",
+       "one that takes " + size_text(static_cast<int64_t>(std::min(needed, 4e18))) + " to train",
+       "at most the " + size_text(memory_bytes) + " of this machine"}));
 }
 
 std::string describe_plan(const PlanArgs& args, const Plan& plan) {

@@ -19,6 +19,10 @@ struct MemoryEstimate {
 /// activations are each worker's own.
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage);
 
+/// Throws ConfigError if weights, moments, gradients and activations of all workers, which stand in
+/// one process, need more than `memory_bytes`.
+void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes);
+
 /// Sizes, parameters, memory per worker and placement as lines of text.
 std::string describe_plan(const PlanArgs& args, const Plan& plan);
 

@@ -117,6 +117,14 @@ TEST(ValidateModel, RefusesSizesThatAreMissingOrAbsurd) {
   }
 }
 
+TEST(ValidateModel, RefusesAmountsThatNoFileHolds) {
+  EXPECT_THAT(model_error({"model.with.experts=65536"}),
+              HasSubstr("experts: found 524288 in 8 layers, wanted at most 262144 in all"));
+  EXPECT_THAT(model_error({"model.with.hidden_size=1048576", "model.with.vocab_size=16777216",
+                           "model.with.dense_intermediate_size=1048576"}),
+              HasSubstr("hidden_size: found sizes that make "));
+}
+
 TEST(ValidateModel, AModelWithoutExpertsNeedsNoSizesOfExperts) {
   LoadedModel model = model_of(tiny_run({"model.with.mtp_layers=0", "model.with.dense_layers=8"}));
   model.model.clear_experts();

@@ -53,5 +53,20 @@ TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
   EXPECT_GT(activations("parallel.pipeline=2"), activations("parallel.pipeline=1") / 2);
 }
 
+TEST(CheckMemory, RefusesWhatTheMachineDoesNotHold) {
+  const LoadedRun run = tiny_run({"model.file=config/models/deepseek_v3.textproto"});
+  const LoadedModel model = model_of(run);
+  const PlanArgs args{.run = run, .model = model, .cores = 1};
+  const LoadedRun small_run = tiny_run();
+  const LoadedModel small_model = model_of(small_run);
+  const PlanArgs small{.run = small_run, .model = small_model, .cores = 1};
+  const int64_t memory_bytes = int64_t{8} << 30;
+
+  EXPECT_THAT(error_of([&] { check_memory(args, make_plan(args), memory_bytes); }),
+              HasSubstr("model: found one that takes 19.9 TiB to train, wanted at most the 8.0 GiB "
+                        "of this machine"));
+  EXPECT_NO_THROW(check_memory(small, make_plan(small), memory_bytes));
+}
+
 }  // namespace
 }  // namespace troupe::config
