@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "deploy/bench_command.h"
 #include "deploy/conform_command.h"
 #include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_conform_command(app);
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);
+  troupe::deploy::add_bench_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "kernels/profile.h"
 
 namespace troupe::kernels {
 namespace {
@@ -17,9 +20,19 @@ struct Operation {
   int64_t parts;
   Queue::Part part;
   Queue::Callback callback;
+  const char* name = "";
   int64_t taken = 0;
   int64_t ended = 0;
 };
+
+void run_timed(const Operation& operation, int64_t part) {
+  if (!is_profiling()) return operation.part(part);
+  const auto begin = std::chrono::steady_clock::now();
+  operation.part(part);
+  add_operator_time(
+      operation.name,
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+}
 
 /// How often an idle thread looks for work before it sleeps: about 10 microseconds, the time that
 /// an actor needs to answer a completion with the next operation.
@@ -94,7 +107,7 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
     if (operation.callback) {
       operation.callback(before);
     } else if (!before) {
-      operation.part(part);
+      run_timed(operation, part);
     }
   } catch (...) {
     thrown = std::current_exception();
@@ -154,13 +167,13 @@ int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }
 void Queue::run(int64_t parts, Part part) {
   if (parts <= 0) return;
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({parts, std::move(part), nullptr});
+  lane_->operations.push_back({parts, std::move(part), nullptr, OperatorLabel::current()});
   if (lane_->operations.size() == 1) pool_.list(*lane_);
 }
 
 void Queue::then(Callback callback) {
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({1, nullptr, std::move(callback)});
+  lane_->operations.push_back({1, nullptr, std::move(callback), "callback"});
   if (lane_->operations.size() == 1) pool_.list(*lane_);
 }
 

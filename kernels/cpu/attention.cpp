@@ -6,6 +6,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/cpu/attention_plan.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/attention.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -15,6 +16,7 @@ namespace troupe::kernels {
 using namespace cpu;
 
 void attention(Queue& queue, const AttentionArgs& args) {
+  const OperatorLabel label("attention");
   const auto plan = plan_attention(args);
   const int64_t blocks = static_cast<int64_t>(plan->blocks.size());
   const int64_t cost =

@@ -6,6 +6,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/buffer.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/attention_backward.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -45,6 +46,7 @@ void check(const AttentionBackwardArgs& args) {
 }  // namespace
 
 void attention_backward(Queue& queue, const AttentionBackwardArgs& args) {
+  const OperatorLabel label("attention_backward");
   check(args);
   const int64_t S = args.sequence_rows, H = args.heads;
   const int64_t sequences = args.q.rows() / S, tiles = (S + 63) / 64;

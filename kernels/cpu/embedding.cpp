@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/embedding.h"
+#include "kernels/profile.h"
 
 #include <string>
 
@@ -23,6 +24,7 @@ int64_t checked_id(const char* what, const ConstTensor& ids, int64_t t, int64_t 
 }  // namespace
 
 void embed(Queue& queue, const EmbedArgs& args) {
+  const OperatorLabel label("embed");
   const int64_t T = args.y.rows(), D = args.y.cols(), V = args.weight.rows();
   expect_shape("embed ids", args.ids, DType::i32, {T});
   expect_shape("embed weight", args.weight, DType::f32, {V, D});
@@ -40,6 +42,7 @@ void embed(Queue& queue, const EmbedArgs& args) {
 }
 
 void embed_backward_weights(Queue& queue, const EmbedWeightGradientArgs& args) {
+  const OperatorLabel label("embed_backward_weights");
   const int64_t T = args.dy.rows(), D = args.dy.cols(), V = args.dweight.rows();
   expect_shape("embed_backward_weights ids", args.ids, DType::i32, {T});
   expect_shape("embed_backward_weights dy", args.dy, DType::f32, {T, D});

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/fixed_point.h"
+#include "kernels/profile.h"
 
 #include <string>
 
@@ -71,6 +72,7 @@ void expect_same_count(const char* what, const ConstTensor& a, const ConstTensor
 }  // namespace
 
 void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
+  const OperatorLabel label("accumulate_unit");
   expect_flat("accumulate_unit unit", args.unit, DType::f32);
   expect_flat("accumulate_unit sum", args.sum, DType::i64);
   expect_same_count("accumulate_unit unit", args.unit, args.sum);
@@ -108,6 +110,7 @@ double from_fixed_point(int64_t value, int scale_bits) {
 }
 
 void add_fixed_point(Queue& queue, const AddFixedPointArgs& args) {
+  const OperatorLabel label("add_fixed_point");
   expect_flat("add_fixed_point addend", args.addend, DType::i64);
   expect_flat("add_fixed_point sum", args.sum, DType::i64);
   expect_same_count("add_fixed_point addend", args.addend, args.sum);

@@ -8,6 +8,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/cpu/gemm_block.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/gemm.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -122,6 +123,7 @@ void run_groups(Queue& queue, std::vector<GemmBlock> groups) {
 }  // namespace
 
 void gemm(Queue& queue, const GemmArgs& args) {
+  const OperatorLabel label("gemm");
   const int64_t M = args.transpose_a ? args.a.cols() : args.a.rows();
   const int64_t K = args.transpose_a ? args.a.rows() : args.a.cols();
   const int64_t N = args.transpose_b ? args.b.rows() : args.b.cols();
@@ -161,6 +163,7 @@ void gemm(Queue& queue, const GemmArgs& args) {
 }
 
 void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
+  const OperatorLabel label("grouped_gemm");
   const int64_t R = args.a.rows(), K = args.a.cols(), N = args.c.cols();
   expect_shape("grouped_gemm a", args.a, DType::f32, {R, K});
   expect_shape("grouped_gemm c", args.c, DType::f32, {R, N});
@@ -192,6 +195,7 @@ void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
 }
 
 void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
+  const OperatorLabel label("grouped_gemm_weights");
   const int64_t R = args.a.rows(), M = args.a.cols(), N = args.b.cols();
   expect_shape("grouped_gemm_weights a", args.a, DType::f32, {R, M});
   expect_shape("grouped_gemm_weights b", args.b, DType::f32, {R, N});

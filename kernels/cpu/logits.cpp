@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/scalar_math.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/logits.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -26,6 +27,7 @@ int64_t checked_target(const char* what, const ConstTensor& targets, int64_t t, 
 }  // namespace
 
 void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
+  const OperatorLabel label("cross_entropy");
   const int64_t T = args.logits.rows(), V = args.logits.cols();
   expect_shape("cross_entropy logits", args.logits, DType::f32, {T, V});
   expect_shape("cross_entropy targets", args.targets, DType::i32, {T});
@@ -51,6 +53,7 @@ void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
 }
 
 void cross_entropy_backward(Queue& queue, const CrossEntropyBackwardArgs& args) {
+  const OperatorLabel label("cross_entropy_backward");
   const int64_t T = args.logits.rows(), V = args.logits.cols();
   expect_shape("cross_entropy_backward logits", args.logits, DType::f32, {T, V});
   expect_shape("cross_entropy_backward targets", args.targets, DType::i32, {T});
@@ -67,6 +70,7 @@ void cross_entropy_backward(Queue& queue, const CrossEntropyBackwardArgs& args) 
 }
 
 void sum_losses(Queue& queue, const SumLossesArgs& args) {
+  const OperatorLabel label("sum_losses");
   const int64_t T = args.losses.count();
   expect_shape("sum_losses losses", args.losses, DType::f32, {T});
   expect_shape("sum_losses sum", args.sum, DType::f32, {1});

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/norm.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/norm.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -10,6 +11,7 @@ namespace troupe::kernels {
 using namespace cpu;
 
 void rms_norm(Queue& queue, const RmsNormArgs& args) {
+  const OperatorLabel label("rms_norm");
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("rms_norm x", args.x, DType::f32, {T, D});
   expect_shape("rms_norm weight", args.weight, DType::f32, {D});
@@ -23,6 +25,7 @@ void rms_norm(Queue& queue, const RmsNormArgs& args) {
 }
 
 void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
+  const OperatorLabel label("rms_norm_backward_inputs");
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("rms_norm_backward dy", args.dy, DType::f32, {T, D});
   expect_shape("rms_norm_backward x", args.x, DType::f32, {T, D});
@@ -37,6 +40,7 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
 }
 
 void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
+  const OperatorLabel label("rms_norm_backward_weights");
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("rms_norm_backward_weights dy", args.dy, DType::f32, {T, D});
   expect_shape("rms_norm_backward_weights x", args.x, DType::f32, {T, D});

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/optimizer.h"
+#include "kernels/profile.h"
 
 #include <string>
 
@@ -24,6 +25,7 @@ double unit_of(int scale_bits) {
 }  // namespace
 
 void squared_norm(Queue& queue, const SquaredNormArgs& args) {
+  const OperatorLabel label("squared_norm");
   const int64_t n = args.gradient.count();
   expect_shape("squared_norm gradient", args.gradient, DType::i64, {n});
   const double unit = unit_of(args.scale_bits);
@@ -42,6 +44,7 @@ float bias_correction(float beta, int64_t step) {
 }
 
 void adamw(Queue& queue, const AdamWArgs& args) {
+  const OperatorLabel label("adamw");
   const int64_t n = args.gradient.count();
   expect_shape("adamw gradient", args.gradient, DType::i64, {n});
   expect_shape("adamw weight", args.weight, DType::f32, {n});

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/permute.h"
+#include "kernels/profile.h"
 
 #include <string>
 #include <vector>
@@ -47,6 +48,7 @@ void find_rows(const CombineRowsArgs& args, int64_t t, const float** rows) {
 }  // namespace
 
 void gather_rows(Queue& queue, const GatherRowsArgs& args) {
+  const OperatorLabel label("gather_rows");
   const int64_t T = args.x.rows(), D = args.x.cols(), R = args.y.rows();
   expect_shape("gather_rows x", args.x, DType::f32, {T, D});
   expect_shape("gather_rows index", args.index, DType::i32, {R});
@@ -67,6 +69,7 @@ void gather_rows(Queue& queue, const GatherRowsArgs& args) {
 }
 
 void combine_rows(Queue& queue, const CombineRowsArgs& args) {
+  const OperatorLabel label("combine_rows");
   const int64_t T = args.y.rows(), D = args.y.cols(), K = args.source.cols();
   for (const ConstTensor& rows : args.rows) {
     expect_shape("combine_rows rows", rows, DType::f32, {rows.rows(), D});
@@ -88,6 +91,7 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
 }
 
 void scale_rows(Queue& queue, const ScaleRowsArgs& args) {
+  const OperatorLabel label("scale_rows");
   const int64_t R = args.x.rows(), D = args.x.cols();
   expect_shape("scale_rows x", args.x, DType::f32, {R, D});
   expect_shape("scale_rows scale", args.scale, DType::f32, {R});
@@ -100,6 +104,7 @@ void scale_rows(Queue& queue, const ScaleRowsArgs& args) {
 }
 
 void dot_rows(Queue& queue, const DotRowsArgs& args) {
+  const OperatorLabel label("dot_rows");
   const int64_t R = args.a.rows(), D = args.a.cols();
   expect_shape("dot_rows a", args.a, DType::f32, {R, D});
   expect_shape("dot_rows b", args.b, DType::f32, {R, D});
@@ -112,6 +117,7 @@ void dot_rows(Queue& queue, const DotRowsArgs& args) {
 }
 
 void add(Queue& queue, const AddArgs& args) {
+  const OperatorLabel label("add");
   const int64_t T = args.a.rows(), D = args.a.cols();
   expect_shape("add a", args.a, DType::f32, {T, D});
   expect_shape("add b", args.b, DType::f32, {T, D});
@@ -124,6 +130,7 @@ void add(Queue& queue, const AddArgs& args) {
 }
 
 void copy(Queue& queue, const CopyArgs& args) {
+  const OperatorLabel label("copy");
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("copy x", args.x, DType::f32, {T, D});
   expect_shape("copy y", args.y, DType::f32, {T, D});

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/scalar_math.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/rope.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -91,6 +92,7 @@ float softmax_scale(int64_t query_width, const std::optional<Yarn>& yarn) {
 }
 
 void rope(Queue& queue, const RopeArgs& args) {
+  const OperatorLabel label("rope");
   const int64_t T = args.positions.count(), P = args.cosines.rows(), R = args.x.cols();
   if (args.heads < 0 || R % 2 != 0) {
     throw KernelError("rope of " + std::to_string(args.heads) + " heads of width " +

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/routing.h"
+#include "kernels/profile.h"
 
 #include <string>
 #include <vector>
@@ -175,6 +176,7 @@ const T* row_of(const ConstTensor& t, int64_t r) {
 }  // namespace
 
 void route_tokens(Queue& queue, const RouteTokensArgs& args) {
+  const OperatorLabel label("route_tokens");
   check_route(args);
   const int64_t T = args.logits.rows(), E = args.logits.cols();
   const int64_t parts = part_count(queue, T, 16 * E);
@@ -192,6 +194,7 @@ void route_tokens(Queue& queue, const RouteTokensArgs& args) {
 }
 
 void route_tokens_backward(Queue& queue, const RouteTokensBackwardArgs& args) {
+  const OperatorLabel label("route_tokens_backward");
   const int64_t T = args.scores.rows(), E = args.scores.cols(), K = args.expert_ids.cols();
   expect_shape("route_tokens_backward dweights", args.dweights, DType::f32, {T, K});
   expect_shape("route_tokens_backward scores", args.scores, DType::f32, {T, E});
@@ -212,6 +215,7 @@ void route_tokens_backward(Queue& queue, const RouteTokensBackwardArgs& args) {
 }
 
 void balance_loss(Queue& queue, const BalanceLossArgs& args) {
+  const OperatorLabel label("balance_loss");
   const int64_t T = args.scores.rows(), E = args.scores.cols(), K = args.expert_ids.cols();
   const int64_t S = args.sequence_rows;
   if (S < 1 || T % S != 0) {
@@ -250,6 +254,7 @@ void balance_loss(Queue& queue, const BalanceLossArgs& args) {
 }
 
 void count_experts(Queue& queue, const CountExpertsArgs& args) {
+  const OperatorLabel label("count_experts");
   const int64_t T = args.expert_ids.rows(), K = args.expert_ids.cols(), E = args.loads.cols();
   expect_shape("count_experts expert_ids", args.expert_ids, DType::i32, {T, K});
   expect_shape("count_experts loads", args.loads, DType::i64, {E});

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/swiglu.h"
+#include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/swiglu.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -10,6 +11,7 @@ namespace troupe::kernels {
 using namespace cpu;
 
 void swiglu(Queue& queue, const SwigluArgs& args) {
+  const OperatorLabel label("swiglu");
   const int64_t T = args.gate.rows(), F = args.gate.cols();
   expect_shape("swiglu gate", args.gate, DType::f32, {T, F});
   expect_shape("swiglu up", args.up, DType::f32, {T, F});
@@ -22,6 +24,7 @@ void swiglu(Queue& queue, const SwigluArgs& args) {
 }
 
 void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args) {
+  const OperatorLabel label("swiglu_backward");
   const int64_t T = args.gate.rows(), F = args.gate.cols();
   expect_shape("swiglu_backward dy", args.dy, DType::f32, {T, F});
   expect_shape("swiglu_backward gate", args.gate, DType::f32, {T, F});

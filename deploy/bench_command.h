@@ -1,0 +1,10 @@
+#pragma once
+
+#include <CLI/App.hpp>
+
+namespace troupe::deploy {
+
+/// Adds `troupe bench step`. Errors are thrown.
+void add_bench_command(CLI::App& app);
+
+}  // namespace troupe::deploy

@@ -1,0 +1,32 @@
+#include "kernels/profile.h"
+
+#include <mutex>
+#include <utility>
+
+namespace troupe::kernels {
+namespace {
+
+std::atomic<bool> profiling{false};
+std::mutex mutex;
+std::map<std::string, OperatorTime> profile;
+
+}  // namespace
+
+thread_local const char* OperatorLabel::current_ = "other";
+
+void set_profiling(bool on) { profiling.store(on, std::memory_order_relaxed); }
+bool is_profiling() { return profiling.load(std::memory_order_relaxed); }
+
+void add_operator_time(const char* name, double seconds) {
+  std::lock_guard lock(mutex);
+  OperatorTime& time = profile[name];
+  ++time.parts;
+  time.seconds += seconds;
+}
+
+std::map<std::string, OperatorTime> take_profile() {
+  std::lock_guard lock(mutex);
+  return std::exchange(profile, {});
+}
+
+}  // namespace troupe::kernels
