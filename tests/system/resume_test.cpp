@@ -22,9 +22,15 @@ using testing::HasSubstr;
 const std::string program = TROUPE_BINARY_DIR "/troupe";
 constexpr int steps = 12;
 
-/// 400 documents that repeat themselves a little.
+/// A folder of the test that runs: tests may run side by side.
+fs::path test_folder() {
+  return fs::path(testing::TempDir()) /
+         ("resume_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+}
+
+/// Documents that repeat themselves a little.
 fs::path text_file() {
-  const fs::path path = fs::path(testing::TempDir()) / "resume_text.txt";
+  const fs::path path = test_folder() / "text.txt";
   std::ofstream file(path);
   const char* words[] = {"actor", "stage", "router", "expert", "step", "commit", "hash", "token"};
   for (uint64_t i = 0; i < 30000; ++i) {
@@ -86,7 +92,7 @@ std::string last_hash(const fs::path& output) {
 
 class Resume : public testing::Test {
  protected:
-  Resume() : folder_(fs::path(testing::TempDir()) / "resume_runs"), out_(folder_ / "output") {
+  Resume() : folder_(test_folder()), out_(folder_ / "output") {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }

@@ -18,7 +18,11 @@ using Ids = std::vector<std::int32_t>;
 
 class BatchSamplerTest : public testing::Test {
  protected:
-  BatchSamplerTest() : path_(fs::path(testing::TempDir()) / "batch_sampler.jsonl") {
+  BatchSamplerTest()
+      : path_(fs::path(testing::TempDir()) /
+              ("batch_sampler_" +
+               std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) +
+               ".jsonl")) {
     std::ofstream file(path_);
     for (int i = 0; i < 40; ++i) {
       file << "{\"text\": \"" << std::string(static_cast<std::size_t>(i * i % 23), 'a' + i % 26)

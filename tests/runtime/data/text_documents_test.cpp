@@ -65,7 +65,10 @@ TEST(TextDocuments, DictionariesAreKnownByTheirName) {
 
 class TextFile : public testing::Test {
  protected:
-  TextFile() : path_(std::filesystem::path(testing::TempDir()) / "text_file_test.gz") {}
+  TextFile()
+      : path_(std::filesystem::path(testing::TempDir()) /
+              (std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".gz")) {
+  }
   ~TextFile() override { std::filesystem::remove(path_); }
 
   void write_gzip(const std::string& text) {
