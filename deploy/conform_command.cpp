@@ -55,7 +55,8 @@ void conform(const Options& options) {
     nlohmann::ordered_json json = to_json(check);
     if (name != check.name) json["worst"] = check.name;
     const auto [found, is_new] = worst.try_emplace(name, check.difference);
-    if (!is_new && check.difference <= found->second) continue;  // NaN is the worst
+    // NaN is the worst.
+    if (!is_new && (check.difference <= found->second || std::isnan(found->second))) continue;
     found->second = check.difference;
     checks[name] = std::move(json);
   }

@@ -17,13 +17,18 @@ struct SourceFile {
 
   std::string folder() const { return path.substr(0, path.find('/')); }
   std::string extension() const { return std::filesystem::path(path).extension().string(); }
+  /// Whether C++'s rules on comments and strings hold.
+  bool is_cpp() const {
+    return std::set<std::string>{".h", ".cpp", ".inl", ".cu", ".cuh"}.contains(extension());
+  }
   std::string stem() const { return std::filesystem::path(path).stem().string(); }
 };
 
-/// C++ and CUDA sources, headers, Protobuf and CMake files of these folders, sorted by path.
+/// C++ and CUDA sources, headers, Protobuf and CMake files of these folders, sorted by path, and
+/// the scripts (Python, shell, and what begins with #! and has no extension).
 inline std::vector<SourceFile> source_files(const std::vector<std::string>& folders) {
-  const std::set<std::string> wanted{".h",  ".cpp",  ".inl",   ".cu",
-                                     ".cuh", ".proto", ".cmake", ".txt"};
+  const std::set<std::string> wanted{".h",     ".cpp", ".inl", ".cu", ".cuh", ".proto",
+                                     ".cmake", ".txt", ".py",  ".sh", ""};
   std::vector<SourceFile> out;
   for (const std::string& folder : folders) {
     const auto root = std::filesystem::path(TROUPE_SOURCE_DIR) / folder;
@@ -37,6 +42,7 @@ inline std::vector<SourceFile> source_files(const std::vector<std::string>& fold
       if (path.extension() == ".txt" && path.filename() != "CMakeLists.txt") continue;
       std::ostringstream text;
       text << std::ifstream(path).rdbuf();
+      if (path.extension().empty() && text.str().rfind("#!", 0) != 0) continue;
       out.push_back({std::filesystem::relative(path, TROUPE_SOURCE_DIR).string(), text.str()});
     }
   }

@@ -49,6 +49,10 @@ class Expected {
     for (size_t i = 0; i < values.size(); ++i) {
       int64_t value = 0;
       std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
+      if (value != static_cast<int32_t>(value)) {
+        throw runtime::CheckpointError(file_.path().string() + ": tensor " + name + " holds " +
+                                       std::to_string(value) + ", wanted a 32-bit integer");
+      }
       values[i] = static_cast<int32_t>(value);
     }
     return values;
@@ -167,6 +171,10 @@ class Case {
     const Attempt attempt{.step = 1, .epoch = {}, .scale_bits = model_.recipe.scale_bits};
     ForwardView view;
     const bool with_mtp = expected_.has("mtp.loss");
+    if (with_mtp && model_.recipe.shape.mtp_layers == 0) {
+      throw runtime::CheckpointError(expected_.path().string() +
+                                     ": found mtp.loss, wanted none: the model has no MTP layer");
+    }
     const StepSums sums = loop.gradients({&batch_, 1}, {}, attempt, &view);
     if (expected_.has("logits")) {
       add("logits", largest_difference(view.logits, expected_.floats("logits")), limits::value);
@@ -219,10 +227,10 @@ class Case {
 
   void greedy() {
     const std::vector<int32_t> wanted = expected_.integers("greedy");
-    if (tokens_.size() < 8) {
+    if (model_.recipe.sequence_rows < 8) {
       throw runtime::CheckpointError(expected_.path().string() +
                                      ": greedy needs 8 tokens to start from, found " +
-                                     std::to_string(tokens_.size()));
+                                     std::to_string(model_.recipe.sequence_rows));
     }
     for (const auto form : {kernels::AttentionForm::expanded, kernels::AttentionForm::absorbed}) {
       Decoder decoder({.arena = *model_.arena, .recipe = model_.recipe,
@@ -232,11 +240,11 @@ class Case {
       std::vector<int32_t> next(tokens_.begin(), tokens_.begin() + 8), made;
       while (made.size() < wanted.size()) {
         const Decoder::Part part{&sequence, next};
-        const kernels::Buffer logits = decoder.logits({&part, 1});
-        const auto V = static_cast<size_t>(decoder.vocabulary());
-        const float* last = kernels::values<float>(logits.view) + (next.size() - 1) * V;
-        made.push_back(sample({.logits = {last, V}, .temperature = 0, .top_p = 1, .seed = 0,
-                               .sequence = 0, .position = 0}));
+        const kernels::Buffer logits = decoder.last_logits({&part, 1});
+        made.push_back(sample({.logits = {kernels::values<float>(logits.view),
+                                          static_cast<size_t>(decoder.vocabulary())},
+                               .temperature = 0, .top_p = 1, .seed = 0, .sequence = 0,
+                               .position = 0}));
         next = {made.back()};
       }
       add(form == kernels::AttentionForm::expanded ? "greedy" : "greedy.absorbed",

@@ -21,13 +21,15 @@ class Decoder {
  public:
   struct Args {
     runtime::StateArena& arena;
-    const Recipe& recipe;                    ///< its shape is what matters
-    const std::vector<float>& routing_bias;  ///< [MoE layers * E]
+    const Recipe& recipe;                    ///< only its shape is read
+    const std::vector<float>& routing_bias;  ///< [MoE layers * E]; MTP's may be left out
     kernels::Queue& queue;
     kernels::AttentionForm form;
     uint64_t state;
     int64_t page_rows;                       ///< of the caches
   };
+  /// What `args` refers to outlives the decoder. Throws KernelError if the routing bias is shorter
+  /// than the main layers need.
   explicit Decoder(const Args& args);
 
   DecoderSequence new_sequence() const;
@@ -35,24 +37,39 @@ class Decoder {
   /// Tokens that continue one sequence.
   struct Part {
     DecoderSequence* sequence;
-    std::span<const int32_t> tokens;
+    std::span<const int32_t> tokens;  ///< may be none
   };
-  /// Logits of every row, part after part: [T, V]. Blocks until they are there. Throws KernelError
-  /// when a token is not in the vocabulary or a sequence outgrows the model's positions.
+  /// Each of the four below continues the sequences of `parts`, of which none may stand twice, and
+  /// blocks until the result is there. They throw KernelError, and change nothing, when a token is
+  /// not in the vocabulary or a sequence outgrows the model's positions; after any other exception
+  /// the sequences are of no use. Long parts go through the layers a piece at a time.
+
+  /// Logits of every row, part after part: [T, V].
   kernels::Buffer logits(std::span<const Part> parts);
+
+  /// Logits of each part's last row, of which there must be one: [parts, V].
+  kernels::Buffer last_logits(std::span<const Part> parts);
 
   /// The final norm's output, [T, D].
   kernels::Buffer hidden(std::span<const Part> parts);
 
-  int64_t vocabulary() const { return args_.recipe.shape.vocabulary; }
-  int64_t max_positions() const { return args_.recipe.shape.max_positions; }
+  /// -ln p of the [T] targets, 0 where a target is -1. Never holds the logits of all rows if they
+  /// are many.
+  std::vector<float> losses(std::span<const Part> parts, std::span<const int32_t> targets);
+
+  int64_t vocabulary() const { return recipe_.shape.vocabulary; }
+  int64_t max_positions() const { return recipe_.shape.max_positions; }
 
  private:
-  struct Call;
-  kernels::Tensor layer(Call& call, int64_t number, const kernels::Tensor& x);
-  kernels::Tensor routed(Call& call, int64_t number, const kernels::Tensor& normed);
+  struct Pass;
+  void check(std::span<const Part> parts) const;
+  kernels::Buffer head_of(const kernels::ConstTensor& hidden);
+  void run(std::span<const Part> parts, const kernels::Tensor& hidden);
+  kernels::Tensor layer(Pass& pass, int64_t number, const kernels::Tensor& x);
+  kernels::Tensor routed(Pass& pass, int64_t number, const kernels::Tensor& normed);
 
   const Args args_;
+  const Recipe recipe_;  // of the shape alone: no balance loss
   const ModelTensors tensors_;
   const kernels::RopeTable rope_;
   const StepView view_;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <deque>
 
-#include "kernels/logits.h"
-
 namespace troupe::actors {
 namespace {
 
@@ -28,35 +26,22 @@ std::vector<Window> windows(const runtime::HeldOutDocument& document, int64_t co
 
 constexpr int64_t rows_per_call = 2048;
 
-double score_windows(const ScoreArgs& args, std::span<const Window> group) {
+/// Adds the losses in row order, so that groups do not show in the sum.
+void score_windows(const ScoreArgs& args, std::span<const Window> group, double& nats) {
   std::deque<DecoderSequence> sequences;
   std::vector<Decoder::Part> parts;
-  int64_t rows = 0;
   for (const Window& w : group) {
     const auto n = static_cast<size_t>(w.end - w.begin);
     parts.push_back({&sequences.emplace_back(args.decoder.new_sequence()),
                      std::span(w.document->tokens).subspan(static_cast<size_t>(w.begin), n)});
-    rows += w.end - w.begin;
   }
-  const kernels::Buffer logits = args.decoder.logits(parts);
-  const kernels::Buffer targets = kernels::allocate(kernels::DType::i32, {rows});
-  int64_t row = 0;
+  std::vector<int32_t> targets;
   for (const Window& w : group) {
-    for (int64_t i = w.begin; i < w.end; ++i, ++row) {
-      kernels::values<int32_t>(targets.view)[row] =
-          i + 1 >= w.first_target ? w.document->tokens[static_cast<size_t>(i + 1)] : -1;
+    for (int64_t i = w.begin + 1; i <= w.end; ++i) {
+      targets.push_back(i >= w.first_target ? w.document->tokens[static_cast<size_t>(i)] : -1);
     }
   }
-  const kernels::Buffer losses = kernels::allocate_f32({rows});
-  const kernels::Buffer log_sums = kernels::allocate_f32({rows});
-  kernels::cross_entropy(args.queue, {.logits = logits, .targets = targets, .losses = losses,
-                                      .log_sums = log_sums});
-  args.queue.wait();
-  double sum = 0;
-  for (int64_t i = 0; i < rows; ++i) {
-    sum += static_cast<double>(kernels::values<float>(losses.view)[i]);
-  }
-  return sum;
+  for (const float loss : args.decoder.losses(parts, targets)) nats += static_cast<double>(loss);
 }
 
 }  // namespace
@@ -67,11 +52,15 @@ double Score::bits_per_byte() const {
 }
 
 Score score(const ScoreArgs& args) {
+  if (args.context < 2) {
+    throw kernels::KernelError("a window of " + std::to_string(args.context) +
+                               " positions, wanted 2 or more");
+  }
   Score total;
   std::vector<Window> group;
   int64_t rows = 0;
   const auto flush = [&] {
-    if (!group.empty()) total.nats += score_windows(args, group);
+    score_windows(args, group, total.nats);
     group.clear();
     rows = 0;
   };
@@ -81,9 +70,10 @@ Score score(const ScoreArgs& args) {
     total.bytes += static_cast<int64_t>(document.text_bytes);
     total.tokens += std::max<int64_t>(0, static_cast<int64_t>(document.tokens.size()) - 1);
     for (const Window& w : windows(document, args.context)) {
+      const int64_t n = w.end - w.begin;
+      if (rows + n > rows_per_call) flush();
       group.push_back(w);
-      rows += w.end - w.begin;
-      if (rows >= rows_per_call) flush();
+      rows += n;
     }
     if (args.progress) args.progress(d + 1, all);
   }
