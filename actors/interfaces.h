@@ -50,6 +50,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, save_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, saved_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, alarm_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, stop_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::StepTokens)
@@ -124,6 +125,7 @@ using Checkpointer = caf::typed_actor<
 /// The one actor with authority: begins steps, decides commits, updates the routing bias.
 using Coordinator = caf::typed_actor<
     caf::result<void>(saved_atom, uint64_t),   // a checkpoint's file work has ended, well or not
+    caf::result<void>(stop_atom),              // the run ends after the step under way
     caf::result<void>(run_atom, caf::actor)>;  // whom to tell: StepDone, Evaluation, done or error
 
 #undef TROUPE_LANE_INTERFACE

@@ -119,6 +119,10 @@ Troupe::~Troupe() {
   company_->directory.clear();
 }
 
+void Troupe::request_stop() {
+  runtime::tell(company_->directory.find({Role::coordinator}), stop_atom_v);
+}
+
 void Troupe::run(const RunEvents& events) {
   caf::scoped_actor& self = system_->watcher;
   runtime::tell(company_->directory.find({Role::coordinator}), run_atom_v,

@@ -44,6 +44,10 @@ class Troupe {
   /// Trains to the last step of the recipe. Throws RunError with the first error of any actor.
   void run(const RunEvents& events);
 
+  /// From any thread: the run ends after the step under way (the next one, if that is committed
+  /// already), which is hashed and checkpointed as the last one would be, but not evaluated.
+  void request_stop();
+
  private:
   struct System;
   void keep(RunStorage storage);

@@ -84,6 +84,9 @@ class Setter {
     if (equals == std::string::npos) {
       throw ConfigError(describe({place_, setting, "no value", "path=value"}));
     }
+    if (equals == 0) {
+      throw ConfigError(describe({place_, "the field", "no path", "path=value"}));
+    }
     const std::string path = setting.substr(0, equals);
     const std::string value = setting.substr(equals + 1);
     auto [section, field] = find(path);

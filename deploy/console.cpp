@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
-#include <locale>
 
 #include "actors/control/commit.h"
 #include "runtime/state/hash.h"
@@ -60,8 +61,14 @@ std::string Console::step_line(const wire::StepDone& done) const {
   return line;
 }
 
+/// A run does not end because its output cannot be written; its folder has everything.
+void Console::write(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0 && errno == EPIPE) is_reader_gone_ = true;
+}
+
 void Console::print(const std::string& line) {
-  fmt::print("{}{}\n", options_.is_terminal ? "\r\x1b[K" : "", line);
+  write((options_.is_terminal ? "\r\x1b[K" : "") + line + "\n");
 }
 
 void Console::step_done(const wire::StepDone& done) {
@@ -70,10 +77,9 @@ void Console::step_done(const wire::StepDone& done) {
   print(step_line(done));
   if (options_.is_terminal && step < options_.steps) {
     const auto left = options_.steps - step;
-    fmt::print("{} of {} steps, {} left", step, options_.steps,
-               duration(seconds_ * static_cast<double>(left)));
+    write(fmt::format("{} of {} steps, {} left", step, options_.steps,
+                      duration(seconds_ * static_cast<double>(left))));
   }
-  std::fflush(stdout);
 }
 
 void Console::evaluated(const wire::Evaluation& evaluation) {
@@ -81,12 +87,10 @@ void Console::evaluated(const wire::Evaluation& evaluation) {
                     evaluation.state(), evaluation.nats() / static_cast<double>(std::max<int64_t>(evaluation.tokens(), 1)),
                     bits_per_byte(evaluation), grouped(evaluation.tokens()),
                     grouped(evaluation.bytes())));
-  std::fflush(stdout);
 }
 
 void Console::finished(const wire::StepDone& last) {
   print(step_line(last));
-  std::fflush(stdout);
 }
 
 }  // namespace troupe::deploy

@@ -25,12 +25,16 @@ class Console {
   void evaluated(const wire::Evaluation& evaluation);
   /// The last line of a run: what its last step was, with the hash.
   void finished(const wire::StepDone& last);
+  /// Standard output is a pipe that nobody reads any more.
+  bool is_reader_gone() const { return is_reader_gone_; }
 
  private:
+  void write(const std::string& text);
   void print(const std::string& line);
   std::string step_line(const wire::StepDone& done) const;
 
   const ConsoleOptions options_;
+  bool is_reader_gone_ = false;
   double seconds_ = 0;  // of steps, smoothed
 };
 

@@ -12,6 +12,7 @@
 #include "actors/model/scorer.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
+#include "runtime/data/utf8.h"
 
 namespace troupe::deploy {
 namespace {
@@ -35,7 +36,12 @@ std::vector<runtime::HeldOutDocument> documents_of(const Options& options,
   std::vector<runtime::HeldOutDocument> documents;
   const auto& special = tokenizer.special();
   for (const std::string& path : options.texts) {
-    for (const auto& text : runtime::split_documents(path, runtime::read_text_file(path))) {
+    const std::string whole = runtime::read_text_file(path);
+    if (const size_t offset = runtime::find_invalid_utf8(whole); offset != std::string::npos) {
+      throw std::runtime_error(fmt::format("{}: found a byte that is not UTF-8 at {} of {}, wanted "
+                                           "text in UTF-8", path, offset, whole.size()));
+    }
+    for (const auto& text : runtime::split_documents(path, whole)) {
       runtime::HeldOutDocument document{{}, text.size()};
       if (special.bos >= 0) document.tokens.push_back(special.bos);
       for (const int32_t id : tokenizer.encode(text, false)) document.tokens.push_back(id);
@@ -43,13 +49,14 @@ std::vector<runtime::HeldOutDocument> documents_of(const Options& options,
       documents.push_back(std::move(document));
     }
   }
+  if (documents.empty()) throw std::runtime_error("--text: found no text, wanted some to score");
   return documents;
 }
 
 void evaluate(const Options& options) {
   actors::LoadedModel model = actors::load_model_folder(options.model);
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
-  const auto tokenizer = runtime::Tokenizer::load(options.model);
+  const auto tokenizer = actors::load_tokenizer(options.model, model.recipe.shape.vocabulary);
   const auto documents = documents_of(options, tokenizer);
   const int64_t limit = model.recipe.shape.max_positions;
   const int64_t context = options.context > 0

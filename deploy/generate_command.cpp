@@ -7,6 +7,8 @@
 #include "actors/model/decoder.h"
 #include "actors/model/model_folder.h"
 #include "actors/model/sampler.h"
+#include "deploy/option_checks.h"
+#include "runtime/data/error.h"
 
 namespace troupe::deploy {
 namespace {
@@ -53,10 +55,18 @@ class Printer {
   std::string pending_;
 };
 
+std::vector<int32_t> prompt_tokens(const runtime::Tokenizer& tokenizer, const std::string& prompt) {
+  try {
+    return tokenizer.encode(prompt, true);
+  } catch (const runtime::TokenizerError& error) {
+    throw std::runtime_error(std::string("--prompt: ") + error.what());
+  }
+}
+
 void generate(const Options& options) {
   actors::LoadedModel model = actors::load_model_folder(options.model);
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
-  const auto tokenizer = runtime::Tokenizer::load(options.model);
+  const auto tokenizer = actors::load_tokenizer(options.model, model.recipe.shape.vocabulary);
   kernels::ThreadPool pool(options.threads);
   kernels::Queue queue(pool);
   actors::Decoder decoder({.arena = *model.arena, .recipe = model.recipe,
@@ -67,8 +77,13 @@ void generate(const Options& options) {
   const auto& special = tokenizer.special();
   std::vector<int32_t> tokens;
   if (special.bos >= 0) tokens.push_back(special.bos);
-  for (const int32_t id : tokenizer.encode(options.prompt, true)) tokens.push_back(id);
-  if (tokens.empty()) throw std::runtime_error("the prompt has no token, wanted at least one");
+  for (const int32_t id : prompt_tokens(tokenizer, options.prompt)) tokens.push_back(id);
+  if (tokens.empty()) throw std::runtime_error("--prompt: found no token, wanted at least one");
+  if (static_cast<int64_t>(tokens.size()) > decoder.max_positions()) {
+    throw std::runtime_error("--prompt: found " + std::to_string(tokens.size()) +
+                             " tokens, wanted at most the model's " +
+                             std::to_string(decoder.max_positions()) + " positions");
+  }
 
   std::cout << options.prompt << std::flush;
   Printer printer;
@@ -104,10 +119,11 @@ void add_generate_command(CLI::App& app) {
   command->add_option("--max-tokens", options->max_tokens, "tokens at most")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))->capture_default_str();
   command->add_option("--temperature", options->temperature, "0: always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))->capture_default_str();
+      ->check(in_range(0, 100))->capture_default_str();
   command->add_option("--top-p", options->top_p, "draw from the likeliest tokens of this share")
-      ->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--seed", options->seed, "of the draw")->capture_default_str();
+      ->check(in_range(0, 1))->capture_default_str();
+  command->add_option("--seed", options->seed, "of the draw")
+      ->check(is_natural)->capture_default_str();
   command->add_option("--threads", options->threads, "that compute")
       ->check(CLI::Range(1, 1024))->capture_default_str();
   command->add_option("--form", options->form, "of attention")

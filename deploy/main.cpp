@@ -1,5 +1,8 @@
 // The program: its commands stand in files of their own.
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <iostream>
 
 #include "deploy/bench_command.h"
@@ -7,10 +10,33 @@
 #include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
 #include "deploy/generate_command.h"
+#include "deploy/stop_signals.h"
 #include "deploy/tokenizer_command.h"
 #include "deploy/train_command.h"
 
+namespace {
+
+/// A file that took the number of a closed standard stream would get what is printed.
+void open_standard_streams() {
+  for (int file = 0; file <= 2; ++file) {
+    if (::fcntl(file, F_GETFD) < 0) static_cast<void>(::open("/dev/null", O_RDWR));
+  }
+}
+
+/// "train, generate or ..."; empty if `name` is a command, or no name.
+std::string commands_instead_of(const CLI::App& app, const std::string& name) {
+  std::string list;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (name == command->get_name()) return {};
+    list += (list.empty() ? "" : ", ") + command->get_name();
+  }
+  return name.starts_with("-") ? std::string() : list;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  open_standard_streams();
   CLI::App app{"Troupe trains models of the DeepSeek-V3 architecture as a company of actors."};
   app.set_version_flag("--version", "troupe 0.1.0");
   app.require_subcommand(1);
@@ -22,14 +48,28 @@ int main(int argc, char** argv) {
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);
   troupe::deploy::add_bench_command(app);
+  if (argc > 1) {
+    if (const std::string wanted = commands_instead_of(app, argv[1]); !wanted.empty()) {
+      std::cerr << "troupe: found the command '" << argv[1] << "', wanted one of " << wanted
+                << std::endl;
+      return 2;
+    }
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
+  } catch (const troupe::deploy::StoppedBySignal& stopped) {
+    std::cerr << "troupe: " << stopped.what() << std::endl;
+    return stopped.exit_code();
   } catch (const std::exception& error) {
     std::cout.flush();
     std::cerr << "troupe: " << error.what() << std::endl;
+    return 1;
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::cerr << "troupe: standard output cannot be written" << std::endl;
     return 1;
   }
   return 0;

@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 #include <google/protobuf/text_format.h>
 
+#include <cerrno>
+#include <cstring>
 #include <ctime>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -26,10 +29,8 @@ std::string text_of(const google::protobuf::Message& message) {
 }  // namespace
 
 RunFolder::RunFolder(fs::path path)
-    : path_(std::move(path)), lock_(std::make_unique<runtime::FolderLock>(path_)) {
-  metrics_.open(path_ / "metrics.jsonl", std::ios::app);
-  if (!metrics_) throw std::runtime_error("cannot write " + (path_ / "metrics.jsonl").string());
-}
+    : path_(std::move(path)), lock_(std::make_unique<runtime::FolderLock>(path_)),
+      metrics_(std::make_unique<LineFile>(path_ / "metrics.jsonl")) {}
 
 fs::path RunFolder::choose(const fs::path& wanted, const std::string& run_name) {
   const fs::path path =
@@ -74,7 +75,10 @@ void RunFolder::write_run(config::Run run, const config::Model& model) const {
 void RunFolder::write_file(const std::string& name, const std::string& content) const {
   std::ofstream file(path_ / name, std::ios::binary);
   file << content << std::flush;
-  if (!file) throw std::runtime_error("cannot write " + (path_ / name).string());
+  if (!file) {
+    throw std::runtime_error("cannot write " + (path_ / name).string() + ": " +
+                             std::strerror(errno));
+  }
 }
 
 void RunFolder::add_metrics(const wire::StepDone& done) {
@@ -95,7 +99,7 @@ void RunFolder::add_metrics(const wire::StepDone& done) {
   line["attempts"] = done.attempts();
   line["applied"] = record.apply();
   if (done.has_hash()) line["hash"] = runtime::to_hex(done.hash());
-  metrics_ << line.dump() << std::endl;
+  metrics_->add(line.dump());
 }
 
 void RunFolder::add_metrics(const wire::Evaluation& evaluation) {
@@ -105,7 +109,7 @@ void RunFolder::add_metrics(const wire::Evaluation& evaluation) {
   line["heldout_tokens"] = evaluation.tokens();
   line["heldout_bytes"] = evaluation.bytes();
   line["heldout_bits_per_byte"] = bits_per_byte(evaluation);
-  metrics_ << line.dump() << std::endl;
+  metrics_->add(line.dump());
 }
 
 }  // namespace troupe::deploy

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 
 #include "config/load.h"
+#include "deploy/line_file.h"
 #include "runtime/cluster/folder_lock.h"
 #include "runtime/proto/step.pb.h"
 
@@ -29,7 +29,7 @@ class RunFolder {
   void write_run(config::Run run, const config::Model& model) const;
   void write_file(const std::string& name, const std::string& content) const;
 
-  /// One JSON object a line in metrics.jsonl.
+  /// One JSON object a line in metrics.jsonl. Throws std::runtime_error if the disk refuses.
   void add_metrics(const wire::StepDone& done);
   void add_metrics(const wire::Evaluation& evaluation);
 
@@ -38,7 +38,7 @@ class RunFolder {
 
   std::filesystem::path path_;
   std::unique_ptr<runtime::FolderLock> lock_;
-  std::ofstream metrics_;
+  std::unique_ptr<LineFile> metrics_;
 };
 
 }  // namespace troupe::deploy

@@ -81,6 +81,22 @@ void write_file(const fs::path& path, const std::string& content) {
   if (!file) throw std::runtime_error(path.string() + ": cannot be written");
 }
 
+/// What stands there already is not written over, unless it is an empty file.
+void check_free(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) return;
+  if (fs::is_regular_file(status) && fs::file_size(path, error) == 0) return;
+  throw std::runtime_error(path.string() + ": found something already, wanted a name that is free");
+}
+
+void make_folder(const fs::path& path) {
+  if (path.empty()) return;
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw std::runtime_error(path.string() + ": cannot be made: " + error.message());
+}
+
 struct TrainOptions {
   std::vector<std::string> texts;
   std::int32_t vocabulary_size = 0;
@@ -88,14 +104,15 @@ struct TrainOptions {
 };
 
 void train(const TrainOptions& options) {
+  const bool is_file = fs::path(options.out).extension() == ".json";
+  const fs::path file = is_file ? fs::path(options.out) : fs::path(options.out) / "tokenizer.json";
+  check_free(file);
   runtime::BpeTrainer trainer;
   for (const std::string& path : options.texts) {
     trainer.add(runtime::to_valid_utf8(runtime::read_text_file(path)));
   }
   const runtime::TrainedTokenizer trained = trainer.train(options.vocabulary_size);
-  const bool is_file = fs::path(options.out).extension() == ".json";
-  const fs::path file = is_file ? fs::path(options.out) : fs::path(options.out) / "tokenizer.json";
-  if (file.has_parent_path()) fs::create_directories(file.parent_path());
+  make_folder(file.parent_path());
   write_file(file, runtime::write_tokenizer_json(trained));
   if (!is_file) {
     write_file(file.parent_path() / "tokenizer_config.json",
@@ -112,6 +129,7 @@ struct PackOptions {
 };
 
 void pack(const PackOptions& options) {
+  check_free(options.out);
   const auto tokenizer = runtime::Tokenizer::load(options.model);
   runtime::TokenFileWriter writer({.path = options.out,
                                    .vocabulary_size = tokenizer.vocabulary_size(),

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <iostream>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "actors/launch.h"
@@ -20,6 +21,7 @@
 #include "deploy/machine.h"
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
+#include "deploy/stop_signals.h"
 #include "deploy/training_data.h"
 #include "runtime/model_shape.h"
 #include "runtime/state/hash.h"
@@ -43,8 +45,9 @@ constexpr const char* examples = R"(Examples:
   troupe train my_run.textproto --dry-run
   troupe train --resume runs/short --set train.steps=100
 
-The last line of a run holds the hash of its final state: two runs are the same run exactly if
-their hashes are. DIR/model is a Hugging Face folder of the trained model.)";
+Ctrl-C (or SIGTERM) ends a run after the step under way, with a checkpoint and its model; a second
+one ends it at once. The last line of a run holds the hash of its final state: two runs are the same
+run exactly if their hashes are. DIR/model is a Hugging Face folder of the trained model.)";
 
 /// What a run starts from, checked.
 struct Prepared {
@@ -83,6 +86,30 @@ void initialise_state(const Prepared& p, const actors::Recipe& recipe, runtime::
   }
 }
 
+void raise_alarm(const std::string& what) { std::cerr << "alarm: " << what << std::endl; }
+
+/// Training goes on without a line that the disk refuses: the journal has what matters.
+template <class Message>
+void add_metrics(RunFolder& folder, const Message& message) {
+  try {
+    folder.add_metrics(message);
+  } catch (const std::runtime_error& error) {
+    raise_alarm(error.what());
+  }
+}
+
+/// While it lives, the first signal stops the troupe.
+class StopOnSignal {
+ public:
+  StopOnSignal(StopSignals& signals, actors::Troupe& troupe) : signals_(signals) {
+    signals_.on_stop([&troupe] { troupe.request_stop(); });
+  }
+  ~StopOnSignal() { signals_.on_stop({}); }
+
+ private:
+  StopSignals& signals_;
+};
+
 void train(const Options& options) {
   const Prepared p = prepare(options);
   if (options.is_dry_run) {
@@ -105,7 +132,6 @@ void train(const Options& options) {
   std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
-  kernels::ThreadPool pool(p.plan.threads);
   runtime::StateArena arena(kernels::parameters(recipe.shape));
   StartingPoint start = starting_point(folder.path(), arena, recipe);
   for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
@@ -116,6 +142,8 @@ void train(const Options& options) {
   storage->checkpoints = {folder.path() / "checkpoints", p.run.run.checkpoint().every(),
                           p.run.run.checkpoint().keep()};
   start.from.term = storage->journal->term();
+  StopSignals signals;  // before the first thread
+  kernels::ThreadPool pool(p.plan.threads);
   const auto batches = [&](uint64_t step) { return data.step(recipe, step); };
   auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
 
@@ -135,18 +163,20 @@ void train(const Options& options) {
                            .from = start.from,
                            .storage = std::move(storage),
                            .evaluator = actors::evaluator_of(data.heldout)});
+    const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
                       last = done;
-                      folder.add_metrics(done);
+                      add_metrics(folder, done);
                       console.step_done(done);
+                      if (console.is_reader_gone()) signals.request(SIGPIPE);
                     },
                 .evaluated =
                     [&](const wire::Evaluation& evaluation) {
-                      folder.add_metrics(evaluation);
+                      add_metrics(folder, evaluation);
                       console.evaluated(evaluation);
                     },
-                .alarm = [](const std::string& what) { std::cerr << "alarm: " << what << std::endl; }});
+                .alarm = raise_alarm});
   }
   if (!last) return;
   const auto& record = last->record();
@@ -160,6 +190,13 @@ void train(const Options& options) {
                         .context = recipe.sequence_rows});
   std::cout << "model " << (folder.path() / "model").string() << "\n";
   console.finished(*last);
+  if (record.step() < static_cast<uint64_t>(recipe.steps)) {
+    throw StoppedBySignal(signals.received(),
+                          "stopped by " + signal_name(signals.received()) + " after step " +
+                              std::to_string(record.step()) + " of " +
+                              std::to_string(recipe.steps) + "; troupe train --resume " +
+                              folder.path().string() + " goes on");
+  }
 }
 
 }  // namespace
@@ -173,7 +210,8 @@ void add_train_command(CLI::App& app) {
   run->excludes(resume);
   command->add_option("--set", options->settings, "set a field of the run: train.steps=200")
       ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--out", options->out, "run folder; default runs/<name>-<time>");
+  command->add_option("--out", options->out, "run folder; default runs/<name>-<time>")
+      ->excludes(resume);
   command->add_flag("--dry-run", options->is_dry_run,
                     "print sizes, memory and placement, and stop");
   command->add_flag("--write-training-text", options->writes_training_text,

@@ -71,8 +71,12 @@ TrainingData read_training_data(const config::LoadedRun& run, const config::Mode
   TrainingData out;
   out.tokenizer = tokenizer_of(run, source);
   if (out.tokenizer->vocabulary_size() != model.vocab_size()) {
-    throw std::runtime_error(fmt::format("the tokenizer has {} tokens, wanted {}: model.vocab_size",
-                                         out.tokenizer->vocabulary_size(), model.vocab_size()));
+    const bool is_trained = !data.tokenizer().has_file() && data.tokenizer().has_train();
+    throw std::runtime_error(fmt::format(
+        "{}: found {} tokens, wanted {}, vocab_size of the model{}",
+        is_trained ? "data.tokenizer.train" : "data.tokenizer.file",
+        out.tokenizer->vocabulary_size(), model.vocab_size(),
+        is_trained ? "; the text that is not held out has too few repeated pairs for more" : ""));
   }
   out.corpus = std::make_shared<const runtime::Corpus>(std::move(source).encode(*out.tokenizer));
   out.sampler = std::make_shared<runtime::BatchSampler>(

@@ -20,6 +20,7 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
         is_saving_ = false;
         if (waits_for_save_) begin_step();
       },
+      [this](stop_atom) { is_stopping_ = true; },
       [this](run_atom, const caf::actor& watcher) {
         watcher_ = watcher;
         begin_step();
@@ -28,11 +29,11 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
 }
 
 bool CoordinatorActor::is_due(int64_t every) const {
-  return is_last() || (every > 0 && record_.step() % static_cast<uint64_t>(every) == 0);
+  return is_final_ || (every > 0 && record_.step() % static_cast<uint64_t>(every) == 0);
 }
 
 void CoordinatorActor::begin_step() {
-  if (record_.step() >= static_cast<uint64_t>(company_->recipe.steps)) {
+  if (is_final_ || record_.step() >= static_cast<uint64_t>(company_->recipe.steps)) {
     waits_for_save_ = is_saving_;
     if (!is_saving_) runtime::tell(watcher_, done_atom_v);
     return;
@@ -153,6 +154,7 @@ std::string CoordinatorActor::replay_difference() const {
 void CoordinatorActor::commit() {
   bias_.values.assign(record_.bias().begin(), record_.bias().end());
   bias_.version = record_.step();
+  is_final_ = is_last() || is_stopping_;
   hashes_.assign(company_->arena.blocks().size(), 0);
   ask_shards<wire::Applied>(&CoordinatorActor::applied, commit_atom_v, Pb<wire::StepRecord>(record_),
                             is_due(options_.hash_every));
@@ -201,7 +203,7 @@ void CoordinatorActor::journal_hash(uint64_t hash) {
 /// not waited for, but at the end of the run.
 void CoordinatorActor::checkpoint() {
   const caf::actor checkpointer = company_->directory.find({Role::checkpointer});
-  if (!checkpointer || !is_due(options_.checkpoint_every) || (is_saving_ && !is_last())) {
+  if (!checkpointer || !is_due(options_.checkpoint_every) || (is_saving_ && !is_final_)) {
     return after_step();
   }
   is_saving_ = true;
@@ -210,7 +212,8 @@ void CoordinatorActor::checkpoint() {
 }
 
 void CoordinatorActor::after_step() {
-  if (is_due(options_.eval_every) && company_->directory.find({Role::evaluator})) {
+  const bool is_stopped = is_final_ && !is_last();
+  if (!is_stopped && is_due(options_.eval_every) && company_->directory.find({Role::evaluator})) {
     return evaluate();
   }
   begin_step();

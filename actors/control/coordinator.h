@@ -66,6 +66,8 @@ class CoordinatorActor : public Coordinator::base {
   const CoordinatorOptions options_;
   const std::vector<wire::StepRecord> commits_;  // of earlier terms
   const std::map<uint64_t, uint64_t> journaled_hashes_;
+  bool is_stopping_ = false;  // told to end the run early
+  bool is_final_ = false;     // no step follows this one; fixed at its commit
   bool is_saving_ = false;
   bool waits_for_save_ = false;  // at the end of the run
   caf::actor watcher_;

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "runtime/data/error.h"
 #include "runtime/data/tokenizer_json.h"
 #include "runtime/model_shape.h"
 
@@ -33,6 +34,17 @@ LoadedModel load_model_folder(const std::filesystem::path& folder) {
   loaded.arena = std::make_unique<runtime::StateArena>(kernels::parameters(loaded.recipe.shape));
   loaded.routing_bias = runtime::load_weights(*source.weights, *loaded.arena);
   return loaded;
+}
+
+runtime::Tokenizer load_tokenizer(const std::filesystem::path& folder, int64_t vocabulary) {
+  auto tokenizer = runtime::Tokenizer::load(folder);
+  if (tokenizer.vocabulary_size() > vocabulary) {
+    throw runtime::TokenizerError(folder.string() + ": tokenizer.json has " +
+                                  std::to_string(tokenizer.vocabulary_size()) +
+                                  " tokens, wanted at most the model's vocab_size, " +
+                                  std::to_string(vocabulary));
+  }
+  return tokenizer;
 }
 
 void export_model(const ExportModelArgs& args) {

@@ -27,6 +27,10 @@ struct LoadedModel {
 /// Throws CheckpointError with the file and what is wrong.
 LoadedModel load_model_folder(const std::filesystem::path& folder);
 
+/// The folder's tokenizer for a model of `vocabulary` tokens. Throws TokenizerError if it has ids
+/// that the model does not know; a model may have more ids than its tokenizer, as the released do.
+runtime::Tokenizer load_tokenizer(const std::filesystem::path& folder, int64_t vocabulary);
+
 struct ExportModelArgs {
   std::filesystem::path folder;  ///< must not exist
   const config::Model& model;
