@@ -1,0 +1,71 @@
+#include "deploy/stop_signals.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <future>
+
+namespace troupe::tests {
+namespace {
+
+using deploy::StopSignals;
+
+TEST(StopSignals, TheFirstSignalIsToldAndEndsNothing) {
+  StopSignals signals;
+  std::promise<void> told;
+  signals.on_stop([&] { told.set_value(); });
+  ::kill(::getpid(), SIGTERM);
+  told.get_future().wait();
+
+  EXPECT_EQ(signals.received(), SIGTERM);
+}
+
+TEST(StopSignals, WhoListensLateIsToldAtOnceAndOnce) {
+  StopSignals signals;
+  signals.request(SIGINT);
+  signals.request(SIGTERM);
+  int times = 0;
+  signals.on_stop([&] { ++times; });
+  signals.request(SIGINT);
+
+  EXPECT_EQ(times, 1);
+  EXPECT_EQ(signals.received(), SIGINT);
+}
+
+TEST(StopSignals, TheSecondSignalEndsTheProcess) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    StopSignals signals;
+    std::promise<void> told;
+    signals.on_stop([&] { told.set_value(); });
+    ::kill(::getpid(), SIGINT);
+    told.get_future().wait();
+    ::kill(::getpid(), SIGINT);
+    while (true) ::pause();
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGINT);
+}
+
+// nohup, and what a shell starts in the background.
+TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
+  const auto before = std::signal(SIGHUP, SIG_IGN);
+  {
+    StopSignals signals;
+    ::kill(::getpid(), SIGHUP);
+    EXPECT_EQ(signals.received(), 0);
+  }
+  std::signal(SIGHUP, before);
+}
+
+TEST(StopSignals, TheExitCodeIsAShells) {
+  EXPECT_EQ(deploy::StoppedBySignal(SIGINT, "").exit_code(), 130);
+  EXPECT_EQ(deploy::signal_name(SIGPIPE), "SIGPIPE");
+}
+
+}  // namespace
+}  // namespace troupe::tests
