@@ -69,7 +69,7 @@ TEST_F(SetTest, NamesTheNearestFieldForAWrongPath) {
             "--set lr=2: lr: found an unknown field, wanted train.optimizer.lr");
   EXPECT_EQ(apply_error("train.steps.x=2"),
             "--set train.steps.x=2: train.steps.x: found an unknown field, wanted train.steps");
-  EXPECT_EQ(apply_error("=2"), "--set =2: : found an unknown field, wanted out");
+  EXPECT_EQ(apply_error("=2"), "--set =2: the field: found no path, wanted path=value");
 }
 
 TEST_F(SetTest, RefusesWrongValues) {
