@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -29,20 +30,39 @@ struct Options {
   std::vector<std::string> settings;
   int64_t steps = 8;
   int rounds = 5;
+  std::vector<int> threads;  // empty: 1 and every core
   bool is_json = false;
 };
 
-constexpr const char* examples = R"(Example:
+constexpr const char* step_help = R"(Example:
   troupe bench step config/runs/pretrain_tiny.textproto
 
 Plays the same steps from the same state as a plain loop, with one actor of each kind, and as
-planned, in turn; prints medians, and where the plain loop's threads spend their time. The hashes of
-all must be equal.)";
+planned, in turn; prints medians. The hashes of all must be equal.)";
+
+constexpr const char* operators_help = R"(Example:
+  troupe bench operators config/runs/pretrain_tiny.textproto
+
+Plays steps as a plain loop and prints each operator's share of the threads' time.)";
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values.empty() ? 0 : values[values.size() / 2];
 }
+
+/// Time of the wall's clock, and of all threads of the process together: on a busy machine the
+/// second tells more, but threads that look for work count as well.
+struct Clock {
+  double seconds = 0;
+  double cpu_seconds = 0;
+  static Clock now() {
+    timespec cpu{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    const auto wall = std::chrono::steady_clock::now().time_since_epoch();
+    return {std::chrono::duration<double>(wall).count(),
+            static_cast<double>(cpu.tv_sec) + 1e-9 * static_cast<double>(cpu.tv_nsec)};
+  }
+};
 
 /// One way to play the steps, on some threads.
 struct Way {
@@ -50,7 +70,13 @@ struct Way {
   config::Plan plan;
   bool is_plain;
   std::vector<double> seconds;  // of single steps, the first of a round left out
+  std::vector<double> cpu_seconds;
   std::string hash;
+
+  void add(const Clock& begin, const Clock& end) {
+    seconds.push_back(end.seconds - begin.seconds);
+    cpu_seconds.push_back(end.cpu_seconds - begin.cpu_seconds);
+  }
 };
 
 /// One actor of each kind.
@@ -76,25 +102,43 @@ class StepBench {
     recipe_->steps = options.steps;
   }
 
-  void run() {
+  void compare() {
     const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     std::vector<Way> ways;
-    for (const int threads : cores > 1 ? std::vector<int>{1, cores} : std::vector<int>{1}) {
+    for (const int threads : threads_to_try(cores)) {
       config::LoadedRun run = run_;
       run.run.mutable_cluster()->set_threads(threads);
       config::Plan plan = config::make_plan({.run = run, .model = model_, .cores = cores});
       const std::string on = fmt::format(", {} thread{}", threads, threads > 1 ? "s" : "");
-      ways.push_back({"plain loop" + on, plan, true, {}, {}});
-      ways.push_back({"one actor of each" + on, single(plan, *recipe_), false, {}, {}});
-      ways.push_back({"actors as planned" + on, plan, false, {}, {}});
+      ways.push_back({"plain loop" + on, plan, true, {}, {}, {}});
+      ways.push_back({"one actor of each" + on, single(plan, *recipe_), false, {}, {}, {}});
+      ways.push_back({"actors as planned" + on, plan, false, {}, {}, {}});
     }
     for (int round = 0; round < options_.rounds; ++round) {
       for (Way& way : ways) way.is_plain ? play_plainly(way) : play_with_actors(way);
     }
-    print(ways, profile(ways.front()));
+    print(ways);
+  }
+
+  /// Where the threads of the plain loop spend their time.
+  void profile_operators() {
+    const int threads = options_.threads.empty() ? 1 : options_.threads.front();
+    config::LoadedRun run = run_;
+    run.run.mutable_cluster()->set_threads(threads);
+    Way way{"", config::make_plan({.run = run, .model = model_, .cores = threads}), true, {}, {}, {}};
+    kernels::take_profile();
+    kernels::set_profiling(true);
+    play_plainly(way);
+    kernels::set_profiling(false);
+    print(kernels::take_profile(), threads);
   }
 
  private:
+  std::vector<int> threads_to_try(int cores) const {
+    if (!options_.threads.empty()) return options_.threads;
+    return cores > 1 ? std::vector<int>{1, cores} : std::vector<int>{1};
+  }
+
   /// State 0 in memory that no block has been applied in.
   runtime::StateArena& fresh_arena() {
     arena_ = std::make_unique<runtime::StateArena>(kernels::parameters(recipe_->shape));
@@ -107,11 +151,9 @@ class StepBench {
     kernels::Queue queue(pool);
     actors::PlainLoop loop(fresh_arena(), *recipe_, queue);
     for (int64_t step = 1; step <= recipe_->steps; ++step) {
-      const auto begin = std::chrono::steady_clock::now();
+      const Clock begin = Clock::now();
       loop.step(data_.step(*recipe_, static_cast<uint64_t>(step)));
-      const double seconds =
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      if (step > 1) way.seconds.push_back(seconds);
+      if (step > 1) way.add(begin, Clock::now());
     }
     way.hash = runtime::to_hex(loop.hash());
   }
@@ -126,62 +168,70 @@ class StepBench {
     actors::Troupe troupe({.company = company,
                            .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
                            .bias = bias, .from = {}, .storage = nullptr, .evaluator = {}});
+    Clock begin = Clock::now();
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
                       const auto step = static_cast<int64_t>(done.record().step());
                       // The last step is hashed too, which the plain loop's is not.
-                      if (step > 1 && step < recipe_->steps) way.seconds.push_back(done.seconds());
+                      const Clock end = Clock::now();
+                      if (step > 1 && step < recipe_->steps) way.add(begin, end);
+                      begin = end;
                       if (done.has_hash()) way.hash = runtime::to_hex(done.hash());
                     },
                 .evaluated = {}, .alarm = {}});
   }
 
-  std::map<std::string, kernels::OperatorTime> profile(Way way) {
-    kernels::take_profile();
-    kernels::set_profiling(true);
-    play_plainly(way);
-    kernels::set_profiling(false);
-    return kernels::take_profile();
-  }
-
-  void print(const std::vector<Way>& ways,
-             const std::map<std::string, kernels::OperatorTime>& operators) {
+  void print(const std::vector<Way>& ways) {
     const double tokens = static_cast<double>(recipe_->tokens_per_step());
     const double flops = config::train_flops_per_token(
         model_.model, static_cast<int32_t>(recipe_->sequence_rows));
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
                                 {"rounds", options_.rounds}};
     bool is_equal = true;
-    double plain = 0;
-    std::string text = fmt::format("{:<30} {:>9} {:>9} {:>10} {:>12}\n", "", "ms a step",
-                                   "to plain", "tokens/s", "of GEMM rate");
+    double plain = 0, plain_cpu = 0;
+    std::string text = fmt::format("{:<30} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12}\n", "",
+                                   "ms a step", "to plain", "CPU ms", "to plain", "tokens/s",
+                                   "of GEMM rate");
     for (const Way& way : ways) {
-      const double seconds = median(way.seconds);
+      const double seconds = median(way.seconds), cpu = median(way.cpu_seconds);
       if (way.is_plain) plain = seconds;
+      if (way.is_plain) plain_cpu = cpu;
       is_equal = is_equal && way.hash == ways.front().hash;
       const double rate = tokens / seconds;
       const double share = rate * flops / measure_peak_flops(way.plan.threads);
-      text += fmt::format("{:<30} {:>9.1f} {:>9.3f} {:>10.0f} {:>11.1f}%\n", way.name,
-                          1e3 * seconds, seconds / plain, rate, 100 * share);
+      text += fmt::format("{:<30} {:>9.1f} {:>9.3f} {:>9.1f} {:>9.3f} {:>10.0f} {:>11.1f}%\n",
+                          way.name, 1e3 * seconds, seconds / plain, 1e3 * cpu, cpu / plain_cpu,
+                          rate, 100 * share);
       json["ways"].push_back({{"name", way.name}, {"step_ms", 1e3 * seconds},
-                              {"to_plain", seconds / plain}, {"tokens_per_second", rate},
+                              {"to_plain", seconds / plain}, {"step_cpu_ms", 1e3 * cpu},
+                              {"cpu_to_plain", cpu / plain_cpu}, {"tokens_per_second", rate},
                               {"share_of_gemm_rate", share}, {"hash", way.hash}});
     }
     json["hashes_equal"] = is_equal;
-    text += fmt::format("hashes equal: {}\n\n", is_equal ? "yes" : "NO");
+    text += fmt::format("hashes equal: {}\n", is_equal ? "yes" : "NO");
+    std::cout << (options_.is_json ? json.dump(2) + "\n" : text) << std::flush;
+    if (!is_equal) throw std::runtime_error("the hashes of the ways to play differ");
+  }
+
+  void print(const std::map<std::string, kernels::OperatorTime>& operators, int threads) {
     double total = 0;
     for (const auto& [name, time] : operators) total += time.seconds;
     std::vector<std::pair<double, std::string>> sorted;
     for (const auto& [name, time] : operators) sorted.emplace_back(-time.seconds, name);
     std::sort(sorted.begin(), sorted.end());
-    text += "share of each operator (plain loop, 1 thread)\n";
+    nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
+                                {"threads", threads}};
+    const double steps = static_cast<double>(recipe_->steps);
+    std::string text = fmt::format("{:<28} {:>8} {:>10} {:>10}\n", "operator", "share",
+                                   "ms a step", "parts");
     for (const auto& [seconds, name] : sorted) {
-      text += fmt::format("  {:<28} {:>6.2f}%  {:>8.2f} ms a step\n", name, -100 * seconds / total,
-                          -1e3 * seconds / static_cast<double>(recipe_->steps));
-      json["operators"][name] = -seconds / total;
+      const int64_t parts = operators.at(name).parts / recipe_->steps;
+      text += fmt::format("{:<28} {:>7.2f}% {:>10.2f} {:>10}\n", name, -100 * seconds / total,
+                          -1e3 * seconds / steps, parts);
+      json["operators"].push_back({{"name", name}, {"share", -seconds / total},
+                                   {"step_ms", -1e3 * seconds / steps}, {"parts", parts}});
     }
     std::cout << (options_.is_json ? json.dump(2) + "\n" : text) << std::flush;
-    if (!is_equal) throw std::runtime_error("the hashes of the ways to play differ");
   }
 
   const Options options_;
@@ -199,16 +249,26 @@ void add_bench_command(CLI::App& app) {
   bench->require_subcommand(1);
   auto options = std::make_shared<Options>();
   CLI::App* step = bench->add_subcommand("step", "Training steps of actors and of the plain loop");
-  step->add_option("RUN", options->run, "run file")->required();
-  step->add_option("--set", options->settings, "set a field of the run")
-      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  step->add_option("--steps", options->steps, "a round")->check(CLI::Range(3, 10000))
-      ->capture_default_str();
+  CLI::App* operators = bench->add_subcommand("operators", "The share of each operator in a step");
+  for (CLI::App* command : {step, operators}) {
+    command->add_option("RUN", options->run, "run file")->required();
+    command->add_option("--set", options->settings, "set a field of the run")
+        ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    command->add_option("--steps", options->steps, "a round")->check(CLI::Range(3, 10000))
+        ->capture_default_str();
+    command->add_flag("--json", options->is_json, "one JSON object");
+  }
+  step->add_option("--threads", options->threads, "that compute; default 1 and every core")
+      ->check(CLI::Range(1, 1024))->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  operators->add_option("--threads", options->threads, "that compute; default 1")
+      ->check(CLI::Range(1, 1024))->expected(1);
   step->add_option("--rounds", options->rounds, "in turn")->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  step->add_flag("--json", options->is_json, "one JSON object");
-  step->footer(examples);
-  step->callback([options] { StepBench(*options).run(); });
+  step->footer(step_help);
+  operators->footer(operators_help);
+  step->callback([options] { StepBench(*options).compare(); });
+  operators->callback([options] { StepBench(*options).profile_operators(); });
 }
 
 }  // namespace troupe::deploy
