@@ -1,6 +1,7 @@
 #include "actors/company.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace troupe::actors {
 
@@ -67,6 +68,12 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
 kernels::Queue& Company::new_lane() {
   std::lock_guard lock(mutex_);
   return lanes_.emplace_back(pool);
+}
+
+void Company::drain() {
+  std::lock_guard lock(mutex_);
+  const auto reason = std::make_exception_ptr(std::runtime_error("the run has ended"));
+  for (kernels::Queue& lane : lanes_) lane.cancel(reason);
 }
 
 int Company::stage_of(int64_t layer) const {

@@ -71,6 +71,9 @@ class Company {
   /// A new queue. It lives as long as the company, so no operation outlives its lane, whatever
   /// becomes of the actor.
   kernels::Queue& new_lane();
+  /// Skips what the lanes hold and waits for what runs, so memory of operations may go. For when
+  /// the actors have ended: they would enqueue more.
+  void drain();
 
   int stage_of(int64_t layer) const;
   int last_stage() const { return plan.pipeline - 1; }

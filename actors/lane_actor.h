@@ -71,6 +71,12 @@ class LaneActor : public Interface::base {
     queue_.then([memory = std::move(memory)](std::exception_ptr) {});
   }
 
+  /// Empties a container whose memory operations of an older epoch may still use.
+  template <class Container>
+  void retire(Container& passages) {
+    release_when_done(std::make_shared<Container>(std::exchange(passages, {})));
+  }
+
   /// A promise to answer when the queue is empty.
   template <class Result, class F>
   caf::result<Result> answer_when_done(F make) {
@@ -96,7 +102,7 @@ class LaneActor : public Interface::base {
     this->quit(runtime::make_error(runtime::Errc::kernel_failed, what));
   }
 
-  /// Empties the queue (its operations belong to an epoch that is over) and the filter.
+  /// Forgets what the older epoch was to do next. Its operations stay in the queue, before ours.
   void begin_epoch(const wire::BeginStep& step) {
     continuations_.clear();
     filter_.begin(step);

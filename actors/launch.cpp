@@ -1,5 +1,6 @@
 #include "actors/launch.h"
 
+#include <latch>
 #include <mutex>
 
 #include "actors/model/attention_shard.h"
@@ -112,10 +113,17 @@ void Troupe::keep(RunStorage storage) {
           company_, std::move(storage.checkpoints), watcher)));
 }
 
+/// After an error operations may still be under way. They refer to memory of their actors, which go
+/// with the directory, and of the arena, which goes after this: first actors end, then lanes.
 Troupe::~Troupe() {
-  for (const auto& [address, actor] : company_->directory.all()) {
+  const auto actors = company_->directory.all();
+  auto living = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(actors.size()));
+  for (const auto& [address, actor] : actors) {
+    runtime::on_end(actor, [living](const caf::error&) { living->count_down(); });
     runtime::stop_actor(actor, caf::exit_reason::user_shutdown);
   }
+  living->wait();
+  company_->drain();
   company_->directory.clear();
 }
 

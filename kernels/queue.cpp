@@ -115,17 +115,18 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
   lock.lock();
   if (thrown && !lane.error) lane.error = thrown;
   if (++operation.ended < operation.parts) return;
-  // Closures are destroyed outside the lock: they may hold the last reference to memory.
+  // Closures are destroyed outside the lock, for they may hold the last reference to memory, and
+  // before the operation has ended: who waits for it may free what a closure's destructor touches.
   Operation done = std::move(operation);
+  lock.unlock();
+  done = Operation{};
+  lock.lock();
   lane.operations.pop_front();
   if (lane.operations.empty()) {
     idle.notify_all();
   } else {
     list(lane);
   }
-  lock.unlock();
-  done = Operation{};
-  lock.lock();
 }
 
 void ThreadPool::State::work_loop() {

@@ -30,7 +30,8 @@ class ThreadPool {
 /// begins when all of them have ended. Results never depend on how parts meet threads (law 1).
 ///
 /// After a part has thrown, the operations behind it are skipped; `then` callbacks still run and
-/// get the exception, and `wait` throws it and clears it.
+/// get the exception, and `wait` throws it and clears it. An operation has ended when its closure
+/// is gone, so a closure must not hold the last reference to its own queue.
 class Queue {
  public:
   using Part = std::function<void(int64_t part)>;

@@ -14,7 +14,7 @@ AttentionShardActor::behavior_type AttentionShardActor::make_behavior() {
 }
 
 caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
-  passages_.clear();
+  retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
 }
@@ -23,6 +23,7 @@ void AttentionShardActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
   const int64_t layer = message.id().layer();
   auto passage = std::make_shared<Passage>();
+  passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->x = message.tensors.at(0);
   const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer);
   passage->args = {.context = company().mla,
@@ -35,7 +36,6 @@ void AttentionShardActor::forward(const TokenMessage& message) {
       kernels::attention_block_forward(queue(), passage->scratch, passage->args, y);
   send_when_done({Role::stage, address_.stage, address_.worker}, attended_atom_v,
                  {answer_header(message.id(), address_.index), {share(passage->scratch, y)}});
-  passages_[{message.id().micro_batch(), message.id().layer()}] = std::move(passage);
 }
 
 void AttentionShardActor::backward(const TokenMessage& message) {
@@ -46,8 +46,7 @@ void AttentionShardActor::backward(const TokenMessage& message) {
     return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
                 ", layer " + std::to_string(layer) + " had no forward here");
   }
-  const std::shared_ptr<Passage> passage = std::move(found->second);
-  passages_.erase(found);
+  const std::shared_ptr<Passage> passage = found->second;
   passage->dy = message.tensors.at(0);
   const kernels::ConstTensor dy = passage->dy;
   const kernels::Tensor dx = passage->scratch.f32({dy.rows(), dy.cols()});
@@ -59,6 +58,7 @@ void AttentionShardActor::backward(const TokenMessage& message) {
                                             passage->saved, dy,
                                             company().tensors.attention_gradients(layer, view()));
   release_when_done(passage);
+  passages_.erase(found);
 }
 
 caf::result<Pb<wire::StepReport>> AttentionShardActor::report() {

@@ -14,7 +14,7 @@ ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
 }
 
 caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
-  passages_.clear();
+  retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
 }
@@ -29,6 +29,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   const int64_t layer = message.id().layer();
   const auto& range = company().plan.experts[static_cast<size_t>(address_.index)];
   auto passage = std::make_shared<Passage>();
+  passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
   passage->args.x = passage->rows;
@@ -38,7 +39,6 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_when_done(router_of(message.id()), expert_rows_atom_v,
                  {answer_header(message.id(), address_.index), {share(passage->scratch, passage->saved.y)}});
-  passages_[{message.id().micro_batch(), message.id().layer()}] = std::move(passage);
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
@@ -49,8 +49,7 @@ void ExpertShardActor::backward(const TokenMessage& message) {
     return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
                 ", layer " + std::to_string(layer) + " had no forward here");
   }
-  const std::shared_ptr<Passage> passage = std::move(found->second);
-  passages_.erase(found);
+  const std::shared_ptr<Passage> passage = found->second;
   passage->dy = message.tensors.at(0);
   passage->weights = message.tensors.at(1);
   const int64_t R = passage->dy.view.rows();
@@ -70,6 +69,7 @@ void ExpertShardActor::backward(const TokenMessage& message) {
   kernels::experts_backward_weights(queue(), passage->scratch, passage->args, passage->saved,
                                     gradients);
   release_when_done(passage);
+  passages_.erase(found);
 }
 
 caf::result<Pb<wire::StepReport>> ExpertShardActor::report() {

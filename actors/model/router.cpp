@@ -17,7 +17,7 @@ RouterActor::behavior_type RouterActor::make_behavior() {
 }
 
 caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
-  passages_.clear();
+  retire(passages_);
   report_.Clear();
   begin_epoch(*step);
   const int64_t E = company().recipe.shape.experts;
@@ -30,12 +30,12 @@ caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
 void RouterActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
   auto passage = std::make_shared<Passage>(company(), address_.index, view());
+  passages_[message.id().micro_batch()] = passage;  // before what may throw
   passage->id = message.id();
   passage->x = message.tensors.at(0);
   passage->scratch.keep(bias_);
   passage->block.choose(queue(), passage->scratch, passage->x, bias_,
                         company().sequence_rows(address_.index), step().sequences());
-  passages_[message.id().micro_batch()] = passage;
   when_done([this, passage] { dispatch(passage); });
 }
 

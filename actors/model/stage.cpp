@@ -33,8 +33,8 @@ caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
     promise_->deliver(runtime::make_error(runtime::Errc::stale_epoch, "the step began again"));
     promise_.reset();
   }
-  passages_.clear();
-  finished_.clear();
+  retire(passages_);
+  retire(finished_);
   inbox_.clear();
   operations_.clear();
   next_operation_ = 0;

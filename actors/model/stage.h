@@ -29,6 +29,7 @@ class StageActor : public LaneActor<Stage> {
     uint32_t micro_batch;
     const MicroBatch* tokens;
     kernels::Scratch scratch;
+    std::shared_ptr<kernels::Scratch> units;  // while weight gradients are being enqueued
     std::vector<runtime::TensorRef> received;
     std::map<int64_t, MlpBlock> blocks;  // by layer
     std::optional<EmbeddingEnd> embedding;
@@ -63,6 +64,15 @@ class StageActor : public LaneActor<Stage> {
                           const kernels::ConstTensor& drouted);
   void backward_below(const PassagePtr& passage, int64_t layer, const runtime::TensorRef& dx);
   void backward_head(const PassagePtr& passage, int64_t module, const kernels::Tensor& dnormed);
+
+  /// Calls `f` with scratch for weight gradients, which goes when they have been added. Until then
+  /// the passage has it, should `f` throw.
+  template <class F>
+  void enqueue_units(const PassagePtr& passage, F f) {
+    passage->units = std::make_shared<kernels::Scratch>();
+    f(*passage->units);
+    release_when_done(std::exchange(passage->units, nullptr));
+  }
 
   bool is_last() { return address_.stage == company().last_stage(); }
   int64_t first_layer() const { return layers_.first_layer; }

@@ -83,9 +83,7 @@ void StageActor::backward_head(const PassagePtr& passage, int64_t module, const 
   const int64_t layer =
       module < 0 ? end_layer() - 1 : company().recipe.shape.layers + module;
   backward_mlp(passage, layer, share(passage->scratch, dx));
-  auto units = std::make_shared<kernels::Scratch>();
-  head.backward_weights(queue(), *units);
-  release_when_done(units);
+  enqueue_units(passage, [&](kernels::Scratch& units) { head.backward_weights(queue(), units); });
 }
 
 void StageActor::backward_mlp(const PassagePtr& passage, int64_t layer,
@@ -101,21 +99,18 @@ void StageActor::backward_attention(const PassagePtr& passage, int64_t layer,
   MlpBlock& block = passage->blocks.at(layer);
   const Tensor dx = block.finish_backward(queue(), passage->scratch, drouted);
   ask_attention(passage, layer, wire::BACKWARD, share(passage->scratch, dx));
-  auto units = std::make_shared<kernels::Scratch>();
-  block.backward_weights(queue(), *units);
-  release_when_done(units);
+  enqueue_units(passage, [&](kernels::Scratch& units) { block.backward_weights(queue(), units); });
 }
 
 void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
                                 const runtime::TensorRef& dx) {
   const int64_t module = layer - company().recipe.shape.layers;
-  auto units = std::make_shared<kernels::Scratch>();
   if (module >= 0) {
     MtpEnd& end = passage->modules[static_cast<size_t>(module)];
     const Tensor dnormed = end.backward(queue(), passage->scratch, dx);
     backward_head(passage, module - 1, dnormed);
-    end.backward_weights(queue(), *units);
-    return release_when_done(units);
+    return enqueue_units(
+        passage, [&](kernels::Scratch& units) { end.backward_weights(queue(), units); });
   }
   if (layer > first_layer()) return backward_mlp(passage, layer - 1, dx);
   if (address_.stage > 0) {
@@ -123,8 +118,9 @@ void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
     send_when_done({Role::stage, address_.stage - 1, address_.worker}, backward_atom_v,
                    {header(*passage, layer, wire::BACKWARD), {dx}});
   } else {
-    passage->embedding->backward_weights(queue(), *units, *passage->tokens, dx);
-    release_when_done(units);
+    enqueue_units(passage, [&](kernels::Scratch& units) {
+      passage->embedding->backward_weights(queue(), units, *passage->tokens, dx);
+    });
   }
   passages_.erase(passage->micro_batch);
   if (is_last()) {

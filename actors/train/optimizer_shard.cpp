@@ -75,9 +75,9 @@ caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRe
   }
   auto hashes = std::make_shared<std::vector<uint64_t>>(with_hashes ? blocks_.size() : 0);
   queue().run(static_cast<int64_t>(hashes->size()),
-              [this, &all, hashes, state = record->step()](int64_t i) {
+              [blocks = blocks_, &all, hashes, state = record->step()](int64_t i) {
                 (*hashes)[static_cast<size_t>(i)] =
-                    runtime::block_hash(all.arena, blocks_[static_cast<size_t>(i)], state);
+                    runtime::block_hash(all.arena, blocks[static_cast<size_t>(i)], state);
               });
   return answer_when_done<Pb<wire::Applied>>([this, hashes, record] {
     wire::Applied applied;

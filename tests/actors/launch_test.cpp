@@ -134,5 +134,50 @@ TEST(Launch, NoBufferIsLeftBehind) {
   EXPECT_EQ(before, 0);
 }
 
+// Shutting down in the middle of a step: operations are under way and refer to memory of actors and
+// arena, whichever of them would go first.
+TEST(Launch, ARunThatIsDroppedInAStepLeavesNothingBehind) {
+  const Recipe recipe = recipe_of(3, 4, 3);
+  for (int round = 0; round < 50; ++round) {
+    const Layout layout = round % 2 == 0 ? Layout{1, 1, 1, 1, 1, 1} : Layout{4, 2, 2, 2, 2, 2};
+    EXPECT_THROW(play_with_actors(recipe, layout, learnable(recipe),
+                                  [](const wire::StepDone&) { throw std::logic_error("enough"); }),
+                 std::logic_error);
+    ASSERT_EQ(kernels::buffer_use().live_bytes, 0) << "round " << round;
+  }
+}
+
+TEST(Launch, AnActorThatFailsInAStepLeavesNothingBehind) {
+  const Recipe recipe = recipe_of(3, 4);
+  const BatchSource broken = [&](uint64_t step) {
+    auto batches = learnable_batches(recipe, step);
+    kernels::values<int32_t>(batches[3].inputs.view)[0] = -1;
+    return batches;
+  };
+  for (int round = 0; round < 50; ++round) {
+    const Layout layout = round % 2 == 0 ? Layout{1, 1, 1, 1, 1, 1} : Layout{4, 3, 2, 2, 2, 2};
+    EXPECT_THAT(play_with_actors(recipe, layout, broken).error, HasSubstr("stage/0."));
+    ASSERT_EQ(kernels::buffer_use().live_bytes, 0) << "round " << round;
+  }
+}
+
+TEST(Launch, ACompanyThatNeverRunsGoesAway) {
+  const Recipe recipe = recipe_of(3, 2);
+  kernels::ThreadPool pool(2);
+  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const Layout layout{2, 2, 2, 2, 2, 2};
+  auto company = std::make_shared<Company>(recipe, plan_of(layout, recipe), arena, pool,
+                                           learnable(recipe));
+  const std::weak_ptr<Company> watched = company;
+  {
+    const Troupe troupe({.company = company,
+                         .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
+                         .bias = no_bias(recipe), .from = {}, .storage = nullptr,
+                         .evaluator = {}});
+  }
+  company.reset();
+  EXPECT_TRUE(watched.expired());  // no cycle of actors and company
+}
+
 }  // namespace
 }  // namespace troupe::tests

@@ -1,6 +1,7 @@
 // Runs for the actors' tests: a recipe, a plan, and both ways to play them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -63,7 +64,8 @@ struct Outcome {
 };
 
 inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layout,
-                                const actors::BatchSource& batches) {
+                                const actors::BatchSource& batches,
+                                const std::function<void(const wire::StepDone&)>& step_done = {}) {
   Outcome outcome;
   kernels::ThreadPool pool(layout.threads);
   runtime::StateArena arena(kernels::parameters(recipe.shape));
@@ -75,7 +77,11 @@ inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layo
                          .bias = no_bias(recipe), .from = {}, .storage = nullptr,
                          .evaluator = {}});
   try {
-    troupe.run({.step_done = [&](const wire::StepDone& done) { outcome.steps.push_back(done); },
+    troupe.run({.step_done =
+                    [&](const wire::StepDone& done) {
+                      outcome.steps.push_back(done);
+                      if (step_done) step_done(done);
+                    },
                 .evaluated = {}, .alarm = {}});
     outcome.hash = runtime::to_hex(outcome.steps.back().hash());
   } catch (const actors::RunError& error) {

@@ -82,6 +82,19 @@ TEST(Queue, CallbacksRunInTheirPlace) {
   EXPECT_THAT(order, testing::ElementsAre(0, 1, 2, 3, 4));
 }
 
+TEST(Queue, WhoHasWaitedFindsNoClosureLeft) {
+  ThreadPool pool(4);
+  Queue queue(pool);
+  const auto memory = std::make_shared<int>(0);
+
+  for (int round = 0; round < 2000; ++round) {
+    queue.run(4, [memory](int64_t) {});
+    queue.then([memory](std::exception_ptr) {});
+    queue.wait();
+    ASSERT_EQ(memory.use_count(), 1) << "round " << round;
+  }
+}
+
 TEST(Queue, CallbacksMayEnqueueHereAndElsewhere) {
   ThreadPool pool(2);
   Queue left(pool), right(pool);

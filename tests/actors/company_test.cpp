@@ -1,0 +1,138 @@
+#include "actors/company.h"
+
+#include <gtest/gtest.h>
+
+#include <latch>
+
+#include "actors/launch.h"
+#include "tests/actors/run_of.h"
+#include "tests/actors/train/small_recipe.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+
+/// Five layers and two MTP modules in `layout`.
+struct Small {
+  explicit Small(const Layout& layout) : pool(layout.threads) {
+    recipe = small_recipe();
+    recipe.shape.layers = 5;
+    recipe.shape.dense_layers = 1;
+    recipe.shape.mtp_layers = 2;
+    recipe.micro_batches = 5;
+    arena.emplace(kernels::parameters(recipe.shape));
+    company = std::make_shared<Company>(recipe, plan_of(layout, recipe), *arena, pool,
+                                        BatchSource());
+  }
+
+  Recipe recipe;
+  kernels::ThreadPool pool;
+  std::optional<runtime::StateArena> arena;
+  std::shared_ptr<Company> company;
+};
+
+TEST(Company, TheLastStageHasTheMtpModules) {
+  const Small small({1, 3, 1, 1, 1, 1});  // layers 0, 1 2, 3 4
+
+  std::vector<int> stages;
+  for (int64_t layer = 0; layer < 7; ++layer) stages.push_back(small.company->stage_of(layer));
+
+  EXPECT_EQ(stages, (std::vector<int>{0, 1, 1, 2, 2, 2, 2}));
+  EXPECT_EQ(small.company->moe_layers(0), std::vector<int64_t>{});  // layer 0 is dense
+  EXPECT_EQ(small.company->moe_layers(1), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(small.company->moe_layers(2), (std::vector<int64_t>{3, 4, 5, 6}));
+}
+
+TEST(Company, EveryExpertAndMicroBatchHasOneOwner) {
+  const Small small({1, 1, 2, 3, 1, 1});
+  const auto experts = static_cast<size_t>(small.recipe.shape.experts);
+
+  const std::vector<int> owners = small.company->expert_owners();
+
+  ASSERT_EQ(owners.size(), experts);
+  for (size_t e = 0; e < experts; ++e) {
+    const auto& range = small.company->plan.experts[static_cast<size_t>(owners[e])];
+    EXPECT_LE(range.first, static_cast<int>(e));
+    EXPECT_GT(range.first + range.count, static_cast<int>(e));
+  }
+  std::vector<int> workers;
+  for (int m = 0; m < 5; ++m) workers.push_back(small.company->worker_of(m));
+  EXPECT_EQ(workers, (std::vector<int>{0, 1, 0, 1, 0}));
+}
+
+TEST(Company, MtpModulesSeeFewerRowsOfASequence) {
+  const Small small({1, 1, 1, 1, 1, 1});
+  const int64_t rows = small.recipe.sequence_rows;
+
+  EXPECT_EQ(small.company->sequence_rows(4), rows);
+  EXPECT_EQ(small.company->sequence_rows(5), rows - 1);
+  EXPECT_EQ(small.company->sequence_rows(6), rows - 2);
+}
+
+TEST(Company, DrainSkipsWhatWaitsAndLeavesNoClosure) {
+  const Small small({1, 1, 1, 1, 1, 1});
+  kernels::Queue& busy = small.company->new_lane();
+  kernels::Queue& other = small.company->new_lane();
+  const auto memory = std::make_shared<int>(0);
+  std::latch begun(1), may_end(1);
+  std::string reason;
+
+  busy.run(1, [&, memory](int64_t) {
+    begun.count_down();
+    may_end.wait();
+    ++*memory;
+  });
+  for (int i = 0; i < 100; ++i) {
+    busy.run(4, [memory](int64_t) { *memory += 1000; });
+    other.run(1, [memory](int64_t) {});
+  }
+  busy.then([&, memory](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      reason = e.what();
+    }
+  });
+  begun.wait();
+  std::thread drainer([&] { small.company->drain(); });
+  may_end.count_down();
+  drainer.join();
+
+  EXPECT_EQ(memory.use_count(), 1);
+  EXPECT_EQ(*memory % 1000, 1);  // what had begun has ended
+  busy.run(1, [&](int64_t) { *memory = -1; });
+  busy.wait();
+  EXPECT_EQ(*memory, -1);  // the lane goes on
+}
+
+TEST(Directory, FindsWhoStandsThereNow) {
+  register_message_types();
+  caf::actor_system_config config;
+  caf::actor_system system(config);
+  const auto idle = [] { return caf::behavior{[](int) {}}; };
+  Directory directory;
+  const caf::actor first = system.spawn(idle), second = system.spawn(idle);
+
+  directory.put({Role::stage, 1}, first);
+  EXPECT_EQ(directory.find({Role::stage, 1}), first);
+  EXPECT_FALSE(directory.find({Role::stage, 0}));
+  directory.put({Role::stage, 1}, second);  // after a restart
+  directory.put({Role::trainer}, first);
+
+  EXPECT_EQ(directory.find({Role::stage, 1}), second);
+  EXPECT_EQ(directory.of(Role::stage).size(), 1u);
+  EXPECT_EQ(directory.all().size(), 2u);
+  directory.clear();
+  EXPECT_FALSE(directory.find({Role::trainer}));
+  for (const caf::actor& actor : {first, second}) {
+    runtime::stop_actor(actor, caf::exit_reason::user_shutdown);
+  }
+}
+
+TEST(Address, SaysWhoItIs) {
+  EXPECT_EQ(to_string(Address{Role::attention_shard, 2, 1, 3}), "attention_shard/2.1.3");
+}
+
+}  // namespace
+}  // namespace troupe::tests
