@@ -1,5 +1,6 @@
 #include "runtime/checkpoint/state_checkpoint.h"
 
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/files.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/data/mapped_file.h"
 #include "runtime/state/hash.h"
 
@@ -17,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t blocks_per_file = 256;  // 192 MiB at most
-constexpr uint64_t largest_manifest = 64u << 20;
 
 uint64_t elements_of(const Block& block) { return 3 * static_cast<uint64_t>(block.count); }
 
@@ -60,35 +61,13 @@ void write_all(const fs::path& partial, const StateSnapshot& snapshot) {
   for (uint64_t first = 0; first < snapshot.blocks.size(); first += blocks_per_file) {
     *manifest.add_files() = write_blocks(partial, snapshot, first);
   }
-  const std::string bytes = manifest.SerializeAsString();
-  const uint64_t hash = XXH3_64bits(bytes.data(), bytes.size());
-  std::string framed(sizeof hash, '\0');
-  std::memcpy(framed.data(), &hash, sizeof hash);
-  write_file(partial / "manifest", framed + bytes);
-}
-
-wire::CheckpointManifest read_manifest(const fs::path& checkpoint) {
-  const fs::path path = checkpoint / "manifest";
-  const std::string framed = read_file(path, largest_manifest);
-  uint64_t hash = 0;
-  wire::CheckpointManifest manifest;
-  const bool is_whole =
-      framed.size() >= sizeof hash && (std::memcpy(&hash, framed.data(), sizeof hash), true) &&
-      XXH3_64bits(framed.data() + sizeof hash, framed.size() - sizeof hash) == hash &&
-      manifest.ParseFromArray(framed.data() + sizeof hash,
-                              static_cast<int>(framed.size() - sizeof hash));
-  if (!is_whole) throw CheckpointError(path.string() + " is damaged");
-  if (manifest.format() != 1) {
-    throw CheckpointError(path.string() + " is of format " + std::to_string(manifest.format()) +
-                          ", wanted 1");
-  }
-  return manifest;
+  write_file(partial / "manifest", frame_manifest(manifest));
 }
 
 /// Checks one file and hands out its bytes.
 template <class F>
 void with_file(const fs::path& checkpoint, const wire::CheckpointFile& entry, F f) {
-  const fs::path path = checkpoint / fs::path(entry.name()).filename();
+  const fs::path path = checkpoint / entry.name();
   const MappedFile file(path);
   const auto bytes = file.bytes();
   if (bytes.size() != entry.bytes()) {
@@ -99,6 +78,38 @@ void with_file(const fs::path& checkpoint, const wire::CheckpointFile& entry, F 
     throw CheckpointError(path.string() + " is damaged: its hash is not the manifest's");
   }
   f(bytes);
+}
+
+/// The step that is written behind "step-"; none if `digits` is no number.
+std::optional<uint64_t> step_named(const std::string& digits) {
+  const bool is_number = !digits.empty() && digits.size() < 19 &&
+                         digits.find_first_not_of("0123456789") == std::string::npos;
+  return is_number ? std::optional(std::stoull(digits)) : std::nullopt;
+}
+
+/// Takes its name away first: removing is many steps, and one that is half there would look damaged.
+void remove_checkpoint(const fs::path& path) {
+  if (!fs::exists(path)) return;
+  fs::path nameless = path;
+  nameless += ".removed-" + std::to_string(getpid());
+  fs::remove_all(nameless);
+  fs::rename(path, nameless);
+  fs::remove_all(nameless);
+}
+
+/// Folders step-N.partial-* and step-N.removed-*.
+void remove_leftovers(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const size_t dot = name.find('.');
+    if (!name.starts_with("step-") || dot == std::string::npos) continue;
+    const std::string ending = name.substr(dot);
+    const bool is_ours = ending.starts_with(".partial-") || ending.starts_with(".removed-");
+    if (is_ours && step_named(name.substr(5, dot - 5))) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& leftover : leftovers) fs::remove_all(leftover);
 }
 
 }  // namespace
@@ -134,7 +145,7 @@ void write_checkpoint(const fs::path& folder, const StateSnapshot& snapshot) {
   try {
     fs::create_directories(partial);
     write_all(partial, snapshot);
-    if (fs::exists(path)) fs::remove_all(path);  // replaced: it was refused, or is of a replay
+    remove_checkpoint(path);  // replaced: it was refused, or is of a replay
     publish(partial, path);
   } catch (const fs::filesystem_error& error) {
     fs::remove_all(partial, ignored);
@@ -150,10 +161,8 @@ std::vector<CheckpointPlace> list_checkpoints(const fs::path& folder) {
   if (!fs::is_directory(folder)) return places;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
-    const std::string digits = name.starts_with("step-") ? name.substr(5) : "";
-    const bool is_number = !digits.empty() && digits.size() < 19 &&
-                           digits.find_first_not_of("0123456789") == std::string::npos;
-    if (is_number && entry.is_directory()) places.push_back({std::stoull(digits), entry.path()});
+    const auto step = name.starts_with("step-") ? step_named(name.substr(5)) : std::nullopt;
+    if (step && entry.is_directory()) places.push_back({*step, entry.path()});
   }
   std::sort(places.begin(), places.end(),
             [](const auto& a, const auto& b) { return a.step < b.step; });
@@ -161,10 +170,24 @@ std::vector<CheckpointPlace> list_checkpoints(const fs::path& folder) {
 }
 
 void retain_checkpoints(const fs::path& folder, int64_t keep) {
+  remove_leftovers(folder);
   if (keep <= 0) return;
   const auto places = list_checkpoints(folder);
   const auto all = static_cast<int64_t>(places.size());
-  for (int64_t i = 0; i < all - keep; ++i) fs::remove_all(places[static_cast<size_t>(i)].folder);
+  for (int64_t i = 0; i < all - keep; ++i) remove_checkpoint(places[static_cast<size_t>(i)].folder);
+}
+
+std::vector<std::string> find_damage(const fs::path& checkpoint,
+                                     const wire::CheckpointManifest& manifest) {
+  std::vector<std::string> damage;
+  for (const auto& entry : manifest.files()) {
+    try {
+      with_file(checkpoint, entry, [](std::span<const uint8_t>) {});
+    } catch (const std::runtime_error& error) {
+      damage.push_back(error.what());
+    }
+  }
+  return damage;
 }
 
 wire::CheckpointManifest verify_checkpoint(const fs::path& checkpoint) {

@@ -29,7 +29,9 @@ StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
 /// Writes `folder`/step-N and makes it durable. Throws CheckpointError; then nothing of it stays.
 void write_checkpoint(const std::filesystem::path& folder, const StateSnapshot& snapshot);
 
-/// Removes all but the newest `keep` checkpoints (0: keeps all).
+/// Removes all but the newest `keep` checkpoints (0: keeps all), and what processes that died while
+/// they wrote or removed one have left. A reader sees a checkpoint whole or not at all. One process
+/// at a time may write into `folder`.
 void retain_checkpoints(const std::filesystem::path& folder, int64_t keep);
 
 struct CheckpointPlace {
@@ -39,8 +41,12 @@ struct CheckpointPlace {
 /// Complete checkpoints, ascending. Unfinished ones (of a process that died) are not listed.
 std::vector<CheckpointPlace> list_checkpoints(const std::filesystem::path& folder);
 
+/// Reads every file that the manifest names; a text for each that is missing, cut or altered.
+std::vector<std::string> find_damage(const std::filesystem::path& checkpoint,
+                                     const wire::CheckpointManifest& manifest);
+
 /// Reads the manifest and checks size and hash of every file. Throws CheckpointError naming the
-/// file that is missing, cut or altered.
+/// first file that is missing, cut or altered.
 wire::CheckpointManifest verify_checkpoint(const std::filesystem::path& checkpoint);
 
 /// The same, and fills the arena's state N. The arena's parameters must be the checkpoint's.

@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "runtime/checkpoint/files.h"
-#include "runtime/data/mapped_file.h"
 
 namespace troupe::runtime {
 namespace {
@@ -48,8 +47,9 @@ struct Term {
 
 Term read_term(const fs::path& folder, uint64_t number, std::optional<uint64_t> valid_bytes) {
   const fs::path path = term_file(folder, number);
-  const MappedFile file(path);
-  auto bytes = file.bytes();
+  // Read and not mapped: a writer that is going on may cut an unfinished record off.
+  const std::string file = read_file(path, UINT64_MAX);
+  std::span bytes(reinterpret_cast<const uint8_t*>(file.data()), file.size());
   if (valid_bytes) {
     if (bytes.size() < *valid_bytes) {
       throw JournalError(path.string() + " has " + std::to_string(bytes.size()) +

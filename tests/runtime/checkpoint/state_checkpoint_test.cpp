@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "runtime/checkpoint/error.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::tests {
@@ -97,6 +98,27 @@ TEST_F(Saved, ACutFileIsFound) {
   EXPECT_THROW(verify_checkpoint(folder / "step-2"), CheckpointError);
 }
 
+// More than a file's worth of blocks, so that there are two.
+TEST_F(Saved, EveryDamagedFileIsListed) {
+  const fs::path folder = new_folder("list");
+  std::vector<kernels::ParameterSpec> many;
+  for (int i = 0; i < 300; ++i) {
+    many.push_back({"w" + std::to_string(i), {4}, kernels::Initial::ones});
+  }
+  StateArena arena(many);
+  write_checkpoint(folder, take_snapshot(arena, queue_, record_of(2)));
+  const auto manifest = read_manifest(folder / "step-2");
+  ASSERT_EQ(manifest.files_size(), 2);
+  EXPECT_THAT(find_damage(folder / "step-2", manifest), testing::IsEmpty());
+
+  fs::resize_file(folder / "step-2/blocks-0", 100);
+  fs::remove(folder / "step-2/blocks-256");
+
+  EXPECT_THAT(find_damage(folder / "step-2", manifest),
+              testing::ElementsAre(HasSubstr("blocks-0 has 100 bytes, wanted 12288"),
+                                   HasSubstr("blocks-256: cannot be opened")));
+}
+
 TEST_F(Saved, AnotherModelIsRefused) {
   const fs::path folder = new_folder("model");
   save(folder, 2);
@@ -115,6 +137,34 @@ TEST_F(Saved, RetentionKeepsTheNewest) {
   ASSERT_EQ(places.size(), 2u);
   EXPECT_EQ(places[0].step, 4u);
   EXPECT_EQ(places[1].step, 10u);
+}
+
+// Processes that were killed while they saved or removed one would fill the disk in time.
+TEST_F(Saved, RetentionRemovesWhatDeadProcessesLeft) {
+  const fs::path folder = new_folder("leftovers");
+  save(folder, 2);
+  for (const char* name : {"step-4.partial-1", "step-1.removed-77", "step-x.partial-1", "notes"}) {
+    fs::create_directories(folder / name);
+  }
+
+  retain_checkpoints(folder, 0);
+
+  EXPECT_TRUE(fs::exists(folder / "step-2/manifest"));
+  EXPECT_FALSE(fs::exists(folder / "step-4.partial-1"));
+  EXPECT_FALSE(fs::exists(folder / "step-1.removed-77"));
+  EXPECT_TRUE(fs::exists(folder / "step-x.partial-1")) << "not one of ours";
+  EXPECT_TRUE(fs::exists(folder / "notes"));
+}
+
+TEST_F(Saved, OneIsReplacedByALaterOneOfItsStep) {
+  const fs::path folder = new_folder("replaced");
+  save(folder, 2);
+  fs::resize_file(folder / "step-2/blocks-0", 5);
+
+  save(folder, 2);
+
+  EXPECT_NO_THROW(verify_checkpoint(folder / "step-2"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1);
 }
 
 TEST_F(Saved, AnUnfinishedOneIsNotListed) {
