@@ -1,10 +1,50 @@
 #include "actors/control/commit.h"
 
+#include <google/protobuf/text_format.h>
+
 #include <algorithm>
 
 #include "kernels/fixed_point.h"
 
 namespace troupe::actors {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+
+wire::StepRecord only(const wire::StepRecord& record, const FieldDescriptor& field) {
+  wire::StepRecord part = record;
+  const auto& type = *record.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i) != &field) part.GetReflection()->ClearField(&part, type.field(i));
+  }
+  return part;
+}
+
+/// "loss 5.1", or "bias[17] 0.001": of a repeated field element `index`.
+std::string field_text(const wire::StepRecord& record, const FieldDescriptor& field, int index) {
+  const int size = field.is_repeated() ? record.GetReflection()->FieldSize(record, &field) : 0;
+  if (field.is_repeated() && index >= size) return std::to_string(size) + " of " + field.name();
+  std::string value;
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetSingleLineMode(true);
+  printer.PrintFieldValueToString(record, &field, field.is_repeated() ? index : -1, &value);
+  if (value.ends_with(' ')) value.pop_back();  // behind a message
+  const std::string place = field.is_repeated() ? "[" + std::to_string(index) + "]" : "";
+  return field.name() + place + " " + value;
+}
+
+/// The first element that differs, up to the end of the shorter list.
+int first_difference(const wire::StepRecord& a, const wire::StepRecord& b,
+                     const FieldDescriptor& field) {
+  if (!field.is_repeated()) return 0;
+  const auto& reflection = *a.GetReflection();
+  const int common = std::min(reflection.FieldSize(a, &field), reflection.FieldSize(b, &field));
+  int index = 0;
+  while (index < common && field_text(a, field, index) == field_text(b, field, index)) ++index;
+  return index;
+}
+
+}  // namespace
 
 void update_bias(std::span<float> bias, std::span<const int64_t> loads, double gamma) {
   int64_t total = 0;
@@ -89,6 +129,24 @@ wire::StepRecord make_record(const CommitInputs& in) {
   }
   record.mutable_bias()->Add(bias.begin(), bias.end());
   return record;
+}
+
+std::string replay_difference(const wire::StepRecord& found, const wire::StepRecord& wanted) {
+  const auto& type = *found.GetDescriptor();
+  std::string first;
+  int differing = 0;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    if (field.number() == wire::StepRecord::kEpochFieldNumber) continue;
+    if (only(found, field).SerializeAsString() == only(wanted, field).SerializeAsString()) continue;
+    if (++differing > 1) continue;
+    const int index = first_difference(found, wanted, field);
+    first = "step " + std::to_string(found.step()) + " done again came to " +
+            field_text(found, field, index) + ", the journal has " +
+            field_text(wanted, field, index);
+  }
+  if (differing > 1) first += "; " + std::to_string(differing - 1) + " more differ";
+  return first;
 }
 
 float weight_decay(const Recipe& recipe, const kernels::ParameterSpec& spec) {

@@ -33,7 +33,7 @@ bool CoordinatorActor::is_due(int64_t every) const {
 }
 
 void CoordinatorActor::begin_step() {
-  if (is_final_ || record_.step() >= static_cast<uint64_t>(company_->recipe.steps)) {
+  if (is_final_ || record_.step() >= last_step()) {
     waits_for_save_ = is_saving_;
     if (!is_saving_) runtime::tell(watcher_, done_atom_v);
     return;
@@ -128,7 +128,7 @@ void CoordinatorActor::decide() {
 /// replayed step has its record already, and must come to the same.
 void CoordinatorActor::make_durable() {
   if (is_replay()) {
-    const std::string difference = replay_difference();
+    const std::string difference = replay_difference(record_, commits_[record_.step() - 1]);
     if (difference.empty()) return commit();
     return failed(runtime::make_error(runtime::Errc::replay_differs, difference));
   }
@@ -138,17 +138,6 @@ void CoordinatorActor::make_durable() {
   *entry.mutable_commit() = record_;
   runtime::ask(this, journal, caf::infinite, append_atom_v, Pb<wire::JournalEntry>(std::move(entry)))
       .then([this] { commit(); }, [this](const caf::error& error) { failed(error); });
-}
-
-std::string CoordinatorActor::replay_difference() const {
-  wire::StepRecord wanted = commits_[record_.step() - 1], found = record_;
-  wanted.clear_epoch();
-  found.clear_epoch();
-  if (wanted.SerializeAsString() == found.SerializeAsString()) return {};
-  return "step " + std::to_string(found.step()) + " done again came to loss " +
-         std::to_string(found.loss()) + " and gradient norm " +
-         std::to_string(found.gradient_norm()) + ", the journal has " +
-         std::to_string(wanted.loss()) + " and " + std::to_string(wanted.gradient_norm());
 }
 
 void CoordinatorActor::commit() {

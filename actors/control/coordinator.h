@@ -14,6 +14,7 @@ struct CoordinatorOptions {
   int64_t hash_every;  ///< steps between hashes; 0: the last step alone
   int64_t eval_every;  ///< steps between evaluations; 0: after the last step alone
   int64_t checkpoint_every;  ///< steps between checkpoints; 0: after the last step alone
+  int64_t last_step = 0;     ///< the run ends after it; 0: after the recipe's last
 };
 
 /// Where a run goes on from.
@@ -46,8 +47,6 @@ class CoordinatorActor : public Coordinator::base {
   void commit();
   void journal_hash(uint64_t hash);
   void checkpoint();
-  /// What differs between a replayed step and its journaled record; empty: nothing.
-  std::string replay_difference() const;
   bool is_replay() const { return record_.step() <= commits_.size(); }
   void applied(const Pb<wire::Applied>& part);
   void step_done();
@@ -55,7 +54,11 @@ class CoordinatorActor : public Coordinator::base {
   void evaluate();
   void failed(const caf::error& error);
 
-  bool is_last() const { return record_.step() == static_cast<uint64_t>(company_->recipe.steps); }
+  uint64_t last_step() const {
+    const int64_t step = options_.last_step > 0 ? options_.last_step : company_->recipe.steps;
+    return static_cast<uint64_t>(step);
+  }
+  bool is_last() const { return record_.step() == last_step(); }
   bool is_due(int64_t every) const;
   Pb<wire::BeginStep> begin_message() const;
 

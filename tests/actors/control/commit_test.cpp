@@ -177,5 +177,52 @@ TEST(Record, GivesAdamWItsNumbers) {
   EXPECT_NEAR(adamw.correction2, 1 - 0.9025, 1e-6);
 }
 
+wire::StepRecord sample_record() {
+  wire::StepRecord record;
+  record.set_step(7);
+  record.mutable_epoch()->set_term(1);
+  record.set_loss(5.25);
+  *record.add_loads() = loads({3, 5});
+  for (const float value : {0.5f, 0.25f, 0.0f}) record.add_bias(value);
+  return record;
+}
+
+TEST(ReplayDifference, IsNoneWhenTheEpochAloneIsAnother) {
+  wire::StepRecord again = sample_record();
+  again.mutable_epoch()->set_term(2);
+
+  EXPECT_EQ(replay_difference(again, sample_record()), "");
+}
+
+// A bit is enough, and what is printed must show it.
+TEST(ReplayDifference, NamesTheFirstFieldWithBothValues) {
+  wire::StepRecord again = sample_record();
+  again.set_loss(std::nextafter(5.25, 6.0));
+
+  EXPECT_EQ(replay_difference(again, sample_record()),
+            "step 7 done again came to loss 5.2500000000000009, the journal has loss 5.25");
+
+  again.set_bias(1, 0.75f);
+  again.mutable_loads(0)->set_rows(1, 6);
+  EXPECT_THAT(replay_difference(again, sample_record()),
+              testing::EndsWith("has loss 5.25; 2 more differ"));
+  again.set_loss(5.25);
+  EXPECT_EQ(replay_difference(again, sample_record()),
+            "step 7 done again came to loads[0] rows: 3 rows: 6, the journal has loads[0] rows: 3 "
+            "rows: 5; 1 more differ");
+}
+
+TEST(ReplayDifference, ShowsAMinusZeroAndAShorterList) {
+  wire::StepRecord again = sample_record();
+  again.set_bias(2, -0.0f);
+
+  EXPECT_EQ(replay_difference(again, sample_record()),
+            "step 7 done again came to bias[2] -0, the journal has bias[2] 0");
+
+  again.mutable_bias()->RemoveLast();
+  EXPECT_EQ(replay_difference(again, sample_record()),
+            "step 7 done again came to 2 of bias, the journal has bias[2] 0");
+}
+
 }  // namespace
 }  // namespace troupe::tests
