@@ -6,10 +6,12 @@
 #include <iostream>
 
 #include "deploy/bench_command.h"
+#include "deploy/checkpoint_command.h"
 #include "deploy/conform_command.h"
 #include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
 #include "deploy/generate_command.h"
+#include "deploy/replay_command.h"
 #include "deploy/stop_signals.h"
 #include "deploy/tokenizer_command.h"
 #include "deploy/train_command.h"
@@ -44,6 +46,8 @@ int main(int argc, char** argv) {
   troupe::deploy::add_train_command(app);
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);
+  troupe::deploy::add_checkpoint_command(app);
+  troupe::deploy::add_replay_command(app);
   troupe::deploy::add_conform_command(app);
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/state_checkpoint.h"
 #include "runtime/state/hash.h"
 
@@ -12,19 +13,17 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Loads the newest good checkpoint; its manifest, or nothing.
-std::optional<wire::CheckpointManifest> load_newest(const fs::path& folder,
-                                                    const runtime::JournalHistory& history,
-                                                    uint64_t steps, runtime::StateArena& arena,
+std::optional<wire::CheckpointManifest> load_newest(const StartingPointArgs& args,
                                                     std::vector<std::string>& notes) {
-  auto places = runtime::list_checkpoints(folder);
+  auto places = runtime::list_checkpoints(args.folder / "checkpoints");
   std::reverse(places.begin(), places.end());
   for (const auto& place : places) {
-    if (place.step > history.commits.size() || place.step > steps) {
-      notes.push_back(place.folder.string() + " is ahead of the journal: not used");
-      continue;
-    }
+    if (place.step > args.newest_state) continue;
     try {
-      return runtime::load_checkpoint(place.folder, arena);
+      const auto manifest = runtime::read_manifest(place.folder);
+      const std::string objection = objection_to(manifest, args.history);
+      if (objection.empty()) return runtime::load_checkpoint(place.folder, args.arena);
+      notes.push_back(place.folder.string() + " " + objection + ": not used");
     } catch (const std::runtime_error& error) {
       notes.push_back(std::string(error.what()) + "; the one before is used");
     }
@@ -60,21 +59,37 @@ config::LoadedRun load_resumed_run(const fs::path& folder,
   return run;
 }
 
-StartingPoint starting_point(const fs::path& folder, runtime::StateArena& arena,
-                             const actors::Recipe& recipe) {
+std::string objection_to(const wire::CheckpointManifest& manifest,
+                         const runtime::JournalHistory& history) {
+  const uint64_t step = manifest.record().step();
+  if (step > history.commits.size()) return "is ahead of the journal";
+  if (manifest.arithmetic() != history.arithmetic) {
+    return "is of arithmetic " + manifest.arithmetic() + ", the journal is of " +
+           history.arithmetic;
+  }
+  if (step > 0 && !actors::replay_difference(manifest.record(), history.commits[step - 1]).empty()) {
+    return "is of another commit of step " + std::to_string(step) + " than the journal's";
+  }
+  const auto hash = history.hashes.find(step);
+  if (hash == history.hashes.end() || hash->second == manifest.state_hash()) return {};
+  return "has state hash " + runtime::to_hex(manifest.state_hash()) + ", the journal has " +
+         runtime::to_hex(hash->second);
+}
+
+StartingPoint starting_point(StartingPointArgs args) {
   StartingPoint start;
-  start.history = runtime::read_journal(folder / "journal");
-  start.notes = start.history.notes;
-  if (!start.history.arithmetic.empty() && start.history.arithmetic != runtime::cpu_arithmetic) {
-    throw std::runtime_error(folder.string() + " is of arithmetic " + start.history.arithmetic +
+  const std::string& arithmetic = args.history.arithmetic;
+  if (!arithmetic.empty() && arithmetic != runtime::cpu_arithmetic) {
+    throw std::runtime_error(args.folder.string() + " is of arithmetic " + arithmetic +
                              ", this program's is " + std::string(runtime::cpu_arithmetic));
   }
-  start.from.commits = start.history.commits;
-  start.from.hashes = start.history.hashes;
-  start.bias.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
-  const auto manifest =
-      load_newest(folder / "checkpoints", start.history, static_cast<uint64_t>(recipe.steps),
-                  arena, start.notes);
+  start.notes = args.history.notes;
+  start.from.commits = args.history.commits;
+  start.from.hashes = args.history.hashes;
+  start.bias.values.assign(
+      static_cast<size_t>(args.recipe.moe_layers() * args.recipe.shape.experts), 0.0f);
+  const auto manifest = load_newest(args, start.notes);
+  start.history = std::move(args.history);
   if (manifest) {
     start.from.record = manifest->record();
     start.bias.values.assign(manifest->record().bias().begin(), manifest->record().bias().end());

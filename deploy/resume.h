@@ -10,6 +10,8 @@
 #include "actors/control/coordinator.h"
 #include "config/load.h"
 #include "runtime/cluster/journal.h"
+#include "runtime/proto/checkpoint.pb.h"
+#include "runtime/state/arena.h"
 
 namespace troupe::deploy {
 
@@ -26,9 +28,21 @@ struct StartingPoint {
   std::vector<std::string> notes;       ///< damaged checkpoints, torn tails, what is replayed
 };
 
+struct StartingPointArgs {
+  const std::filesystem::path& folder;  ///< of the run
+  runtime::JournalHistory history;      ///< its journal
+  runtime::StateArena& arena;
+  const actors::Recipe& recipe;
+  uint64_t newest_state;                ///< checkpoints of later states are left aside
+};
+
 /// The newest checkpoint whose hashes hold and that the journal knows, loaded into the arena; or
 /// state 0. A new folder has neither.
-StartingPoint starting_point(const std::filesystem::path& folder, runtime::StateArena& arena,
-                             const actors::Recipe& recipe);
+StartingPoint starting_point(StartingPointArgs args);
+
+/// What speaks against going on from a checkpoint: the journal does not know its step, or has
+/// another record or hash of it, or the arithmetic is another. Empty: nothing.
+std::string objection_to(const wire::CheckpointManifest& manifest,
+                         const runtime::JournalHistory& history);
 
 }  // namespace troupe::deploy

@@ -3,12 +3,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <csignal>
 #include <iostream>
 #include <optional>
 #include <stdexcept>
-#include <thread>
 
 #include "actors/launch.h"
 #include "actors/model/model_folder.h"
@@ -16,11 +14,11 @@
 #include "config/load.h"
 #include "config/parameters.h"
 #include "config/plan/describe.h"
-#include "config/validate.h"
 #include "deploy/console.h"
 #include "deploy/machine.h"
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
+#include "deploy/run_setup.h"
 #include "deploy/stop_signals.h"
 #include "deploy/training_data.h"
 #include "runtime/model_shape.h"
@@ -49,43 +47,6 @@ Ctrl-C (or SIGTERM) ends a run after the step under way, with a checkpoint and i
 one ends it at once. The last line of a run holds the hash of its final state: two runs are the same
 run exactly if their hashes are. DIR/model is a Hugging Face folder of the trained model.)";
 
-/// What a run starts from, checked.
-struct Prepared {
-  config::LoadedRun run;  // of a resumed one: its folder's copy
-  config::LoadedModel model;
-  std::optional<runtime::HuggingFaceModel> weights;  // when the run starts from a model
-  config::Plan plan;
-  int cores;
-};
-
-Prepared prepare(const Options& options) {
-  Prepared p{options.resume.empty() ? config::load_run(options.run, options.settings)
-                                    : load_resumed_run(options.resume, options.settings),
-             {}, {}, {}, std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
-  if (p.run.run.model().has_huggingface()) {
-    p.weights = runtime::open_huggingface(p.run.run.model().huggingface());
-    for (const std::string& note : p.weights->notes) std::cerr << "note: " << note << "\n";
-    p.model = config::with_changes({p.weights->model, {}}, p.run);
-  } else {
-    p.model = config::model_of(p.run);
-  }
-  config::validate(p.model);
-  config::validate(p.run, p.model);
-  config::validate_files(p.run);
-  p.plan = config::make_plan({.run = p.run, .model = p.model, .cores = p.cores});
-  return p;
-}
-
-void initialise_state(const Prepared& p, const actors::Recipe& recipe, runtime::StateArena& arena,
-                      actors::RoutingBias& bias) {
-  bias.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
-  if (p.weights) {
-    bias.values = runtime::load_weights(*p.weights->weights, arena);
-  } else {
-    runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
-  }
-}
-
 void raise_alarm(const std::string& what) { std::cerr << "alarm: " << what << std::endl; }
 
 /// Training goes on without a line that the disk refuses: the journal has what matters.
@@ -111,12 +72,14 @@ class StopOnSignal {
 };
 
 void train(const Options& options) {
-  const Prepared p = prepare(options);
+  const RunSetup p = set_up_run(options.resume.empty()
+                                    ? config::load_run(options.run, options.settings)
+                                    : load_resumed_run(options.resume, options.settings));
   if (options.is_dry_run) {
-    std::cout << config::describe_plan({.run = p.run, .model = p.model, .cores = p.cores}, p.plan);
+    std::cout << config::describe_plan(p.plan_args(), p.plan);
     return;
   }
-  config::check_memory({.run = p.run, .model = p.model, .cores = p.cores}, p.plan, memory_bytes());
+  check_memory(p);
   const bool is_new = options.resume.empty();
   // The folder is made when nothing can be wrong with the run any more.
   const std::filesystem::path place =
@@ -133,9 +96,14 @@ void train(const Options& options) {
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
   runtime::StateArena arena(kernels::parameters(recipe.shape));
-  StartingPoint start = starting_point(folder.path(), arena, recipe);
+  StartingPoint start =
+      starting_point({.folder = folder.path(),
+                      .history = runtime::read_journal(folder.path() / "journal"),
+                      .arena = arena,
+                      .recipe = recipe,
+                      .newest_state = static_cast<uint64_t>(recipe.steps)});
   for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
-  if (start.from.record.step() == 0) initialise_state(p, recipe, arena, start.bias);
+  if (start.from.record.step() == 0) start.bias = initial_state(p, recipe, arena);
   auto storage = std::make_unique<actors::RunStorage>();
   storage->journal = std::make_unique<runtime::JournalWriter>(
       folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));

@@ -1,0 +1,47 @@
+#include "deploy/run_setup.h"
+
+#include <algorithm>
+#include <iostream>
+#include <thread>
+
+#include "config/plan/describe.h"
+#include "config/validate.h"
+#include "deploy/machine.h"
+#include "runtime/checkpoint/arena_weights.h"
+
+namespace troupe::deploy {
+
+RunSetup set_up_run(config::LoadedRun run) {
+  RunSetup setup{std::move(run), {}, {}, {},
+                 std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
+  if (setup.run.run.model().has_huggingface()) {
+    setup.weights = runtime::open_huggingface(setup.run.run.model().huggingface());
+    for (const std::string& note : setup.weights->notes) std::cerr << "note: " << note << "\n";
+    setup.model = config::with_changes({setup.weights->model, {}}, setup.run);
+  } else {
+    setup.model = config::model_of(setup.run);
+  }
+  config::validate(setup.model);
+  config::validate(setup.run, setup.model);
+  config::validate_files(setup.run);
+  setup.plan = config::make_plan(setup.plan_args());
+  return setup;
+}
+
+void check_memory(const RunSetup& setup) {
+  config::check_memory(setup.plan_args(), setup.plan, memory_bytes());
+}
+
+actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& recipe,
+                                  runtime::StateArena& arena) {
+  actors::RoutingBias bias;
+  if (setup.weights) {
+    bias.values = runtime::load_weights(*setup.weights->weights, arena);
+  } else {
+    bias.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
+    runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
+  }
+  return bias;
+}
+
+}  // namespace troupe::deploy

@@ -1,0 +1,35 @@
+// What a run is played from: its files read and checked, its plan, and its first state.
+#pragma once
+
+#include <optional>
+
+#include "actors/control/commit.h"
+#include "actors/train/recipe.h"
+#include "config/load.h"
+#include "config/plan/planner.h"
+#include "runtime/checkpoint/huggingface.h"
+#include "runtime/state/arena.h"
+
+namespace troupe::deploy {
+
+struct RunSetup {
+  config::LoadedRun run;
+  config::LoadedModel model;
+  std::optional<runtime::HuggingFaceModel> weights;  ///< when the run starts from a model
+  config::Plan plan;
+  int cores;
+
+  config::PlanArgs plan_args() const { return {.run = run, .model = model, .cores = cores}; }
+};
+
+/// Reads the run's model, checks both and plans. Throws an error that names what is wrong.
+RunSetup set_up_run(config::LoadedRun run);
+
+/// Throws ConfigError if the run does not fit this machine's memory.
+void check_memory(const RunSetup& setup);
+
+/// Makes state 0 in the arena; its routing bias.
+actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& recipe,
+                                  runtime::StateArena& arena);
+
+}  // namespace troupe::deploy

@@ -1,0 +1,63 @@
+#include "deploy/resume.h"
+
+#include <gtest/gtest.h>
+
+namespace troupe::tests {
+namespace {
+
+using deploy::objection_to;
+
+/// A journal of three steps, with the hash of state 2, and a checkpoint of that state.
+struct Sample {
+  runtime::JournalHistory history;
+  wire::CheckpointManifest manifest;
+
+  Sample() {
+    history.arithmetic = "cpu.1";
+    for (uint64_t step = 1; step <= 3; ++step) {
+      wire::StepRecord& record = history.commits.emplace_back();
+      record.set_step(step);
+      record.mutable_epoch()->set_n(step);
+      record.set_loss(4.0 / static_cast<double>(step));
+    }
+    history.hashes[2] = 0xab;
+    manifest.set_arithmetic("cpu.1");
+    *manifest.mutable_record() = history.commits[1];
+    manifest.set_state_hash(0xab);
+  }
+};
+
+TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {
+  Sample s;
+  s.manifest.mutable_record()->mutable_epoch()->set_term(2);  // its step was done again
+
+  EXPECT_EQ(objection_to(s.manifest, s.history), "");
+
+  s.history.hashes.clear();
+  EXPECT_EQ(objection_to(s.manifest, s.history), "") << "not every state is hashed";
+}
+
+TEST(ObjectionTo, AStepThatWasNotCommitted) {
+  Sample s;
+  s.history.commits.resize(1);
+
+  EXPECT_EQ(objection_to(s.manifest, s.history), "is ahead of the journal");
+}
+
+TEST(ObjectionTo, AnotherCommitHashOrArithmetic) {
+  Sample s;
+  s.manifest.set_state_hash(0xac);
+  EXPECT_EQ(objection_to(s.manifest, s.history),
+            "has state hash 00000000000000ac, the journal has 00000000000000ab");
+
+  s.manifest.mutable_record()->set_loss(2.5);
+  EXPECT_EQ(objection_to(s.manifest, s.history),
+            "is of another commit of step 2 than the journal's");
+
+  s.manifest.set_arithmetic("sm_90a.1");
+  EXPECT_EQ(objection_to(s.manifest, s.history),
+            "is of arithmetic sm_90a.1, the journal is of cpu.1");
+}
+
+}  // namespace
+}  // namespace troupe::tests
