@@ -90,6 +90,8 @@ void train(const Options& options) {
   if (is_new) {
     folder.write_run(p.run.run, p.model.model);
     folder.write_file("tokenizer.json", data.tokenizer->json());
+    const std::string& names = data.tokenizer->config_json();  // of bos and eos
+    if (!names.empty()) folder.write_file("tokenizer_config.json", names);
     folder.write_file("heldout.txt", data.heldout_text);
   }
   std::cout << "run folder " << folder.path().string() << "\n" << std::flush;

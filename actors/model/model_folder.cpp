@@ -16,8 +16,15 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
   if (!file) throw runtime::StateError("cannot write " + path.string());
 }
 
-std::string tokenizer_config(int64_t context) {
-  auto json = nlohmann::ordered_json::parse(runtime::write_tokenizer_config_json());
+/// The tokenizer's own, or the default one without names that are none of its tokens.
+std::string tokenizer_config(const runtime::Tokenizer& tokenizer, int64_t context) {
+  const bool has_own = !tokenizer.config_json().empty();
+  auto json = nlohmann::ordered_json::parse(has_own ? tokenizer.config_json()
+                                                    : runtime::write_tokenizer_config_json());
+  for (const char* key : {"bos_token", "eos_token", "pad_token"}) {
+    if (has_own || !json.contains(key)) continue;
+    if (!tokenizer.token_id(json[key].get<std::string>())) json.erase(key);
+  }
   json["model_max_length"] = context;
   return json.dump(2) + "\n";
 }
@@ -58,7 +65,7 @@ void export_model(const ExportModelArgs& args) {
                          .routing_bias = args.routing_bias, .sink = *sink});
   if (has_tokenizer) {
     write_text(sink->partial_folder() / "tokenizer.json", args.tokenizer->json());
-    write_text(sink->partial_folder() / "tokenizer_config.json", tokenizer_config(args.context));
+    write_text(sink->partial_folder() / "tokenizer_config.json", tokenizer_config(*args.tokenizer, args.context));
   }
   sink->finish();
 }

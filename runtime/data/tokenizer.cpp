@@ -33,6 +33,7 @@ std::string configured_token(const nlohmann::json& config, const char* key) {
 
 struct Tokenizer::Parts {
   std::string json;
+  std::string config_json;
   PreTokenizer pre_tokenizer;
   Bpe bpe;
   AddedTokenFinder added;
@@ -84,6 +85,7 @@ struct Tokenizer::Parts {
       id = find(token);
       if (id < 0) throw TokenizerError(name + ": " + key + " \"" + token + "\" is no token");
     };
+    if (config.is_object()) config_json = text;
     apply("bos_token", special.bos);
     apply("eos_token", special.eos);
     apply("pad_token", special.pad);
@@ -170,6 +172,7 @@ std::optional<std::int32_t> Tokenizer::token_id(std::string_view content) const 
 
 const SpecialTokens& Tokenizer::special() const { return parts_->special; }
 const std::string& Tokenizer::json() const { return parts_->json; }
+const std::string& Tokenizer::config_json() const { return parts_->config_json; }
 
 std::uint64_t Tokenizer::fingerprint() const {
   return XXH3_64bits(parts_->json.data(), parts_->json.size());

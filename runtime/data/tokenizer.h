@@ -61,8 +61,10 @@ class Tokenizer {
 
   const SpecialTokens& special() const;
 
-  /// The file as it was read, so that a copy of it is the same tokenizer.
+  /// The files as they were read, so that a copy of them is the same tokenizer. config_json() is
+  /// empty if there was no tokenizer_config.json with an object in it.
   const std::string& json() const;
+  const std::string& config_json() const;
 
   /// xxh3 of `json()`.
   std::uint64_t fingerprint() const;

@@ -28,21 +28,37 @@ TEST_F(ReplayCommand, StepsOutsideTheJournalAreNamed) {
   EXPECT_THAT(output_, HasSubstr("nosuch holds no run"));
 }
 
-// Without a recorded hash the record is what is compared, and the checkpoint's hash where there is one.
+// Without a recorded hash the record is what is compared, and the checkpoint's hash where there is
+// one. That of step 1 is always written: no other is under way.
 TEST_F(ReplayCommand, HashesThatWereNotRecordedAreSaidSo) {
-  ASSERT_EQ(troupe(train("--set train.hash_every=0")), 0) << output_;
+  ASSERT_EQ(troupe(train("--set train.hash_every=0 --set checkpoint.every=1 "
+                         "--set checkpoint.keep=100")), 0) << output_;
+  for (int step = 2; step <= 12; ++step) {
+    fs::remove_all(folder_ / ("run/checkpoints/step-" + std::to_string(step)));
+  }
 
-  ASSERT_EQ(troupe("replay run --step 7"), 0) << output_;
-  EXPECT_THAT(output_, AllOf(HasSubstr("step 6  its record: the recorded one\n"),
+  ASSERT_EQ(troupe("replay run --step 3"), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("step 2  its record: the recorded one\nstep 3  hash "),
                              HasSubstr(": none was recorded; its record is the recorded one\n")));
 
-  ASSERT_EQ(troupe("replay run --step 10"), 0) << output_;
-  EXPECT_THAT(output_, AllOf(HasSubstr("step 10  hash "), HasSubstr(": the recorded one\n"),
+  ASSERT_EQ(troupe("replay run --step 1"), 0) << output_;
+  EXPECT_THAT(output_, AllOf(HasSubstr("step 1  hash "), HasSubstr(": the recorded one\n"),
                              Not(HasSubstr("none was recorded"))));
 }
 
+// What ends a document is named beside the tokenizer: the run folder's copy must have it too.
+TEST_F(ReplayCommand, ATokenizerWithAnotherEosIsTheSameInTheRunFolder) {
+  ASSERT_EQ(troupe("tokenizer train --text text.txt --vocab-size 270 --out tok"), 0) << output_;
+  std::ofstream(folder_ / "tok/tokenizer_config.json") << R"({"eos_token": "<\uff5cUser\uff5c>"})";
+  ASSERT_EQ(troupe(train("--set data.tokenizer.file=tok/tokenizer.json --set train.steps=60 "
+                         "--set checkpoint.every=1000")), 0) << output_;
+
+  EXPECT_EQ(troupe("replay run --step 60"), 0) << output_;
+  EXPECT_THAT(read_file(folder_ / "run/model/tokenizer_config.json"), HasSubstr("<\uff5cUser"));
+}
+
 TEST_F(ReplayCommand, ADamagedCheckpointIsPassedOver) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   alter_byte(folder_ / "run/checkpoints/step-10/blocks-0", 4321);
 
   ASSERT_EQ(troupe("replay run --step 12"), 0) << output_;

@@ -107,6 +107,21 @@ TEST_F(ModelFolder, TheTokenizerAndTheTrainedContextTravelWithTheModel) {
   EXPECT_EQ(trained_context(goldens / "plain", 512), 512);
 }
 
+// The default names of bos, eos and pad are DeepSeek's: a tokenizer may have others, or none.
+TEST_F(ModelFolder, ATokenizerWithoutTheDefaultNamesIsLoadedAgain) {
+  std::string json = tokenizer_of(280).json();
+  const std::string bos = "<｜begin▁of▁sentence｜>";
+  for (size_t at = 0; (at = json.find(bos)) != std::string::npos;) json.replace(at, bos.size(), "<s>");
+  const auto tokenizer = runtime::Tokenizer::from_json(json, "test");
+  ASSERT_EQ(tokenizer.special().bos, -1);
+
+  export_to(folder_ / "out", load_model_folder(goldens / "plain"), &tokenizer);
+
+  const auto again = load_tokenizer(folder_ / "out", 512);
+  EXPECT_EQ(again.special().bos, -1);
+  EXPECT_EQ(again.special().eos, tokenizer.special().eos);
+}
+
 TEST_F(ModelFolder, ATokenizerOfMoreTokensThanTheModelIsRefused) {
   const LoadedModel model = load_model_folder(goldens / "plain");
   const runtime::Tokenizer tokenizer = tokenizer_of(280);

@@ -136,6 +136,24 @@ TEST(Tokenizer, FolderNamesItsOwnBosAndEos) {
   fs::remove_all(folder);
 }
 
+// A run folder keeps both files: resumed, it has the same bos and eos.
+TEST(Tokenizer, CopiesOfItsFilesAreTheSameTokenizer) {
+  const fs::path folder = fs::path(testing::TempDir()) / "troupe_tokenizer_copies";
+  fs::create_directories(folder / "copy");
+  std::ofstream(folder / "tokenizer.json") << small_json();
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<｜User｜>"})";
+  const Tokenizer tokenizer = Tokenizer::load(folder);
+  std::ofstream(folder / "copy/tokenizer.json") << tokenizer.json();
+  std::ofstream(folder / "copy/tokenizer_config.json") << tokenizer.config_json();
+
+  const Tokenizer copy = Tokenizer::load(folder / "copy/tokenizer.json");
+
+  EXPECT_EQ(copy.special().eos, tokenizer.special().user);
+  EXPECT_EQ(copy.special().bos, tokenizer.special().bos);
+  EXPECT_EQ(Tokenizer::from_json(small_json(), "alone").config_json(), "");
+  fs::remove_all(folder);
+}
+
 TEST(Tokenizer, MissingFileIsNamed) {
   EXPECT_THAT([] { Tokenizer::load("/nowhere/tokenizer.json"); },
               ThrowsMessage<TokenizerError>(HasSubstr("/nowhere/tokenizer.json")));
