@@ -53,7 +53,7 @@ class Replay : public ProgramTest {
 };
 
 TEST_F(Replay, AnyStepComesToItsRecordedHashAndNothingIsWritten) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   const auto before = files();
 
   ASSERT_EQ(troupe("replay run --step 7"), 0) << output_;
@@ -71,8 +71,18 @@ TEST_F(Replay, AnyStepComesToItsRecordedHashAndNothingIsWritten) {
   EXPECT_EQ(files(), before);
 }
 
+// Learning rates depend on the recipe's last step: a replay that ends earlier keeps them.
+TEST_F(Replay, AnEarlierEndLeavesTheLearningRates) {
+  ASSERT_EQ(troupe(train("--set train.optimizer.decay=LINEAR")), 0) << output_;
+
+  ASSERT_EQ(troupe("replay run --step 4"), 0) << output_;
+
+  EXPECT_THAT(output_, HasSubstr("going on from state 0"));
+  EXPECT_THAT(output_, HasSubstr(recorded(4)));
+}
+
 TEST_F(Replay, AnAlteredCheckpointIsNamedAndTheOneBeforeIsUsed) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   alter_byte(folder_ / "run/checkpoints/step-5/blocks-0", 54321);
 
   ASSERT_EQ(troupe("replay run --step 7"), 0) << output_;
@@ -83,7 +93,7 @@ TEST_F(Replay, AnAlteredCheckpointIsNamedAndTheOneBeforeIsUsed) {
 }
 
 TEST_F(Replay, AnAlteredRecordIsFoundToTheBit) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   alter_journal([](runtime::JournalHistory& history) {
     wire::StepRecord& record = history.commits[6];
     record.set_bias(3, std::nextafter(record.bias(3), 1.0f));
@@ -96,7 +106,7 @@ TEST_F(Replay, AnAlteredRecordIsFoundToTheBit) {
 }
 
 TEST_F(Replay, AnAlteredHashIsFound) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   alter_journal([](runtime::JournalHistory& history) { history.hashes[7] ^= 1; });
 
   EXPECT_EQ(troupe("replay run --step 7"), 1);
@@ -105,7 +115,7 @@ TEST_F(Replay, AnAlteredHashIsFound) {
 }
 
 TEST_F(Replay, ACheckpointOfAnotherStateThanTheJournalsIsNotUsed) {
-  ASSERT_EQ(troupe(train()), 0) << output_;
+  train_in_parts();
   alter_journal([](runtime::JournalHistory& history) { history.hashes[5] ^= 1; });
 
   EXPECT_EQ(troupe("checkpoint verify run --step 5"), 1);
@@ -124,10 +134,7 @@ TEST_F(Replay, ReadersWorkWhileTheRunGoesOn) {
     ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
     ::_exit(127);
   }
-  while (!fs::exists(folder_ / "run/checkpoints/step-3") &&
-         ::waitpid(child, nullptr, WNOHANG) == 0) {
-    ::usleep(1000);
-  }
+  while (trained_hash(3) == "none" && ::waitpid(child, nullptr, WNOHANG) == 0) ::usleep(1000);
   std::vector<std::string> wrong;
   for (int i = 0; i < 12; ++i) {
     for (const char* arguments : {"checkpoint verify run", "checkpoint ls run"}) {
