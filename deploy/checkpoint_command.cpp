@@ -40,7 +40,8 @@ constexpr const char* verify_examples = R"(Examples:
   troupe checkpoint verify runs/first
   troupe checkpoint verify runs/first --step 50
 
-Reads every byte. Exit code 1 if a file is missing, cut or altered, or the journal has another state.)";
+Reads every byte. Exit code 1 if a file is missing, cut or altered, or the journal has another
+state.)";
 
 constexpr const char* export_examples = R"(Examples:
   troupe checkpoint export runs/first --out my_model
@@ -100,7 +101,8 @@ void verify(const Options& options) {
   size_t bad = 0;
   for (const runtime::CheckpointPlace& place : places) bad += !is_good(place, history);
   if (bad > 0) {
-    throw std::runtime_error(fmt::format("{} of {} checkpoints cannot be used", bad, places.size()));
+    throw std::runtime_error(
+        fmt::format("{} of {} checkpoints cannot be used", bad, places.size()));
   }
 }
 
@@ -166,7 +168,8 @@ void add_step(CLI::App& command, Options& options, const std::string& otherwise)
 
 void add_checkpoint_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* checkpoint = app.add_subcommand("checkpoint", "Look at a run's checkpoints, or use one");
+  CLI::App* checkpoint =
+      app.add_subcommand("checkpoint", "Look at a run's checkpoints, or use one");
   checkpoint->require_subcommand(1);
   checkpoint->footer("All of them only read, also while the run goes on.");
 
@@ -180,7 +183,8 @@ void add_checkpoint_command(CLI::App& app) {
   check->footer(verify_examples);
   check->callback([options] { verify(*options); });
 
-  CLI::App* exported = add(*checkpoint, "export", "make a Hugging Face folder of a state", *options);
+  CLI::App* exported =
+      add(*checkpoint, "export", "make a Hugging Face folder of a state", *options);
   add_step(*exported, *options, "the newest");
   exported->add_option("--out", options->out, "the folder; it must not exist")->required();
   exported->footer(export_examples);

@@ -24,8 +24,8 @@ struct ListedCheckpoint {
   std::string objection = {}; ///< of the journal; empty: it knows the state
 };
 
-/// By step. What is removed while it is read is not listed. Throws std::runtime_error if `run` holds
-/// no run.
+/// By step. What is removed while it is read is not listed. Throws std::runtime_error if `run`
+/// holds no run.
 std::vector<ListedCheckpoint> read_checkpoints(const std::filesystem::path& run);
 
 nlohmann::ordered_json to_json(const ListedCheckpoint& checkpoint);

@@ -27,8 +27,8 @@ struct Options {
 constexpr const char* examples = R"(Example:
   troupe replay runs/first --step 120
 
-Loads the newest checkpoint before step N, or state 0, and does the steps up to N again. Every record
-and hash must be the recorded one; exit code 1 with the first difference. Writes nothing.)";
+Loads the newest checkpoint before step N, or state 0, and does the steps up to N again. Every
+record and hash must be the recorded one; exit code 1 with the first difference. Writes nothing.)";
 
 /// The journal up to step N.
 runtime::JournalHistory read_history(const fs::path& run, uint64_t step) {
@@ -70,9 +70,9 @@ void print(const wire::StepDone& done, std::optional<uint64_t> recorded) {
     throw std::runtime_error(fmt::format("state {} has hash {}, its checkpoint has {}", step, hash,
                                          runtime::to_hex(*recorded)));
   }
-  std::cout << "step " << step << "  hash " << hash
-            << (recorded ? ": the recorded one" : ": none was recorded; its record is the recorded one")
-            << std::endl;
+  const char* compared =
+      recorded ? "the recorded one" : "none was recorded; its record is the recorded one";
+  std::cout << "step " << step << "  hash " << hash << ": " << compared << std::endl;
 }
 
 void replay(const Options& options) {

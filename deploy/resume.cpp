@@ -67,7 +67,9 @@ std::string objection_to(const wire::CheckpointManifest& manifest,
     return "is of arithmetic " + manifest.arithmetic() + ", the journal is of " +
            history.arithmetic;
   }
-  if (step > 0 && !actors::replay_difference(manifest.record(), history.commits[step - 1]).empty()) {
+  const bool is_other =
+      step > 0 && !actors::replay_difference(manifest.record(), history.commits[step - 1]).empty();
+  if (is_other) {
     return "is of another commit of step " + std::to_string(step) + " than the journal's";
   }
   const auto hash = history.hashes.find(step);

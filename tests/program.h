@@ -65,7 +65,8 @@ class ProgramTest : public testing::Test {
            "/config/runs/pretrain_tiny.textproto --out run --set data.text=text.txt "
            "--set data.seq_len=16 --set data.tokenizer.train.vocab_size=270 "
            "--set model.with.vocab_size=270 --set model.with.layers=2 "
-           "--set model.with.hidden_size=32 --set train.micro_batches=2 --set train.steps=12 " + more;
+           "--set model.with.hidden_size=32 --set train.micro_batches=2 --set train.steps=12 " +
+           more;
   }
 
   /// Trains 12 steps into `run`, with checkpoints of steps 5, 10 and 12, as three parts of a run.

@@ -62,8 +62,8 @@ struct CommitInputs {
 /// step is recorded with apply = false, its bias unchanged.
 wire::StepRecord make_record(const CommitInputs& inputs);
 
-/// What differs between a step that was done again and its journaled record, epochs aside: the first
-/// field, and how many more. Empty: not a bit.
+/// What differs between a step that was done again and its journaled record, epochs aside: the
+/// first field, and how many more. Empty: not a bit.
 std::string replay_difference(const wire::StepRecord& found, const wire::StepRecord& wanted);
 
 /// Weight decay of a tensor: none for vectors.

@@ -65,7 +65,8 @@ void export_model(const ExportModelArgs& args) {
                          .routing_bias = args.routing_bias, .sink = *sink});
   if (has_tokenizer) {
     write_text(sink->partial_folder() / "tokenizer.json", args.tokenizer->json());
-    write_text(sink->partial_folder() / "tokenizer_config.json", tokenizer_config(*args.tokenizer, args.context));
+    write_text(sink->partial_folder() / "tokenizer_config.json",
+               tokenizer_config(*args.tokenizer, args.context));
   }
   sink->finish();
 }

@@ -12,12 +12,12 @@ namespace troupe::runtime {
 /// The bytes of a manifest file: xxh3 of the message (u64, little-endian), then the message.
 std::string frame_manifest(const wire::CheckpointManifest& manifest);
 
-/// Throws CheckpointError unless the bytes are whole and of format 1, and the files hold blocks from
-/// 0 on without a gap under names without a folder. `name` stands for the file in messages.
+/// Throws CheckpointError unless the bytes are whole and of format 1, and the files hold blocks
+/// from 0 on without a gap under names without a folder. `name` stands for the file in messages.
 wire::CheckpointManifest parse_manifest(std::string_view bytes, const std::string& name);
 
-/// The manifest of `checkpoint`, a folder step-N; none of its files is read. Throws CheckpointError,
-/// also when it is that of another step.
+/// The manifest of `checkpoint`, a folder step-N; none of its files is read. Throws
+/// CheckpointError, also when it is that of another step.
 wire::CheckpointManifest read_manifest(const std::filesystem::path& checkpoint);
 
 }  // namespace troupe::runtime

@@ -87,7 +87,7 @@ std::optional<uint64_t> step_named(const std::string& digits) {
   return is_number ? std::optional(std::stoull(digits)) : std::nullopt;
 }
 
-/// Takes its name away first: removing is many steps, and one that is half there would look damaged.
+/// Takes its name away first: removing is many steps, and one that is half there looks damaged.
 void remove_checkpoint(const fs::path& path) {
   if (!fs::exists(path)) return;
   fs::path nameless = path;

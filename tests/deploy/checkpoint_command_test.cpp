@@ -45,10 +45,11 @@ TEST_F(CheckpointCommand, VerifyNamesEachDamagedFile) {
 
   EXPECT_EQ(troupe("checkpoint verify run"), 1);
 
-  EXPECT_THAT(output_, AllOf(HasSubstr("step-5/blocks-0 is damaged: its hash is not the manifest's"),
-                             HasSubstr("step-10/blocks-0 has 77 bytes, wanted "),
-                             HasSubstr("step-12/manifest is damaged"),
-                             HasSubstr("3 of 3 checkpoints cannot be used")));
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("step-5/blocks-0 is damaged: its hash is not the manifest's"),
+                    HasSubstr("step-10/blocks-0 has 77 bytes, wanted "),
+                    HasSubstr("step-12/manifest is damaged"),
+                    HasSubstr("3 of 3 checkpoints cannot be used")));
   EXPECT_EQ(troupe("checkpoint ls run"), 0);
   EXPECT_THAT(output_, HasSubstr("12  run/checkpoints/step-12/manifest is damaged"));
 }

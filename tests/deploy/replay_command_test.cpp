@@ -63,9 +63,10 @@ TEST_F(ReplayCommand, ADamagedCheckpointIsPassedOver) {
 
   ASSERT_EQ(troupe("replay run --step 12"), 0) << output_;
 
-  EXPECT_THAT(output_, AllOf(HasSubstr("step-10/blocks-0 is damaged"),
-                             HasSubstr("going on from state 5; 7 committed steps are done again"),
-                             HasSubstr("step 12  hash " + trained_hash(12) + ": the recorded one")));
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("step-10/blocks-0 is damaged"),
+                    HasSubstr("going on from state 5; 7 committed steps are done again"),
+                    HasSubstr("step 12  hash " + trained_hash(12) + ": the recorded one")));
 }
 
 }  // namespace
