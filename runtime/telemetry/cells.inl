@@ -14,25 +14,25 @@ inline void Cell::arrived() { slot().arrived.fetch_add(1, std::memory_order_rela
 // Stores of what a turn guards are releases: none of them is seen before the odd turn is.
 inline void Cell::begin(MessageKind what, UnitTag unit) {
   CellSlot& s = slot();
-  const uint64_t turn = s.turn.load(std::memory_order_relaxed);
-  s.turn.store(turn + 1, std::memory_order_relaxed);
+  const uint64_t turn = s.turn.load(std::memory_order_relaxed) | 1;
+  s.turn.store(turn, std::memory_order_relaxed);
   s.kind.store(static_cast<uint64_t>(what), std::memory_order_release);
   s.unit.store(std::bit_cast<uint64_t>(unit), std::memory_order_release);
   s.began.store(cell_ticks(), std::memory_order_release);
-  s.turn.store(turn + 2, std::memory_order_release);
+  s.turn.store(turn + 1, std::memory_order_release);
 }
 
 inline void Cell::end() {
   CellSlot& s = slot();
   const uint64_t now = cell_ticks();
   const uint64_t began = s.began.load(std::memory_order_relaxed);
-  const uint64_t turn = s.turn.load(std::memory_order_relaxed);
-  s.turn.store(turn + 1, std::memory_order_relaxed);
+  const uint64_t turn = s.turn.load(std::memory_order_relaxed) | 1;
+  s.turn.store(turn, std::memory_order_relaxed);
   s.began.store(0, std::memory_order_release);
   s.busy.store(s.busy.load(std::memory_order_relaxed) + (now > began ? now - began : 0),
                std::memory_order_release);
   s.handled.store(s.handled.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  s.turn.store(turn + 2, std::memory_order_release);
+  s.turn.store(turn + 1, std::memory_order_release);
 }
 
 inline void Cell::set_step(uint64_t step) { slot().step.store(step, std::memory_order_relaxed); }
@@ -51,12 +51,12 @@ inline void Cell::parked(int64_t delta) {
 
 inline void Cell::waiting_for(MessageKind what, uint64_t detail) {
   CellSlot& s = slot();
-  const uint32_t turn = s.wait_turn.load(std::memory_order_relaxed);
-  s.wait_turn.store(turn + 1, std::memory_order_relaxed);
+  const uint32_t turn = s.wait_turn.load(std::memory_order_relaxed) | 1;
+  s.wait_turn.store(turn, std::memory_order_relaxed);
   s.wait_kind.store(static_cast<uint32_t>(what), std::memory_order_release);
   s.wait_detail.store(detail, std::memory_order_release);
   s.wait_since.store(cell_ticks(), std::memory_order_release);
-  s.wait_turn.store(turn + 2, std::memory_order_release);
+  s.wait_turn.store(turn + 1, std::memory_order_release);
 }
 
 inline void Cell::waits_no_more() {

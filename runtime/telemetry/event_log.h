@@ -1,6 +1,7 @@
 // The file `events` of a run folder: what happened to the run and to its actors.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -37,7 +38,8 @@ class EventLog {
   int file_ = -1;
   uint64_t bytes_ = 0;      // of whole records and the magic
   bool has_scrap_ = false;  // a part of a record stands behind them
-  uint64_t dropped_ = 0, told_ = 0;
+  std::atomic<uint64_t> dropped_ = 0;
+  uint64_t told_ = 0;
   std::string error_;
 };
 
@@ -63,8 +65,12 @@ class EventFollower {
   std::vector<wire::Event> read();
   /// Damaged parts that have been passed over, and the tail that is not whole.
   std::vector<std::string> notes() const;
+  /// Where the last whole event ends; 0: not even the magic is whole.
+  uint64_t whole_bytes() const { return offset_; }
 
  private:
+  void add_damage(const EventDamage& damage);
+
   const std::filesystem::path path_;
   int file_ = -1;
   uint64_t offset_ = 0;  // where the next record begins
