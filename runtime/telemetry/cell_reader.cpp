@@ -234,7 +234,9 @@ GlassView read_cells(const std::filesystem::path& path) {
   FileHeader header;
   ProcessState process = ProcessState::ended;
   if (read(0, &header, sizeof header)) {
-    process = process_state(static_cast<pid_t>(header.pid), header.process_start);
+    process = header.pid_namespace == pid_namespace()
+                  ? process_state(static_cast<pid_t>(header.pid), header.process_start)
+                  : ProcessState::unknown;
   }
   GlassView view = view_cells(read, path.string(), CellMoment::now(), process);
   view.path = path;

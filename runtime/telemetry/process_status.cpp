@@ -73,6 +73,8 @@ std::string to_string(ProcessState state) {
       return "stopped";
     case ProcessState::ended:
       return "ended";
+    case ProcessState::unknown:
+      return "unknown";
   }
   return "unknown";
 }

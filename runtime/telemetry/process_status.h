@@ -10,7 +10,12 @@
 
 namespace troupe::runtime {
 
-enum class ProcessState { running, stopped, ended };
+enum class ProcessState {
+  running,
+  stopped,
+  ended,
+  unknown,  ///< it is in another pid namespace, such as another container's
+};
 
 struct ProcessStatus {
   char state = '?';         ///< a letter of proc(5): R, S, D, T, Z, ...
