@@ -14,9 +14,6 @@
 namespace troupe::runtime {
 namespace {
 
-/// A busy actor may write whenever we look: after so many looks the last one has to do.
-constexpr int most_looks = 16;
-
 uint64_t get(const Word& word) { return word.load(std::memory_order_relaxed); }
 uint32_t get(const HalfWord& word) { return word.load(std::memory_order_relaxed); }
 
@@ -72,29 +69,6 @@ class Scale {
   double rate_ = 1;
 };
 
-/// Whether nothing that a sequence number guards was being written between two looks.
-bool is_steady(const CellSlot& a, const CellSlot& b) {
-  return get(a.life) == get(b.life) && get(a.turn) == get(b.turn) &&
-         get(a.wait_turn) == get(b.wait_turn) && get(a.error_turn) == get(b.error_turn) &&
-         get(a.end_turn) == get(b.end_turn) && get(b.life) % 2 == 0 && get(b.turn) % 2 == 0 &&
-         get(b.wait_turn) % 2 == 0 && get(b.error_turn) % 2 == 0 && get(b.end_turn) % 2 == 0;
-}
-
-/// Three looks one behind the other: what stood still from the first to the last is one moment's.
-/// False: the file ends before the cell does.
-bool look(const ReadBytes& read, size_t index, CellSlot& slot) {
-  const uint64_t offset = sizeof(FileHeader) + index * sizeof(CellSlot);
-  CellSlot before, after;
-  for (int i = 0; i < most_looks; ++i) {
-    if (!read(offset, &before, sizeof before) || !read(offset, &slot, sizeof slot) ||
-        !read(offset, &after, sizeof after)) {
-      return false;
-    }
-    if (is_steady(before, slot) && is_steady(slot, after)) break;
-  }
-  return true;
-}
-
 class CellParser {
  public:
   CellParser(const FileHeader& header, CellMoment now) : header_(header), scale_(header, now) {}
@@ -113,8 +87,8 @@ class CellParser {
     view.is_dead = ended != 0;
     view.ended_ns = view.is_dead ? scale_.between(ended, now) : 0;
     view.life_ns = scale_.between(get(slot.hired), view.is_dead ? ended : now);
-    if (get(slot.error_turn) % 2 == 0) view.last_error = text_of(slot.error);
-    if (get(slot.end_turn) % 2 == 0) view.end_reason = text_of(slot.end_reason);
+    view.last_error = text_of(slot.error);
+    view.end_reason = text_of(slot.end_reason);
     add_message(slot, view.is_dead ? ended : now, view);
     add_wait(slot, view.is_dead ? ended : now, view);
     view.state = state_of(slot, view);
@@ -198,7 +172,7 @@ GlassView view_cells(const ReadBytes& read, const std::string& name, CellMoment 
       printable({header->run_folder, ::strnlen(header->run_folder, run_folder_bytes)});
   std::vector<CellSlot> slots(get(header->cells_used));
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (!look(read, i, slots[i])) {
+    if (!look_at_cell(read, i, slots[i])) {
       throw CellError(name + " is cut off: found " + std::to_string(i) + " cells, wanted " +
                       std::to_string(slots.size()));
     }

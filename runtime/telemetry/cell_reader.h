@@ -2,13 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "runtime/telemetry/cell_clock.h"
+#include "runtime/telemetry/cell_look.h"
 #include "runtime/telemetry/cells.h"
 #include "runtime/telemetry/process_status.h"
 
@@ -55,9 +55,6 @@ struct GlassView {
   ProcessState process = ProcessState::running;
   std::vector<CellView> cells;  ///< in the order in which their cells were first used
 };
-
-/// Copies `bytes` at `offset` to `to`; false: there are not that many.
-using ReadBytes = std::function<bool(uint64_t offset, void* to, size_t bytes)>;
 
 /// Reads by `read`; `name` stands for the file in messages. Ages are until `now`, or, if the
 /// process has ended, until the last moment that a cell knows. Throws CellError if it is no cell
