@@ -91,13 +91,15 @@ TEST(CellLook, PartsSettleOneByOne) {
 TEST(CellLook, NothingOfAnEarlierLifeIsKept) {
   Moving cell([](CellSlot& c, int read) {
     if (read < 4) c.error_turn += 2;  // its message settles, its error does not
-    if (read == 4) {
-      c.life = 4;
-      c.kind = 9;
-    }
+    if (read == 4) c.life = 4;
+    if (read >= 4) c.turn += 2;  // the next life's message never settles
   });
 
-  EXPECT_EQ(cell.look()->kind, 9u);
+  const auto slot = cell.look();
+
+  EXPECT_EQ(slot->life, 4u);
+  EXPECT_EQ(slot->began, 0u);
+  EXPECT_EQ(slot->error[0], 0x61u);
 }
 
 TEST(CellLook, OneThatChangesHandsAllTheTimeIsOddlyAlive) {

@@ -115,6 +115,21 @@ TEST(CellReader, TextsWithoutAnEndAndUnknownNumbersAreShownAsFarAsTheyGo) {
   EXPECT_EQ(view.run_folder.size(), run_folder_bytes);
 }
 
+TEST(CellReader, AgesAreOfTheClockThatTheFileNames) {
+  auto bytes = sample().bytes;
+  const size_t began = sizeof(FileHeader) + offsetof(CellSlot, began);
+  put<uint32_t>(bytes, offsetof(FileHeader, is_tsc), 0);
+  put<uint64_t>(bytes, began, sample().now.ns - 5000);
+  EXPECT_EQ(parse(bytes).cells[0].message_ns, 5000u);
+
+  // 3 ticks a nanosecond since the header's moment.
+  put<uint32_t>(bytes, offsetof(FileHeader, is_tsc), 1);
+  put<uint64_t>(bytes, offsetof(FileHeader, base_ns), sample().now.ns - 1'000'000);
+  put<uint64_t>(bytes, offsetof(FileHeader, base_ticks), sample().now.ticks - 3'000'000);
+  put<uint64_t>(bytes, began, sample().now.ticks - 15'000);
+  EXPECT_NEAR(static_cast<double>(parse(bytes).cells[0].message_ns), 5000, 1);
+}
+
 TEST(CellReader, ALifeThatIsJustBeginningIsNotShown) {
   auto bytes = sample().bytes;
   put<uint64_t>(bytes, sizeof(FileHeader) + offsetof(CellSlot, life), 5);
