@@ -10,7 +10,9 @@
 #include "deploy/conform_command.h"
 #include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
+#include "deploy/events_command.h"
 #include "deploy/generate_command.h"
+#include "deploy/ps_command.h"
 #include "deploy/replay_command.h"
 #include "deploy/stop_signals.h"
 #include "deploy/tokenizer_command.h"
@@ -52,6 +54,8 @@ int main(int argc, char** argv) {
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);
   troupe::deploy::add_bench_command(app);
+  troupe::deploy::add_ps_command(app);
+  troupe::deploy::add_events_command(app);
   if (argc > 1) {
     if (const std::string wanted = commands_instead_of(app, argv[1]); !wanted.empty()) {
       std::cerr << "troupe: found the command '" << argv[1] << "', wanted one of " << wanted
