@@ -1,30 +1,10 @@
-// A journal file: raw bytes, or payloads under frames that are right, which no chance would make.
-#include <xxhash.h>
-
+// A journal file: raw bytes, or payloads under frames that are right.
 #include <cstdlib>
-#include <cstring>
 
 #include "runtime/cluster/journal_format.h"
+#include "tests/fuzz/framed.h"
 
 using namespace troupe::runtime;
-
-/// A file whose records' payloads are `bytes`, each a length (one byte) and so many bytes.
-static std::string framed(std::span<const uint8_t> bytes) {
-  std::string file = journal_magic();
-  uint64_t chain = 0;
-  while (!bytes.empty()) {
-    const auto length = static_cast<uint32_t>(std::min<size_t>(bytes[0], bytes.size() - 1));
-    const auto payload = bytes.subspan(1, length);
-    chain = XXH3_64bits_withSeed(payload.data(), payload.size(), chain);
-    char header[12];
-    std::memcpy(header, &length, 4);
-    std::memcpy(header + 4, &chain, 8);
-    file.append(header, sizeof header);
-    file.append(reinterpret_cast<const char*>(payload.data()), payload.size());
-    bytes = bytes.subspan(1 + length);
-  }
-  return file;
-}
 
 static ParsedJournal parse(const std::string& file, size_t size) {
   return parse_journal({reinterpret_cast<const uint8_t*>(file.data()), size}, "journal/1");
@@ -45,6 +25,6 @@ static void check(const std::string& file) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check(std::string(reinterpret_cast<const char*>(data), size));
-  check(framed({data, size}));
+  check(troupe::tests::framed(journal_magic(), {data, size}, true));
   return 0;
 }

@@ -9,6 +9,9 @@
 #include "runtime/checkpoint/safetensors_header.h"
 #include "runtime/cluster/journal_format.h"
 #include "runtime/data/bpe_trainer.h"
+#include "runtime/telemetry/cell_layout.h"
+#include "runtime/telemetry/cells.h"
+#include "runtime/telemetry/event_format.h"
 
 namespace fs = std::filesystem;
 using namespace troupe;
@@ -55,6 +58,42 @@ static void seed_journal() {
   seed("journal", "file", file);
   seed("journal", "torn", file.substr(0, file.size() - 3));
   seed("journal", "payloads", payloads);
+}
+
+static void seed_events() {
+  wire::Event event;
+  event.set_unix_us(1);
+  event.set_kind(wire::Event::ACTOR_RESTARTED);
+  event.set_actor("stage/0.0");
+  event.set_text("text");
+  const std::string record = runtime::frame_event(event), payload = event.SerializeAsString();
+  const std::string magic(runtime::event_log_magic);
+  seed("events", "file", magic + record + record);
+  seed("events", "damaged", magic + record.substr(3) + record + record.substr(0, 9));
+  seed("events", "payloads", static_cast<char>(payload.size()) + payload);
+  seed("events", "event", payload);
+}
+
+/// The bytes of a process's own cells, as cells_fuzz takes them.
+static void seed_cells() {
+  const auto glass = runtime::Glass::create(out.string());
+  runtime::Cell& cell = *glass->hire(
+      {.role = "stage", .name = "stage/0", .parent = "node", .incarnation = 1, .restarts = 0});
+  cell.arrived();
+  cell.begin(glass->kind("forward"), {.step = 3, .micro_batch = 1, .layer = 2});
+  cell.waiting_for(glass->kind("answers"), 4);
+  cell.failed("an error");
+  std::ifstream file(glass->path(), std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  if (bytes.size() < runtime::cell_file_bytes) return;  // no folder took it
+  const std::string one = bytes.substr(sizeof(runtime::FileHeader), sizeof(runtime::CellSlot));
+  const std::string header = bytes.substr(offsetof(runtime::FileHeader, is_tsc), 4) +
+                             bytes.substr(offsetof(runtime::FileHeader, base_ticks), 16) +
+                             bytes.substr(offsetof(runtime::FileHeader, names), 4 * 32) +
+                             bytes.substr(offsetof(runtime::FileHeader, run_folder), 64);
+  seed("cells", "steady", std::string(1, '\0') + header + one + one);
+  seed("cells", "changing", std::string(1, '\1') + header + one + one + one);
+  seed("cells", "raw", std::string(1, '\2') + bytes.substr(0, 96));
 }
 
 static void seed_manifest() {
@@ -127,6 +166,8 @@ int main(int argc, char** argv) {
   }
   out = argv[1];
   seed_journal();
+  seed_events();
+  seed_cells();
   seed_manifest();
   seed_safetensors();
   seed_tokenizer();
