@@ -51,10 +51,12 @@ TEST_F(ReplayCommand, ATokenizerWithAnotherEosIsTheSameInTheRunFolder) {
   ASSERT_EQ(troupe("tokenizer train --text text.txt --vocab-size 270 --out tok"), 0) << output_;
   std::ofstream(folder_ / "tok/tokenizer_config.json") << R"({"eos_token": "<\uff5cUser\uff5c>"})";
   ASSERT_EQ(troupe(train("--set data.tokenizer.file=tok/tokenizer.json --set train.steps=60 "
-                         "--set checkpoint.every=1000")), 0) << output_;
+                         "--set data.seq_len=64 --set checkpoint.every=1000")), 0) << output_;
 
   EXPECT_EQ(troupe("replay run --step 60"), 0) << output_;
   EXPECT_THAT(read_file(folder_ / "run/model/tokenizer_config.json"), HasSubstr("<\uff5cUser"));
+  fs::remove(folder_ / "run/tokenizer_config.json");
+  EXPECT_EQ(troupe("replay run --step 60"), 1) << "documents end in it";
 }
 
 TEST_F(ReplayCommand, ADamagedCheckpointIsPassedOver) {
