@@ -21,6 +21,7 @@ struct Operation {
   Queue::Part part;
   Queue::Callback callback;
   const char* name = "";
+  bool forgets_error = false;
   int64_t taken = 0;
   int64_t ended = 0;
 };
@@ -39,6 +40,9 @@ void run_timed(const Operation& operation, int64_t part) {
 constexpr int idle_spins = 200;
 
 inline void relax() { __builtin_ia32_pause(); }
+
+/// The pool that this thread works for.
+thread_local const void* own_pool = nullptr;
 
 }  // namespace
 
@@ -59,11 +63,12 @@ struct ThreadPool::State {
   bool stopping = false;
   std::vector<std::thread> threads;
 
+  /// A thread of the pool comes back for work soon, so from it the first lane needs no other.
   void list(Queue::Lane& lane) {
     lane.listed = true;
     ready.push_back(&lane);
     listings.fetch_add(1, std::memory_order_release);
-    if (sleepers > 0) work.notify_one();
+    if (sleepers > 0 && (own_pool != this || ready.size() > 1)) work.notify_one();
   }
 
   void work_loop();
@@ -114,6 +119,7 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
   }
   lock.lock();
   if (thrown && !lane.error) lane.error = thrown;
+  if (operation.forgets_error) lane.error = nullptr;
   if (++operation.ended < operation.parts) return;
   // Closures are destroyed outside the lock, for they may hold the last reference to memory, and
   // before the operation has ended: who waits for it may free what a closure's destructor touches.
@@ -130,6 +136,7 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
 }
 
 void ThreadPool::State::work_loop() {
+  own_pool = this;
   std::unique_lock lock(mutex);
   Queue::Lane* lane = nullptr;
   int64_t part = 0;
@@ -168,13 +175,22 @@ int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }
 void Queue::run(int64_t parts, Part part) {
   if (parts <= 0) return;
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({parts, std::move(part), nullptr, OperatorLabel::current()});
+  lane_->operations.push_back({.parts = parts, .part = std::move(part), .callback = nullptr,
+                               .name = OperatorLabel::current()});
   if (lane_->operations.size() == 1) pool_.list(*lane_);
 }
 
 void Queue::then(Callback callback) {
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({1, nullptr, std::move(callback), "callback"});
+  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = std::move(callback),
+                               .name = "callback"});
+  if (lane_->operations.size() == 1) pool_.list(*lane_);
+}
+
+void Queue::recover() {
+  std::lock_guard lock(pool_.mutex);
+  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {},
+                               .name = "recover", .forgets_error = true});
   if (lane_->operations.size() == 1) pool_.list(*lane_);
 }
 

@@ -52,6 +52,9 @@ class Queue {
   /// Calls `callback` on a pool thread when everything enqueued before has ended.
   void then(Callback callback);
 
+  /// Operations enqueued from here on run again, whatever one before this has thrown.
+  void recover();
+
   /// Blocks until everything enqueued has ended. Not from a pool thread.
   void wait();
 

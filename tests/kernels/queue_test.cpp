@@ -155,6 +155,21 @@ TEST(Queue, WaitClearsTheErrorAndTheLaneGoesOn) {
   EXPECT_FALSE(seen);
 }
 
+// Supervision law: whoever takes over a lane starts behind the failure of the one before.
+TEST(Queue, AfterARecoveryOperationsRunAgain) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  std::vector<int> ran;
+  queue.run(1, [](int64_t) { throw std::runtime_error("broken"); });
+  queue.run(1, [&](int64_t) { ran.push_back(1); });
+  queue.recover();
+  queue.run(1, [&](int64_t) { ran.push_back(2); });
+  queue.then([&](std::exception_ptr error) { ran.push_back(error ? 3 : 4); });
+
+  EXPECT_NO_THROW(queue.wait());
+  EXPECT_EQ(ran, (std::vector<int>{2, 4}));
+}
+
 TEST(Queue, AnExceptionFromACallbackIsAnErrorOfTheLane) {
   ThreadPool pool(2);
   Queue queue(pool);
