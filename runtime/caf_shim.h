@@ -25,6 +25,21 @@ void tell(const Handle& to, Ts&&... values) {
 #endif
 }
 
+/// Sends a message that has been made already.
+inline void tell_message(const caf::actor& to, caf::message message) {
+#if TROUPE_CAF_HAS_MAIL
+  caf::anon_mail(std::move(message)).send(to);
+#else
+  caf::anon_send(to, std::move(message));
+#endif
+}
+
+/// True for what a handler of the actor's own will take: no answer, and nothing of CAF's own.
+inline bool is_for_handler(const caf::mailbox_element& element) {
+  return !element.mid.is_response() && !element.payload.match_elements<caf::exit_msg>() &&
+         !element.payload.match_elements<caf::down_msg>();
+}
+
 /// The same before everything that waits in the mailbox.
 template <class Handle, class... Ts>
 void tell_urgently(const Handle& to, Ts&&... values) {
@@ -62,6 +77,20 @@ template <class Handle, class F>
 void on_end(const Handle& handle, F f) {
   caf::actor_cast<caf::abstract_actor*>(handle)->attach_functor(
       [f = std::move(f)](const caf::error& reason) { f(reason); });
+}
+
+/// Calls `f(reason)` instead of ending when the actor is asked to end. A kill asks nobody.
+template <class Self, class F>
+void on_exit_request(Self* self, F f) {
+  self->set_exit_handler([f = std::move(f)](caf::exit_msg& message) { f(message.reason); });
+}
+
+/// An exception in a handler ends the actor with what `f(exception_ptr)` makes of it.
+template <class Self, class F>
+void on_exception(Self* self, F f) {
+  self->set_exception_handler([f = std::move(f)](std::exception_ptr& thrown) -> caf::error {
+    return f(thrown);
+  });
 }
 
 /// Ends an actor before whatever waits in its mailbox.

@@ -18,6 +18,11 @@ enum class Errc : uint8_t {
   kernel_failed,   ///< an operator threw; the text says what
   shutting_down,
   replay_differs,  ///< a step done again came to another result than the journal has
+  supervisor_ended,  ///< a supervisor gave up: its children failed too often
+  killed,            ///< a failpoint ended the actor
+  no_progress,       ///< a step was begun again and again and never committed
+  late,              ///< somebody did not answer within the deadline
+  overloaded,        ///< more waits for the actor than its credit allows
 };
 
 std::string to_string(Errc code);

@@ -17,6 +17,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_runtime, caf::first_custom_type_id)
   CAF_ADD_TYPE_ID(troupe_runtime, (troupe::runtime::Pb<troupe::wire::Evaluation>))
   CAF_ADD_TYPE_ID(troupe_runtime, (troupe::runtime::TokenMessage))
   CAF_ADD_TYPE_ID(troupe_runtime, (troupe::runtime::Pb<troupe::wire::JournalEntry>))
+  CAF_ADD_TYPE_ID(troupe_runtime, (troupe::runtime::Pb<troupe::wire::Event>))
 CAF_END_TYPE_ID_BLOCK(troupe_runtime)
 
 CAF_ERROR_CODE_ENUM(troupe::runtime::Errc)

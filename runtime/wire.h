@@ -8,6 +8,7 @@
 
 #include "kernels/buffer.h"
 #include "runtime/caf_shim.h"
+#include "runtime/proto/events.pb.h"
 #include "runtime/proto/journal.pb.h"
 #include "runtime/proto/step.pb.h"
 

@@ -25,6 +25,10 @@ class SupervisorCore {
   /// but Outcome::ended to calls.
   std::vector<Effect> handle(Instant now, Event event);
 
+  /// True once all children have been started, or the supervisor has ended over it.
+  bool has_begun() const {
+    return begun_ && !(operation_ && operation_->task == Task::begin);
+  }
   bool has_ended() const { return ended_; }
   /// Newest first.
   std::vector<ChildStatus> which_children() const;
