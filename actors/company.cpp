@@ -5,55 +5,52 @@
 
 namespace troupe::actors {
 
-const char* to_string(Role role) {
-  switch (role) {
-    case Role::coordinator: return "coordinator";
-    case Role::journal: return "journal";
-    case Role::checkpointer: return "checkpointer";
-    case Role::trainer: return "trainer";
-    case Role::evaluator: return "evaluator";
-    case Role::stage: return "stage";
-    case Role::attention_shard: return "attention_shard";
-    case Role::router: return "router";
-    case Role::expert_shard: return "expert_shard";
-    case Role::optimizer_shard: return "optimizer_shard";
+namespace {
+
+std::map<Address, int> indices_of(const std::vector<Address>& cast) {
+  std::map<Address, int> indices;
+  std::map<Role, int> counts;
+  for (const Address& address : cast) indices[address] = counts[address.role]++;
+  return indices;
+}
+
+/// MoE layers of a stage, MTP's behind the last stage's own.
+std::vector<int64_t> moe_layers_of(const config::Plan& plan, const kernels::ModelShape& s,
+                                   int stage) {
+  const auto& part = plan.stages[static_cast<size_t>(stage)];
+  const bool is_last = stage + 1 == plan.pipeline;
+  const int64_t end = is_last ? s.layers + s.mtp_layers : part.first_layer + part.layers;
+  std::vector<int64_t> layers;
+  for (int64_t layer = std::max<int64_t>(part.first_layer, s.dense_layers); layer < end; ++layer) {
+    layers.push_back(layer);
   }
-  return "?";
+  return layers;
 }
 
-std::string to_string(const Address& a) {
-  return std::string(to_string(a.role)) + "/" + std::to_string(a.stage) + "." +
-         std::to_string(a.worker) + "." + std::to_string(a.index);
-}
+}  // namespace
 
-void Directory::put(const Address& address, caf::actor actor) {
-  std::lock_guard lock(mutex_);
-  actors_[address] = std::move(actor);
-}
-
-caf::actor Directory::find(const Address& address) const {
-  std::lock_guard lock(mutex_);
-  const auto found = actors_.find(address);
-  return found == actors_.end() ? caf::actor() : found->second;
-}
-
-std::vector<std::pair<Address, caf::actor>> Directory::all() const {
-  std::lock_guard lock(mutex_);
-  return {actors_.begin(), actors_.end()};
-}
-
-std::vector<caf::actor> Directory::of(Role role) const {
-  std::vector<caf::actor> found;
-  for (const auto& [address, actor] : all()) {
-    if (address.role == role) found.push_back(actor);
+std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape& shape) {
+  std::vector<Address> cast;
+  for (int shard = 0; shard < plan.optimizer_shards; ++shard) {
+    cast.push_back({Role::optimizer_shard, 0, 0, shard});
   }
-  return found;
-}
-
-void Directory::clear() {
-  std::map<Address, caf::actor> dropped;  // handles are released outside the lock
-  std::lock_guard lock(mutex_);
-  dropped.swap(actors_);
+  for (int stage = 0; stage < plan.pipeline; ++stage) {
+    for (int shard = 0; shard < plan.expert; ++shard) {
+      cast.push_back({Role::expert_shard, stage, 0, shard});
+    }
+    for (int worker = 0; worker < plan.data; ++worker) {
+      for (int shard = 0; shard < plan.attention; ++shard) {
+        cast.push_back({Role::attention_shard, stage, worker, shard});
+      }
+      for (const int64_t layer : moe_layers_of(plan, shape, stage)) {
+        cast.push_back({Role::router, stage, worker, static_cast<int>(layer)});
+      }
+      cast.push_back({Role::stage, stage, worker});
+    }
+  }
+  cast.push_back({Role::trainer});
+  cast.push_back({Role::coordinator});
+  return cast;
 }
 
 Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
@@ -63,17 +60,23 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
       mla{&recipe.shape, &rope_,
           kernels::softmax_scale(recipe.shape.query_width(), recipe.shape.yarn)},
       rope_(kernels::rope_table(recipe.sequence_rows, recipe.shape.rope, recipe.shape.rope_theta,
-                                recipe.shape.yarn)) {}
+                                recipe.shape.yarn)),
+      indices_(indices_of(cast_of(plan, recipe.shape))) {}
 
-kernels::Queue& Company::new_lane() {
+kernels::Queue& Company::lane(const Address& address) {
   std::lock_guard lock(mutex_);
-  return lanes_.emplace_back(pool);
+  return lanes_.try_emplace(address, pool).first->second;
+}
+
+int Company::index_of(const Address& address) const {
+  const auto found = indices_.find(address);
+  return found == indices_.end() ? 0 : found->second;
 }
 
 void Company::drain() {
   std::lock_guard lock(mutex_);
   const auto reason = std::make_exception_ptr(std::runtime_error("the run has ended"));
-  for (kernels::Queue& lane : lanes_) lane.cancel(reason);
+  for (auto& [address, lane] : lanes_) lane.cancel(reason);
 }
 
 int Company::stage_of(int64_t layer) const {
@@ -85,12 +88,7 @@ int Company::stage_of(int64_t layer) const {
 }
 
 std::vector<int64_t> Company::moe_layers(int stage) const {
-  std::vector<int64_t> layers;
-  const kernels::ModelShape& s = recipe.shape;
-  for (int64_t layer = s.dense_layers; layer < s.layers + s.mtp_layers; ++layer) {
-    if (stage_of(layer) == stage) layers.push_back(layer);
-  }
-  return layers;
+  return moe_layers_of(plan, recipe.shape, stage);
 }
 
 std::vector<int> Company::expert_owners() const {

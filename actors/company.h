@@ -2,57 +2,30 @@
 // to find each other.
 #pragma once
 
-#include <deque>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "actors/interfaces.h"
+#include "actors/control/failpoints.h"
+#include "actors/deadlines.h"
+#include "actors/directory.h"
 #include "actors/model/tensors.h"
 #include "config/plan/planner.h"
 #include "kernels/queue.h"
+#include "runtime/proto/events.pb.h"
+#include "runtime/telemetry/cells.h"
 
 namespace troupe::actors {
 
-enum class Role : uint8_t {
-  coordinator, journal, checkpointer, trainer, evaluator, stage, attention_shard, router, expert_shard, optimizer_shard
-};
-const char* to_string(Role role);
-
-/// Names an actor. `worker` is the data worker, `index` a shard, or a router's layer.
-struct Address {
-  Role role;
-  int stage = 0;
-  int worker = 0;
-  int index = 0;
-  auto operator<=>(const Address&) const = default;
-};
-std::string to_string(const Address& address);
-
-/// Actors by name. Whoever wants to tell another something looks it up when it does, so one that
-/// has been restarted is found again.
-class Directory {
- public:
-  void put(const Address& address, caf::actor actor);
-  /// An invalid handle if nobody stands there.
-  caf::actor find(const Address& address) const;
-  template <class Handle>
-  Handle find_as(const Address& address) const {
-    return caf::actor_cast<Handle>(find(address));
-  }
-  std::vector<std::pair<Address, caf::actor>> all() const;
-  std::vector<caf::actor> of(Role role) const;
-  void clear();
-
- private:
-  mutable std::mutex mutex_;
-  std::map<Address, caf::actor> actors_;
-};
-
 /// A step's micro-batches: a pure function of the step.
 using BatchSource = std::function<std::vector<MicroBatch>(uint64_t step)>;
+
+/// Every actor of a plan, in the order they are started; without the evaluator and who keeps the
+/// run.
+std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape& shape);
 
 class Company {
  public:
@@ -67,10 +40,24 @@ class Company {
   const ModelTensors tensors;
   const kernels::MlaContext mla;
   Directory directory;
+  Deadlines deadlines;
+  Failpoints failpoints;
+  std::unique_ptr<runtime::Glass> glass;  ///< null: nobody looks
+  /// Hears what has happened, on any thread; may be empty.
+  std::function<void(wire::Event)> witness;
 
-  /// A new queue. It lives as long as the company, so no operation outlives its lane, whatever
-  /// becomes of the actor.
-  kernels::Queue& new_lane();
+  std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
+  std::atomic<bool> is_stop_requested{false};
+
+  /// The queue of an address, made at the first call. It lives as long as the company, so no
+  /// operation outlives its lane, whatever becomes of the actor; who is started in its place goes
+  /// on in the same lane, behind what is there.
+  kernels::Queue& lane(const Address& address);
+  /// Counts actors of a role, from 0; what failpoints call INDEX.
+  int index_of(const Address& address) const;
+  void happened(wire::Event event) const {
+    if (witness) witness(std::move(event));
+  }
   /// Skips what the lanes hold and waits for what runs, so memory of operations may go. For when
   /// the actors have ended: they would enqueue more.
   void drain();
@@ -87,8 +74,9 @@ class Company {
 
  private:
   const kernels::RopeTable rope_;
+  const std::map<Address, int> indices_;
   std::mutex mutex_;
-  std::deque<kernels::Queue> lanes_;
+  std::map<Address, kernels::Queue> lanes_;
 };
 
 }  // namespace troupe::actors

@@ -51,6 +51,8 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, saved_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, alarm_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, stop_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, history_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, restarted_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::StepTokens)
@@ -116,17 +118,21 @@ using Evaluator = caf::typed_actor<
 /// Makes commits durable. Answers when a record is on the disk, however long that takes.
 using Journal = caf::typed_actor<
     caf::result<void>(append_atom, Pb<wire::JournalEntry>),
+    caf::result<Pb<wire::StepRecord>, bool>(history_atom),  // last commit, is a state being saved?
     caf::result<void>(resume_atom)>;           // its own: the disk is tried again
 
 /// Saves states. Answers when it has a copy and the next apply may overwrite the state.
 using Checkpointer = caf::typed_actor<
-    caf::result<void>(save_atom, Pb<wire::StepRecord>)>;
+    caf::result<void>(save_atom, Pb<wire::StepRecord>),
+    caf::result<void>(resume_atom)>;           // its own: a copy waits to be written
 
 /// The one actor with authority: begins steps, decides commits, updates the routing bias.
 using Coordinator = caf::typed_actor<
     caf::result<void>(saved_atom, uint64_t),   // a checkpoint's file work has ended, well or not
     caf::result<void>(stop_atom),              // the run ends after the step under way
-    caf::result<void>(run_atom, caf::actor)>;  // whom to tell: StepDone, Evaluation, done or error
+    caf::result<void>(restarted_atom, uint8_t, std::string),  // a Role; the actor and why
+    caf::result<void>(resume_atom, uint64_t),  // its own: a while has passed
+    caf::result<void>(run_atom)>;              // begin, or go on in another's place
 
 #undef TROUPE_LANE_INTERFACE
 #undef TROUPE_BEGIN_INTERFACE

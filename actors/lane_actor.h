@@ -5,13 +5,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
-#include "actors/company.h"
-#include "runtime/error.h"
+#include "actors/company_actor.h"
 
 namespace troupe::actors {
 
@@ -35,17 +36,21 @@ class UnitFilter {
 };
 
 template <class Interface>
-class LaneActor : public Interface::base {
+class LaneActor : public CompanyActor<Interface> {
  public:
-  LaneActor(caf::actor_config& config, std::shared_ptr<Company> company)
-      : Interface::base(config), company_(std::move(company)), queue_(company_->new_lane()) {}
+  LaneActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
+            runtime::Cell* cell)
+      : CompanyActor<Interface>(config, std::move(company), address, cell),
+        queue_(this->company().lane(address)) {}
 
-  void on_exit() override { continuations_.clear(); }
+  void on_exit() override {
+    continuations_.clear();
+    unanswered_.clear();
+  }
 
  protected:
   using Super = LaneActor;
 
-  Company& company() { return *company_; }
   kernels::Queue& queue() { return queue_; }
   StepView view() const {
     return {filter_.step().step() - 1, filter_.step().scale_bits()};
@@ -53,17 +58,24 @@ class LaneActor : public Interface::base {
 
   /// Calls `f` in this actor when everything enqueued so far has ended.
   void when_done(std::function<void()> f) {
-    const uint64_t ticket = next_ticket_++;
-    continuations_.emplace(ticket, std::move(f));
+    const uint64_t ticket = keep(std::move(f));
+    this->waits_for("its lane", continuations_.size());
     then([self = self_handle(), ticket] { runtime::tell(self, resume_atom_v, ticket); });
   }
 
   /// Sends when everything enqueued so far has ended: the tensors are ready then.
   template <class Atom>
   void send_when_done(const Address& to, Atom atom, TokenMessage message) {
-    then([company = company_, to, atom, message = std::move(message)] {
-      if (const caf::actor actor = company->directory.find(to)) runtime::tell(actor, atom, message);
-    });
+    const auto send = [company = this->shared_company(), to, atom, message = std::move(message)] {
+      if (const auto post = company->directory.post(to)) {
+        post->send(caf::make_message(atom, message));
+      }
+    };
+    if (const auto fault = std::exchange(reply_fault_, std::nullopt)) {
+      if (fault->fault == Fault::delay) when_done_and(fault->delay, send);
+      return;
+    }
+    then(send);
   }
 
   /// Keeps `memory` until everything enqueued so far has ended.
@@ -81,13 +93,24 @@ class LaneActor : public Interface::base {
   template <class Result, class F>
   caf::result<Result> answer_when_done(F make) {
     auto promise = this->template make_response_promise<Result>();
-    when_done([promise, make = std::move(make)]() mutable { promise.deliver(make()); });
+    deliver_when_done(promise, [promise, make = std::move(make)]() mutable {
+      promise.deliver(make());
+    });
     return promise;
   }
   caf::result<void> answer_when_done() {
     auto promise = this->template make_response_promise<void>();
-    when_done([promise]() mutable { promise.deliver(); });
+    deliver_when_done(promise, [promise]() mutable { promise.deliver(); });
     return promise;
+  }
+
+  /// Calls `deliver`, which fulfils `promise`, when everything enqueued so far has ended.
+  template <class Promise, class F>
+  void deliver_when_done(const Promise& promise, F deliver) {
+    const auto fault = std::exchange(reply_fault_, std::nullopt);
+    if (!fault) return when_done(std::move(deliver));
+    if (fault->fault == Fault::delay) return when_done_and(fault->delay, std::move(deliver));
+    unanswered_.push_back(std::make_shared<Promise>(promise));
   }
 
   void resume(uint64_t ticket) {
@@ -95,6 +118,7 @@ class LaneActor : public Interface::base {
     if (found == continuations_.end()) return;  // of an epoch that is over
     const std::function<void()> f = std::move(found->second);
     continuations_.erase(found);
+    if (continuations_.empty()) this->waits_for(nullptr);
     f();
   }
 
@@ -102,22 +126,51 @@ class LaneActor : public Interface::base {
     this->quit(runtime::make_error(runtime::Errc::kernel_failed, what));
   }
 
+  /// Unit law: a begin of an older epoch is refused.
+  caf::error refusal(const wire::BeginStep& step) const {
+    if (!is_older(step.epoch(), filter_.step().epoch())) return {};
+    return runtime::make_error(runtime::Errc::stale_epoch,
+                               "step " + std::to_string(step.step()) +
+                                   " belongs to an epoch that is over");
+  }
+
   /// Forgets what the older epoch was to do next. Its operations stay in the queue, before ours.
   void begin_epoch(const wire::BeginStep& step) {
     continuations_.clear();
+    unanswered_.clear();
     filter_.begin(step);
+    this->at_step(step.step());
   }
   bool accept(const wire::UnitId& id, Edge edge = Edge::work) { return filter_.accept(id, edge); }
   const wire::BeginStep& step() const { return filter_.step(); }
 
+  /// A failpoint of this phase takes effect: it ends the actor, puts an operator that throws into
+  /// its lane, or does something to its next answer.
+  void comes_to(Phase phase, uint64_t step) {
+    const auto fault = this->reached(phase, step);
+    if (!fault) return;
+    if (fault->fault != Fault::fail) {
+      reply_fault_ = fault;
+      return;
+    }
+    queue_.run(1, [text = "failpoint " + to_string(*fault)](int64_t) {
+      throw kernels::KernelError(text);
+    });
+  }
+
  private:
   Interface self_handle() { return caf::actor_cast<Interface>(this); }
+
+  uint64_t keep(std::function<void()> f) {
+    continuations_.emplace(next_ticket_, std::move(f));
+    return next_ticket_++;
+  }
 
   template <class F>
   void then(F f) {
     queue_.then([self = self_handle(), f = std::move(f)](std::exception_ptr error) {
-      if (!error) return f();
       try {
+        if (!error) return f();
         std::rethrow_exception(error);
       } catch (const std::exception& e) {
         runtime::tell(self, fault_atom_v, std::string(e.what()));
@@ -125,11 +178,19 @@ class LaneActor : public Interface::base {
     });
   }
 
-  const std::shared_ptr<Company> company_;
+  /// Calls `f` in this actor `delay` after everything enqueued so far has ended.
+  void when_done_and(std::chrono::milliseconds delay, std::function<void()> f) {
+    when_done([this, delay, f = std::move(f)] {
+      runtime::tell_later(this, delay, resume_atom_v, keep(f));
+    });
+  }
+
   kernels::Queue& queue_;
   UnitFilter filter_;
   std::map<uint64_t, std::function<void()>> continuations_;
   uint64_t next_ticket_ = 1;
+  std::optional<Failpoint> reply_fault_;           // for the next answer
+  std::vector<std::shared_ptr<void>> unanswered_;  // promises that a failpoint keeps
 };
 
 /// A tensor of a scratch, as it travels: its memory goes along, the scratch does not.

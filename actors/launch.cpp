@@ -3,13 +3,6 @@
 #include <latch>
 #include <mutex>
 
-#include "actors/model/attention_shard.h"
-#include "actors/model/expert_shard.h"
-#include "actors/model/router.h"
-#include "actors/model/stage.h"
-#include "actors/train/optimizer_shard.h"
-#include "actors/train/trainer.h"
-
 namespace troupe::actors {
 namespace {
 
@@ -25,12 +18,41 @@ struct SystemConfig : caf::actor_system_config {
   }
 };
 
+bool is_news(wire::Event::Kind kind) {
+  return kind != wire::Event::ACTOR_STARTED && kind != wire::Event::CHECKPOINT_SAVED &&
+         kind != wire::Event::CHECKPOINT_FAILED;  // an alarm says so
+}
+
+/// What one coordinator has told already, another may tell again.
+class Told {
+ public:
+  bool is_new(const wire::StepDone& done) {
+    const uint64_t step = done.record().step();
+    const bool has_more = step == step_ && done.has_hash() && !has_hash_;
+    if (step <= step_ && !has_more) return false;
+    step_ = step;
+    has_hash_ = done.has_hash();
+    return true;
+  }
+  bool is_new(const wire::Evaluation& evaluation) {
+    if (is_evaluated_ && evaluation.state() <= evaluated_) return false;
+    is_evaluated_ = true;
+    evaluated_ = evaluation.state();
+    return true;
+  }
+
+ private:
+  uint64_t step_ = 0, evaluated_ = 0;
+  bool has_hash_ = false, is_evaluated_ = false;
+};
+
 }  // namespace
 
 void register_message_types() {
   static std::once_flag once;
   std::call_once(once, [] {
     caf::init_global_meta_objects<caf::id_block::troupe_runtime>();
+    caf::init_global_meta_objects<caf::id_block::troupe_supervision>();
     caf::init_global_meta_objects<caf::id_block::troupe_actors>();
     caf::core::init_global_meta_objects();
   });
@@ -40,132 +62,98 @@ struct Troupe::System {
   SystemConfig config;
   caf::actor_system actors{config};
   caf::scoped_actor watcher{actors};
+  std::unique_ptr<runtime::EventLog> events;
+  std::unique_ptr<Staff> staff;
+  caf::actor top;
+  std::latch has_ended{1};
 };
-
-namespace {
-
-/// Spawns one actor, enters it in the directory, and tells the watcher should it end by itself.
-template <class Actor, class... Ts>
-void hire(caf::actor_system& system, const caf::actor& watcher, Company& company,
-          const Address& address, Ts&&... arguments) {
-  auto actor = caf::actor_cast<caf::actor>(system.spawn<Actor>(std::forward<Ts>(arguments)...));
-  runtime::on_end(actor, [watcher, address](const caf::error& reason) {
-    if (!reason || reason == caf::exit_reason::user_shutdown) return;
-    // Not urgently: a blocking actor of CAF 0.18.7 does not see an urgent message while it waits.
-    runtime::tell(watcher, fault_atom_v, to_string(address) + ": " + runtime::describe(reason));
-  });
-  company.directory.put(address, std::move(actor));
-}
-
-}  // namespace
 
 Troupe::Troupe(Args args) : company_(args.company) {
   register_message_types();
   system_ = std::make_unique<System>();
-  const auto watcher = caf::actor_cast<caf::actor>(system_->watcher);
-  const config::Plan& plan = company_->plan;
-  const auto add = [&]<class Actor>(std::type_identity<Actor>, const Address& address,
-                                    auto&&... arguments) {
-    hire<Actor>(system_->actors, watcher, *company_, address, company_,
-                std::forward<decltype(arguments)>(arguments)...);
+  System& system = *system_;
+  const auto watcher = caf::actor_cast<caf::actor>(system.watcher);
+  const bool is_kept = args.storage != nullptr;
+  auto keepers = std::make_shared<Keepers>(is_kept ? std::move(args.storage->journal) : nullptr,
+                                           args.from.commits.size());
+  keepers->watcher = watcher;
+  if (is_kept) {
+    keepers->checkpoints = std::move(args.storage->checkpoints);
+    system.events = std::move(args.storage->events);
+  }
+  company_->witness = [log = system.events.get(), watcher](wire::Event event) {
+    if (log) log->append(event);
+    if (is_news(event.kind())) runtime::tell(watcher, Pb<wire::Event>(std::move(event)));
   };
-  for (int stage = 0; stage < plan.pipeline; ++stage) {
-    for (int shard = 0; shard < plan.expert; ++shard) {
-      const Address address{Role::expert_shard, stage, 0, shard};
-      add(std::type_identity<ExpertShardActor>{}, address, address);
+  const bool has_documents = args.documents && !args.documents->empty();
+  system.staff = std::make_unique<Staff>(Staff::Args{
+      .company = company_,
+      .system = &system.actors,
+      .coordinator = {.options = args.options,
+                      .bias = std::move(args.bias),
+                      .from = std::make_shared<const ResumePoint>(std::move(args.from)),
+                      .watcher = watcher},
+      .keepers = std::move(keepers),
+      .has_checkpoints = is_kept,
+      .documents = has_documents ? args.documents : nullptr});
+  system.top = system.staff->start();
+  runtime::on_end(system.top, [&system, watcher](const caf::error&) {
+    // Not urgently: a blocking actor of CAF 0.18.7 does not see an urgent message while it waits.
+    if (const std::string why = system.staff->failure(); !why.empty()) {
+      runtime::tell(watcher, fault_atom_v, why);
     }
-    for (int worker = 0; worker < plan.data; ++worker) {
-      for (int shard = 0; shard < plan.attention; ++shard) {
-        const Address address{Role::attention_shard, stage, worker, shard};
-        add(std::type_identity<AttentionShardActor>{}, address, address);
-      }
-      for (const int64_t layer : company_->moe_layers(stage)) {
-        const Address address{Role::router, stage, worker, static_cast<int>(layer)};
-        add(std::type_identity<RouterActor>{}, address, address);
-      }
-      const Address address{Role::stage, stage, worker};
-      add(std::type_identity<StageActor>{}, address, address);
-    }
-  }
-  for (int shard = 0; shard < plan.optimizer_shards; ++shard) {
-    const Address address{Role::optimizer_shard, 0, 0, shard};
-    add(std::type_identity<OptimizerShardActor>{}, address, address);
-  }
-  add(std::type_identity<TrainerActor>{}, {Role::trainer});
-  if (args.evaluator) {
-    company_->directory.put({Role::evaluator}, args.evaluator(system_->actors, company_));
-  }
-  if (args.storage) keep(std::move(*args.storage));
-  add(std::type_identity<CoordinatorActor>{}, {Role::coordinator}, args.options, args.bias,
-      std::move(args.from));
-}
-
-/// Both wait for the disk: threads of their own.
-void Troupe::keep(RunStorage storage) {
-  const auto watcher = caf::actor_cast<caf::actor>(system_->watcher);
-  caf::actor_system& system = system_->actors;
-  company_->directory.put({Role::journal},
-                          caf::actor_cast<caf::actor>(system.spawn<JournalActor, caf::detached>(
-                              std::move(storage.journal), watcher)));
-  company_->directory.put(
-      {Role::checkpointer},
-      caf::actor_cast<caf::actor>(system.spawn<CheckpointerActor, caf::detached>(
-          company_, std::move(storage.checkpoints), watcher)));
+    system.has_ended.count_down();
+  });
 }
 
 /// After an error operations may still be under way. They refer to memory of their actors, which go
 /// with the directory, and of the arena, which goes after this: first actors end, then lanes.
 Troupe::~Troupe() {
-  const auto actors = company_->directory.all();
-  auto living = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(actors.size()));
-  for (const auto& [address, actor] : actors) {
-    runtime::on_end(actor, [living](const caf::error&) { living->count_down(); });
-    runtime::stop_actor(actor, caf::exit_reason::user_shutdown);
-  }
-  living->wait();
+  runtime::stop_actor(system_->top, caf::exit_reason::user_shutdown);
+  system_->has_ended.wait();
   company_->drain();
   company_->directory.clear();
+  company_->witness = nullptr;
 }
 
 void Troupe::request_stop() {
-  runtime::tell(company_->directory.find({Role::coordinator}), stop_atom_v);
+  company_->is_stop_requested = true;
+  if (const auto coordinator = company_->directory.find({Role::coordinator})) {
+    runtime::tell(coordinator, stop_atom_v);
+  }
 }
 
 void Troupe::run(const RunEvents& events) {
   caf::scoped_actor& self = system_->watcher;
-  runtime::tell(company_->directory.find({Role::coordinator}), run_atom_v,
-                caf::actor_cast<caf::actor>(self));
-  bool is_done = false, is_named = false;
+  system_->staff->run();
+  bool is_done = false;
   std::string error;
+  Told told;
   while (!is_done) {
     self->receive(
         [&](const Pb<wire::StepDone>& done) {
-          if (events.step_done) events.step_done(*done);
+          if (told.is_new(*done) && events.step_done) events.step_done(*done);
         },
         [&](const Pb<wire::Evaluation>& evaluation) {
-          if (events.evaluated) events.evaluated(*evaluation);
+          if (told.is_new(*evaluation) && events.evaluated) events.evaluated(*evaluation);
         },
         [&](alarm_atom, const std::string& what) {
           if (events.alarm) events.alarm(what);
         },
+        [&](const Pb<wire::Event>& event) {
+          if (events.happened) events.happened(*event);
+        },
         [&](done_atom) { is_done = true; },
         [&](fault_atom, const std::string& what) {
-          is_done = is_named = true;
+          is_done = true;
           error = what;
         },
         [&](const caf::error& what) {
           is_done = true;
-          is_named = runtime::is_own(what);
           error = runtime::describe(what);
         });
   }
-  if (error.empty()) return;
-  // An actor that died breaks its promises: who waits for them may be heard before its own word.
-  if (!is_named) {
-    self->receive([&](fault_atom, const std::string& what) { error = what; },
-                  caf::after(std::chrono::seconds(1)) >> [] {});
-  }
-  throw RunError(error);
+  if (!error.empty()) throw RunError(error);
 }
 
 }  // namespace troupe::actors

@@ -1,29 +1,30 @@
-// From a plan to living actors. Start reading at launch.cpp.
+// From a plan to living actors. Start reading at launch.cpp, then staff.cpp.
 #pragma once
 
 #include <functional>
 #include <memory>
 
-#include "actors/company.h"
-#include "actors/control/checkpointer.h"
-#include "actors/control/coordinator.h"
+#include "actors/staff.h"
+#include "runtime/telemetry/event_log.h"
 
 namespace troupe::actors {
 
 /// Registers message types. Once a process, before any company; more calls do nothing.
 void register_message_types();
 
-/// What a run tells whoever watches it. Called on the watching thread.
+/// What a run tells whoever watches it. Called on the watching thread; each may be empty.
 struct RunEvents {
   std::function<void(const wire::StepDone&)> step_done;
   std::function<void(const wire::Evaluation&)> evaluated;
   std::function<void(const std::string&)> alarm;  ///< the disk refuses; training goes on or waits
+  std::function<void(const wire::Event&)> happened = {};  ///< failures, and what was made of them
 };
 
 /// Where a run is kept. Without it nothing outlives the process.
 struct RunStorage {
   std::unique_ptr<runtime::JournalWriter> journal;
   CheckpointOptions checkpoints;
+  std::unique_ptr<runtime::EventLog> events;  ///< null: none
 };
 
 /// Plays a run with all its actors in this process.
@@ -35,13 +36,12 @@ class Troupe {
     RoutingBias bias;  ///< of the state in the arena
     ResumePoint from;
     std::unique_ptr<RunStorage> storage;  ///< null: none
-    /// Makes the evaluator, if the run has held-out text.
-    std::function<caf::actor(caf::actor_system&, std::shared_ptr<Company>)> evaluator;
+    EvaluatorActor::Documents documents;  ///< held-out text; null or empty: nothing is evaluated
   };
   explicit Troupe(Args args);
   ~Troupe();
 
-  /// Trains to the last step of the recipe. Throws RunError with the first error of any actor.
+  /// Trains to the last step. Throws RunError when the run cannot go on.
   void run(const RunEvents& events);
 
   /// From any thread: the run ends after the step under way (the next one, if that is committed
@@ -50,7 +50,6 @@ class Troupe {
 
  private:
   struct System;
-  void keep(RunStorage storage);
   std::shared_ptr<Company> company_;
   std::unique_ptr<System> system_;
 };

@@ -113,6 +113,7 @@ void check_parallel(const Run& run, Checks& checks) {
   if (run.cluster().has_threads()) {
     checks.in_range("cluster.threads", run.cluster().threads(), 1, 4096);
   }
+  checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ class StepBench {
     bias.values.assign(static_cast<size_t>(recipe_->moe_layers() * recipe_->shape.experts), 0.0f);
     actors::Troupe troupe({.company = company,
                            .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
-                           .bias = bias, .from = {}, .storage = nullptr, .evaluator = {}});
+                           .bias = bias, .from = {}, .storage = nullptr, .documents = {}});
     Clock begin = Clock::now();
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {

@@ -89,6 +89,24 @@ void Console::evaluated(const wire::Evaluation& evaluation) {
                     grouped(evaluation.bytes())));
 }
 
+void Console::happened(const wire::Event& event) {
+  switch (event.kind()) {
+    case wire::Event::FAILPOINT:
+      return print(fmt::format("failpoint {} fired in {}", event.text(), event.actor()));
+    case wire::Event::ACTOR_RESTARTED:
+      return print(fmt::format("restart {} life {}: {}", event.actor(), event.incarnation(),
+                               event.text()));
+    case wire::Event::EPOCH_BEGAN:
+      return print(fmt::format("step {} goes on in epoch {}.{}: {}", event.step(),
+                               event.epoch_term(), event.epoch_n(), event.text()));
+    case wire::Event::ESCALATED:
+      return print(fmt::format("supervisor {} gives up: {}", event.actor(), event.text()));
+    case wire::Event::START_FAILED:
+      return print(fmt::format("{} could not be started: {}", event.actor(), event.text()));
+    default: return;
+  }
+}
+
 void Console::finished(const wire::StepDone& last) {
   print(step_line(last));
 }

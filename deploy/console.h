@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "runtime/proto/events.pb.h"
 #include "runtime/proto/step.pb.h"
 
 namespace troupe::deploy {
@@ -23,6 +24,8 @@ class Console {
 
   void step_done(const wire::StepDone& done);
   void evaluated(const wire::Evaluation& evaluation);
+  /// A line for what has failed, or been made of a failure.
+  void happened(const wire::Event& event);
   /// The last line of a run: what its last step was, with the hash.
   void finished(const wire::StepDone& last);
   /// Standard output is a pipe that nobody reads any more.

@@ -102,7 +102,7 @@ void replay(const Options& options) {
                          .bias = start.bias,
                          .from = start.from,
                          .storage = nullptr,
-                         .evaluator = {}});
+                         .documents = {}});
   troupe.run({.step_done =
                   [&](const wire::StepDone& done) {
                     print(done, recorded_hash(folder, start.history, done.record().step()));

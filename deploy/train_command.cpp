@@ -15,6 +15,7 @@
 #include "config/parameters.h"
 #include "config/plan/describe.h"
 #include "deploy/console.h"
+#include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
@@ -34,6 +35,7 @@ struct Options {
   std::string out;
   bool is_dry_run = false;
   bool writes_training_text = false;
+  FailpointOptions failpoints;
 };
 
 constexpr const char* examples = R"(Examples:
@@ -86,6 +88,10 @@ void train(const Options& options) {
       is_new ? RunFolder::choose(options.out.empty() ? p.run.run.out() : options.out, p.run.name)
              : std::filesystem::path(options.resume);
   const TrainingData data = read_training_data(p.run, p.model.model);
+  const bool has_evaluator = data.heldout && !data.heldout->empty();
+  const auto failpoints = failpoints_of(
+      options.failpoints, {p.plan, runtime::model_shape(p.model.model), p.run.run.train().steps(),
+                           p.run.run.checkpoint().every(), has_evaluator});
   RunFolder folder = is_new ? RunFolder::create(place) : RunFolder::open(place);
   if (is_new) {
     folder.write_run(p.run.run, p.model.model);
@@ -112,10 +118,18 @@ void train(const Options& options) {
   storage->checkpoints = {folder.path() / "checkpoints", p.run.run.checkpoint().every(),
                           p.run.run.checkpoint().keep()};
   start.from.term = storage->journal->term();
+  const std::filesystem::path events = folder.path() / "events";
+  const auto fired = fired_failpoints(events);
+  storage->events = std::make_unique<runtime::EventLog>(events);
   StopSignals signals;  // before the first thread
   kernels::ThreadPool pool(p.plan.threads);
   const auto batches = [&](uint64_t step) { return data.step(recipe, step); };
   auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
+  company->deadlines.step = std::chrono::milliseconds(
+      static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
+  company->failpoints.set(failpoints, fired);
+  company->glass = runtime::Glass::create(std::filesystem::absolute(folder.path()));
+  if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";
 
   Console console({.steps = recipe.steps,
                    .tokens_per_step = recipe.tokens_per_step(),
@@ -132,7 +146,7 @@ void train(const Options& options) {
                            .bias = start.bias,
                            .from = start.from,
                            .storage = std::move(storage),
-                           .evaluator = actors::evaluator_of(data.heldout)});
+                           .documents = data.heldout});
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
@@ -146,7 +160,8 @@ void train(const Options& options) {
                       add_metrics(folder, evaluation);
                       console.evaluated(evaluation);
                     },
-                .alarm = raise_alarm});
+                .alarm = raise_alarm,
+                .happened = [&](const wire::Event& event) { console.happened(event); }});
   }
   if (!last) return;
   const auto& record = last->record();
@@ -186,6 +201,7 @@ void add_train_command(CLI::App& app) {
                     "print sizes, memory and placement, and stop");
   command->add_flag("--write-training-text", options->writes_training_text,
                     "put the training documents into DIR/train.txt");
+  add_failpoint_options(*command, options->failpoints);
   command->footer(examples);
   command->callback([options] {
     if (options->run.empty() && options->resume.empty()) {

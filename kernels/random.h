@@ -17,6 +17,7 @@ enum class Purpose : uint32_t {
   shuffle = 3,
   sampling = 4,
   span_corruption = 5,
+  failpoints = 6,
   test = 1000,
 };
 

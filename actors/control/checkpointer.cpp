@@ -5,35 +5,62 @@
 #include "runtime/checkpoint/state_checkpoint.h"
 
 namespace troupe::actors {
+namespace {
+
+wire::Event checkpoint_event(wire::Event::Kind kind, uint64_t step, std::string text) {
+  wire::Event event;
+  event.set_kind(kind);
+  event.set_actor(to_string(Address{Role::checkpointer}));
+  event.set_step(step);
+  event.set_text(std::move(text));
+  return event;
+}
+
+}  // namespace
 
 JournalActor::behavior_type JournalActor::make_behavior() {
   return {
-      [this](append_atom, const Pb<wire::JournalEntry>& entry) -> caf::result<void> {
-        auto promise = make_response_promise<void>();
-        waiting_.emplace_back(entry, promise);
-        if (waiting_.size() == 1) attempt();
-        return promise;
-      },
-      [this](resume_atom) { attempt(); },
+      seen("append",
+           [this](append_atom, const Pb<wire::JournalEntry>& entry) { return append(entry); }),
+      seen("history", [this](history_atom) { return history(); }),
+      seen("resume", [this](resume_atom) { attempt(); }),
   };
 }
 
-void JournalActor::on_exit() {
+caf::result<void> JournalActor::append(const Pb<wire::JournalEntry>& entry) {
+  const bool is_commit = entry->has_commit();
+  const uint64_t step = is_commit ? entry->commit().step() : entry->applied().step();
+  at_step(step);
+  passes(is_commit ? Phase::commit : Phase::apply, step);
+  auto promise = make_response_promise<void>();
+  waiting_.emplace_back(entry, promise);
+  if (waiting_.size() == 1) attempt();
+  return promise;
+}
+
+caf::result<Pb<wire::StepRecord>, bool> JournalActor::history() {
   waiting_.clear();
-  watcher_ = nullptr;
+  const auto last = keepers_->ledger.last_commit();
+  return {Pb<wire::StepRecord>(last ? *last : wire::StepRecord()),
+          keepers_->desk.unwritten() != nullptr};
 }
 
 void JournalActor::attempt() {
   while (!waiting_.empty()) {
     auto& [entry, promise] = waiting_.front();
-    if (!writer_->append(*entry)) {
+    if (!keepers_->ledger.append(*entry)) {
       if (!is_alarmed_) {
-        runtime::tell(watcher_, alarm_atom_v, "the journal waits: " + writer_->error());
+        runtime::tell(keepers_->watcher, alarm_atom_v,
+                      "the journal waits: " + keepers_->ledger.error());
       }
       is_alarmed_ = true;
+      waits_for("room on the disk");
       return runtime::tell_later(this, std::chrono::seconds(1), resume_atom_v);
     }
-    if (is_alarmed_) runtime::tell(watcher_, alarm_atom_v, std::string("the journal goes on"));
+    if (is_alarmed_) {
+      runtime::tell(keepers_->watcher, alarm_atom_v, std::string("the journal goes on"));
+      waits_for(nullptr);
+    }
     is_alarmed_ = false;
     promise.deliver();
     waiting_.pop_front();
@@ -41,24 +68,47 @@ void JournalActor::attempt() {
 }
 
 CheckpointerActor::behavior_type CheckpointerActor::make_behavior() {
-  return {[this](save_atom, const Pb<wire::StepRecord>& record) { return save(*record); }};
+  if (keepers_->desk.unwritten()) runtime::tell(caf::actor_cast<Checkpointer>(this), resume_atom_v);
+  return {
+      seen("save", [this](save_atom, const Pb<wire::StepRecord>& record) { return save(*record); }),
+      seen("resume", [this](resume_atom) { write(); }),
+  };
 }
 
 caf::result<void> CheckpointerActor::save(const wire::StepRecord& record) {
+  at_step(record.step());
   auto promise = make_response_promise<void>();
-  const runtime::StateSnapshot snapshot =
-      runtime::take_snapshot(company_->arena, queue_, record);
-  promise.deliver();
-  try {
-    runtime::write_checkpoint(options_.folder, snapshot);
-    runtime::retain_checkpoints(options_.folder, options_.keep);
-  } catch (const std::exception& error) {
-    runtime::tell(watcher_, alarm_atom_v,
-                  "checkpoint of step " + std::to_string(record.step()) + " was not saved: " +
-                      error.what());
+  if (record.step() == last_written_) {  // asked for again after a failure
+    promise.deliver();
+    runtime::tell(company().directory.find({Role::coordinator}), saved_atom_v, record.step());
+    return promise;
   }
-  runtime::tell(company_->directory.find({Role::coordinator}), saved_atom_v, record.step());
+  passes(Phase::begin, record.step());
+  keepers_->desk.put(std::make_shared<const runtime::StateSnapshot>(
+      runtime::take_snapshot(company().arena, queue_, record)));
+  promise.deliver();
+  write();
   return promise;
+}
+
+void CheckpointerActor::write() {
+  const auto snapshot = keepers_->desk.unwritten();
+  if (!snapshot) return;
+  const uint64_t step = snapshot->record.step();
+  passes(Phase::checkpoint, step);
+  const CheckpointOptions& options = keepers_->checkpoints;
+  try {
+    runtime::write_checkpoint(options.folder, *snapshot);
+    runtime::retain_checkpoints(options.folder, options.keep);
+    company().happened(checkpoint_event(wire::Event::CHECKPOINT_SAVED, step, {}));
+  } catch (const std::exception& error) {
+    company().happened(checkpoint_event(wire::Event::CHECKPOINT_FAILED, step, error.what()));
+    runtime::tell(keepers_->watcher, alarm_atom_v,
+                  "checkpoint of step " + std::to_string(step) + " was not saved: " + error.what());
+  }
+  last_written_ = step;
+  keepers_->desk.clear();
+  runtime::tell(company().directory.find({Role::coordinator}), saved_atom_v, step);
 }
 
 }  // namespace troupe::actors

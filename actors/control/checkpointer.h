@@ -1,35 +1,13 @@
 #pragma once
 
+#include <deque>
 #include <filesystem>
-#include <functional>
 #include <memory>
 
-#include "actors/company.h"
-#include "runtime/cluster/journal.h"
+#include "actors/company_actor.h"
+#include "actors/control/ledger.h"
 
 namespace troupe::actors {
-
-/// Makes commits durable: appends to the run's journal, and tries again every second while the
-/// disk refuses. It waits for the disk, so it has a thread of its own.
-class JournalActor : public Journal::base {
- public:
-  JournalActor(caf::actor_config& config, std::unique_ptr<runtime::JournalWriter> writer,
-               caf::actor watcher)
-      : Journal::base(config), writer_(std::move(writer)), watcher_(std::move(watcher)) {}
-  const char* name() const override { return "journal"; }
-
-  behavior_type make_behavior() override;
-  void on_exit() override;
-
- private:
-  using Promise = caf::typed_response_promise<void>;
-  void attempt();
-
-  std::unique_ptr<runtime::JournalWriter> writer_;
-  caf::actor watcher_;
-  std::deque<std::pair<Pb<wire::JournalEntry>, Promise>> waiting_;
-  bool is_alarmed_ = false;
-};
 
 struct CheckpointOptions {
   std::filesystem::path folder;  ///< the run's checkpoints/
@@ -37,26 +15,60 @@ struct CheckpointOptions {
   int64_t keep;                  ///< newest ones that stay; 0: all
 };
 
-/// Saves committed states while training goes on. It answers when it has its copy of the state, and
-/// writes then; a failed save is an alarm and nothing more.
-class CheckpointerActor : public Checkpointer::base {
+/// What is kept of a run, and where.
+struct Keepers {
+  Keepers(std::unique_ptr<runtime::JournalWriter> journal, uint64_t journaled)
+      : ledger(std::move(journal), journaled) {}
+
+  Ledger ledger;
+  CheckpointDesk desk;
+  CheckpointOptions checkpoints{};
+  caf::actor watcher;  ///< hears alarms
+};
+
+/// Makes commits durable: appends to the run's journal, and tries again every second while the
+/// disk refuses. It waits for the disk, so it has a thread of its own.
+class JournalActor : public CompanyActor<Journal> {
  public:
-  CheckpointerActor(caf::actor_config& config, std::shared_ptr<Company> company,
-                    CheckpointOptions options, caf::actor watcher)
-      : Checkpointer::base(config), company_(std::move(company)), options_(std::move(options)),
-        watcher_(std::move(watcher)), queue_(company_->new_lane()) {}
-  const char* name() const override { return "checkpointer"; }
+  JournalActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
+               runtime::Cell* cell, std::shared_ptr<Keepers> keepers)
+      : CompanyActor(config, std::move(company), address, cell), keepers_(std::move(keepers)) {}
 
   behavior_type make_behavior() override;
-  void on_exit() override { watcher_ = nullptr; }
+  void on_exit() override { waiting_.clear(); }
+
+ private:
+  using Promise = caf::typed_response_promise<void>;
+  caf::result<void> append(const Pb<wire::JournalEntry>& entry);
+  /// The last commit of this process, and whether a checkpoint is being written. What waits for the
+  /// disk is given up: nothing of it is in the journal, and whoever asks decides anew.
+  caf::result<Pb<wire::StepRecord>, bool> history();
+  void attempt();
+
+  const std::shared_ptr<Keepers> keepers_;
+  std::deque<std::pair<Pb<wire::JournalEntry>, Promise>> waiting_;
+  bool is_alarmed_ = false;
+};
+
+/// Saves committed states while training goes on. It answers when it has its copy of the state, and
+/// writes then; a failed save is an alarm and nothing more. A copy that is not written yet outlives
+/// the actor, and whoever is started in its place writes it.
+class CheckpointerActor : public CompanyActor<Checkpointer> {
+ public:
+  CheckpointerActor(caf::actor_config& config, std::shared_ptr<Company> company,
+                    const Address& address, runtime::Cell* cell, std::shared_ptr<Keepers> keepers)
+      : CompanyActor(config, std::move(company), address, cell), keepers_(std::move(keepers)),
+        queue_(this->company().lane(address)) {}
+
+  behavior_type make_behavior() override;
 
  private:
   caf::result<void> save(const wire::StepRecord& record);
+  void write();
 
-  const std::shared_ptr<Company> company_;
-  const CheckpointOptions options_;
-  caf::actor watcher_;
+  const std::shared_ptr<Keepers> keepers_;
   kernels::Queue& queue_;
+  uint64_t last_written_ = 0;
 };
 
 }  // namespace troupe::actors

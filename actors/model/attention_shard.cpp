@@ -4,16 +4,18 @@ namespace troupe::actors {
 
 AttentionShardActor::behavior_type AttentionShardActor::make_behavior() {
   return {
-      [this](resume_atom, uint64_t ticket) { resume(ticket); },
-      [this](fault_atom, const std::string& what) { fail(what); },
-      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
-      [this](forward_atom, const TokenMessage& message) { forward(message); },
-      [this](backward_atom, const TokenMessage& message) { backward(message); },
-      [this](report_atom, uint64_t) { return report(); },
+      seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
+      seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
+      seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
+      seen("report", [this](report_atom, uint64_t) { return report(); }),
   };
 }
 
 caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::begin, step->step());
   retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
@@ -21,6 +23,7 @@ caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
 
 void AttentionShardActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
+  comes_to(Phase::forward, message.id().step());
   const int64_t layer = message.id().layer();
   auto passage = std::make_shared<Passage>();
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
@@ -34,12 +37,13 @@ void AttentionShardActor::forward(const TokenMessage& message) {
   const kernels::Tensor y = passage->scratch.f32({T, passage->x.view.cols()});
   passage->saved =
       kernels::attention_block_forward(queue(), passage->scratch, passage->args, y);
-  send_when_done({Role::stage, address_.stage, address_.worker}, attended_atom_v,
-                 {answer_header(message.id(), address_.index), {share(passage->scratch, y)}});
+  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+                 {answer_header(message.id(), place().index), {share(passage->scratch, y)}});
 }
 
 void AttentionShardActor::backward(const TokenMessage& message) {
   if (!accept(message.id())) return;
+  comes_to(Phase::backward, message.id().step());
   const int64_t layer = message.id().layer();
   const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
   if (found == passages_.end()) {
@@ -52,8 +56,8 @@ void AttentionShardActor::backward(const TokenMessage& message) {
   const kernels::Tensor dx = passage->scratch.f32({dy.rows(), dy.cols()});
   kernels::attention_block_backward_inputs(queue(), passage->scratch, passage->args,
                                            passage->saved, dy, dx);
-  send_when_done({Role::stage, address_.stage, address_.worker}, attended_atom_v,
-                 {answer_header(message.id(), address_.index), {share(passage->scratch, dx)}});
+  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+                 {answer_header(message.id(), place().index), {share(passage->scratch, dx)}});
   kernels::attention_block_backward_weights(queue(), passage->scratch, passage->args,
                                             passage->saved, dy,
                                             company().tensors.attention_gradients(layer, view()));

@@ -7,9 +7,7 @@ namespace troupe::actors {
 /// MLA over whole micro-batches, for every layer of its stage and data worker.
 class AttentionShardActor : public LaneActor<AttentionShard> {
  public:
-  AttentionShardActor(caf::actor_config& config, std::shared_ptr<Company> company, Address address)
-      : Super(config, std::move(company)), address_(address) {}
-  const char* name() const override { return "attention_shard"; }
+  using Super::Super;
 
   behavior_type make_behavior() override;
 
@@ -29,7 +27,6 @@ class AttentionShardActor : public LaneActor<AttentionShard> {
   caf::result<Pb<wire::StepReport>> report();
   kernels::Tensor positions_of(int64_t rows, int64_t sequence_rows);
 
-  const Address address_;
   std::map<Key, std::shared_ptr<Passage>> passages_;
   std::map<std::pair<int64_t, int64_t>, kernels::Buffer> positions_;  // by sequences, rows
 };

@@ -4,30 +4,33 @@ namespace troupe::actors {
 
 ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
   return {
-      [this](resume_atom, uint64_t ticket) { resume(ticket); },
-      [this](fault_atom, const std::string& what) { fail(what); },
-      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
-      [this](forward_atom, const TokenMessage& message) { forward(message); },
-      [this](backward_atom, const TokenMessage& message) { backward(message); },
-      [this](report_atom, uint64_t) { return report(); },
+      seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
+      seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
+      seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
+      seen("report", [this](report_atom, uint64_t) { return report(); }),
   };
 }
 
 caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::begin, step->step());
   retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
 }
 
 Address ExpertShardActor::router_of(const wire::UnitId& id) {
-  return {Role::router, address_.stage, company().worker_of(static_cast<int>(id.micro_batch())),
+  return {Role::router, place().stage, company().worker_of(static_cast<int>(id.micro_batch())),
           id.layer()};
 }
 
 void ExpertShardActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
+  comes_to(Phase::forward, message.id().step());
   const int64_t layer = message.id().layer();
-  const auto& range = company().plan.experts[static_cast<size_t>(address_.index)];
+  const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
   auto passage = std::make_shared<Passage>();
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->rows = message.tensors.at(0);
@@ -38,11 +41,12 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   }
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer_header(message.id(), address_.index), {share(passage->scratch, passage->saved.y)}});
+                 {answer_header(message.id(), place().index), {share(passage->scratch, passage->saved.y)}});
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
   if (!accept(message.id())) return;
+  comes_to(Phase::backward, message.id().step());
   const int64_t layer = message.id().layer();
   const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
   if (found == passages_.end()) {
@@ -59,9 +63,9 @@ void ExpertShardActor::backward(const TokenMessage& message) {
                                    {.dy = passage->dy, .weights = passage->weights, .dx = dx,
                                     .dweights = dweights});
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer_header(message.id(), address_.index),
+                 {answer_header(message.id(), place().index),
                   {share(passage->scratch, dx), share(passage->scratch, dweights)}});
-  const auto& range = company().plan.experts[static_cast<size_t>(address_.index)];
+  const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
   std::vector<kernels::FfnGradients> gradients;
   for (int64_t e = range.first; e < range.first + range.count; ++e) {
     gradients.push_back(company().tensors.expert_gradients(layer, e, view()));

@@ -9,9 +9,7 @@ namespace troupe::actors {
 /// addressed by its layer and id: shard, and place within the shard's rows.
 class ExpertShardActor : public LaneActor<ExpertShard> {
  public:
-  ExpertShardActor(caf::actor_config& config, std::shared_ptr<Company> company, Address address)
-      : Super(config, std::move(company)), address_(address) {}
-  const char* name() const override { return "expert_shard"; }
+  using Super::Super;
 
   behavior_type make_behavior() override;
 
@@ -30,7 +28,6 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   caf::result<Pb<wire::StepReport>> report();
   Address router_of(const wire::UnitId& id);
 
-  const Address address_;
   std::map<Key, std::shared_ptr<Passage>> passages_;
 };
 

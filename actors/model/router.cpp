@@ -6,36 +6,40 @@ namespace troupe::actors {
 
 RouterActor::behavior_type RouterActor::make_behavior() {
   return {
-      [this](resume_atom, uint64_t ticket) { resume(ticket); },
-      [this](fault_atom, const std::string& what) { fail(what); },
-      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
-      [this](forward_atom, const TokenMessage& message) { forward(message); },
-      [this](backward_atom, const TokenMessage& message) { backward(message); },
-      [this](expert_rows_atom, const TokenMessage& message) { expert_rows(message); },
-      [this](report_atom, uint64_t) { return report(); },
+      seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
+      seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
+      seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
+      seen("expert_rows",
+           [this](expert_rows_atom, const TokenMessage& message) { expert_rows(message); }),
+      seen("report", [this](report_atom, uint64_t) { return report(); }),
   };
 }
 
 caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::begin, step->step());
   retire(passages_);
   report_.Clear();
   begin_epoch(*step);
   const int64_t E = company().recipe.shape.experts;
   bias_ = kernels::allocate_f32({E});  // the old one may still be read by what is in the queue
-  std::copy_n(step->bias().begin() + company().moe_index(address_.index) * E, E,
+  std::copy_n(step->bias().begin() + company().moe_index(place().index) * E, E,
               kernels::values<float>(bias_.view));
   return answer_when_done();
 }
 
 void RouterActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
-  auto passage = std::make_shared<Passage>(company(), address_.index, view());
+  comes_to(Phase::forward, message.id().step());
+  auto passage = std::make_shared<Passage>(company(), place().index, view());
   passages_[message.id().micro_batch()] = passage;  // before what may throw
   passage->id = message.id();
   passage->x = message.tensors.at(0);
   passage->scratch.keep(bias_);
   passage->block.choose(queue(), passage->scratch, passage->x, bias_,
-                        company().sequence_rows(address_.index), step().sequences());
+                        company().sequence_rows(place().index), step().sequences());
   when_done([this, passage] { dispatch(passage); });
 }
 
@@ -47,7 +51,7 @@ void RouterActor::dispatch(const std::shared_ptr<Passage>& passage) {
 void RouterActor::record(const Passage& passage) {
   wire::UnitRouting& unit = *report_.add_routing();
   unit.set_micro_batch(passage.id.micro_batch());
-  unit.set_layer(static_cast<int32_t>(address_.index));
+  unit.set_layer(static_cast<int32_t>(place().index));
   const auto loads = passage.block.loads();
   unit.mutable_rows()->Add(loads.begin(), loads.end());
   uint32_t faults = report_.faults();
@@ -60,14 +64,15 @@ void RouterActor::record(const Passage& passage) {
 void RouterActor::send_rows(const std::shared_ptr<Passage>& passage,
                             std::vector<DispatchedRows> parts) {
   passage->missing = parts.size();
+  waits_for("expert_rows", parts.size());
   passage->rows.assign(parts.size(), {});
   passage->dweights.assign(parts.size(), {});
   for (size_t shard = 0; shard < parts.size(); ++shard) {
     wire::TokenHeader header;
     *header.mutable_id() = passage->id;
-    header.mutable_id()->set_sender(static_cast<uint32_t>(address_.worker));
+    header.mutable_id()->set_sender(static_cast<uint32_t>(place().worker));
     header.mutable_offsets()->Add(parts[shard].offsets.begin(), parts[shard].offsets.end());
-    const Address to{Role::expert_shard, address_.stage, 0, static_cast<int>(shard)};
+    const Address to{Role::expert_shard, place().stage, 0, static_cast<int>(shard)};
     if (passage->id.operation() == wire::FORWARD) {
       send_when_done(to, forward_atom_v, {header, {share(passage->scratch, parts[shard].rows)}});
     } else {
@@ -80,10 +85,11 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage,
 
 void RouterActor::backward(const TokenMessage& message) {
   if (!accept(message.id())) return;
+  comes_to(Phase::backward, message.id().step());
   const auto found = passages_.find(message.id().micro_batch());
   if (found == passages_.end()) {
     return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +
-                " had no forward in router of layer " + std::to_string(address_.index));
+                " had no forward in router of layer " + std::to_string(place().index));
   }
   const std::shared_ptr<Passage> passage = found->second;
   passage->id = message.id();
@@ -99,6 +105,7 @@ void RouterActor::expert_rows(const TokenMessage& message) {
   const size_t shard = message.id().sender();
   passage->rows.at(shard) = message.tensors.at(0);
   if (passage->id.operation() == wire::BACKWARD) passage->dweights.at(shard) = message.tensors.at(1);
+  waits_for(passage->missing > 1 ? "expert_rows" : nullptr, passage->missing - 1);
   if (--passage->missing > 0) return;
   if (passage->id.operation() == wire::FORWARD) {
     combine(passage);
@@ -111,7 +118,7 @@ void RouterActor::expert_rows(const TokenMessage& message) {
 void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
   const kernels::Tensor y = passage->block.combine(
       queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()});
-  send_when_done({Role::stage, address_.stage, address_.worker}, routed_atom_v,
+  send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, y)}});
 }
 
@@ -119,7 +126,7 @@ void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
   const kernels::Tensor dx = passage->block.combine_backward(
       queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()},
       {passage->dweights.begin(), passage->dweights.end()});
-  send_when_done({Role::stage, address_.stage, address_.worker}, routed_atom_v,
+  send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
   passage->block.backward_weights(queue(), passage->scratch);
   release_when_done(passage);

@@ -6,12 +6,10 @@
 namespace troupe::actors {
 
 /// The gate of one MoE layer for one data worker: chooses experts, dispatches rows to their shards
-/// and combines what comes back.
+/// and combines what comes back. Its address has the layer as index.
 class RouterActor : public LaneActor<Router> {
  public:
-  RouterActor(caf::actor_config& config, std::shared_ptr<Company> company, Address address)
-      : Super(config, std::move(company)), address_(address) {}
-  const char* name() const override { return "router"; }
+  using Super::Super;
 
   behavior_type make_behavior() override;
 
@@ -41,7 +39,6 @@ class RouterActor : public LaneActor<Router> {
   void combine_backward(const std::shared_ptr<Passage>& passage);
   void record(const Passage& passage);
 
-  const Address address_;  // index is the layer
   std::map<uint32_t, std::shared_ptr<Passage>> passages_;
   kernels::Buffer bias_;  // [E], of this step
   wire::StepReport report_;

@@ -6,8 +6,8 @@ using kernels::ConstTensor;
 using kernels::Tensor;
 
 StageActor::StageActor(caf::actor_config& config, std::shared_ptr<Company> company,
-                       Address address)
-    : Super(config, company), address_(address),
+                       const Address& address, runtime::Cell* cell)
+    : Super(config, company, address, cell),
       layers_(company->plan.stages[static_cast<size_t>(address.stage)]) {}
 
 void StageActor::on_exit() {
@@ -17,18 +17,20 @@ void StageActor::on_exit() {
 
 StageActor::behavior_type StageActor::make_behavior() {
   return {
-      [this](resume_atom, uint64_t ticket) { resume(ticket); },
-      [this](fault_atom, const std::string& what) { fail(what); },
-      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
-      [this](start_atom, const StepTokens& tokens) { return start(tokens); },
-      [this](forward_atom, const TokenMessage& m) { received(wire::FORWARD, m); },
-      [this](backward_atom, const TokenMessage& m) { received(wire::BACKWARD, m); },
-      [this](attended_atom, const TokenMessage& m) { attended(m); },
-      [this](routed_atom, const TokenMessage& m) { routed(m); },
+      seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
+      seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("start", [this](start_atom, const StepTokens& tokens) { return start(tokens); }),
+      seen("forward", [this](forward_atom, const TokenMessage& m) { received(wire::FORWARD, m); }),
+      seen("backward", [this](backward_atom, const TokenMessage& m) { received(wire::BACKWARD, m); }),
+      seen("attended", [this](attended_atom, const TokenMessage& m) { attended(m); }),
+      seen("routed", [this](routed_atom, const TokenMessage& m) { routed(m); }),
   };
 }
 
 caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::begin, step->step());
   if (promise_) {
     promise_->deliver(runtime::make_error(runtime::Errc::stale_epoch, "the step began again"));
     promise_.reset();
@@ -44,10 +46,13 @@ caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
 }
 
 caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
+  if (promise_ || step().step() == 0) {  // it was started again after the begin, or has no turn
+    return runtime::make_error(runtime::Errc::stale_epoch, "no step has begun for this start");
+  }
   tokens_ = tokens;
   operations_ = config::one_f_one_b(
-      {.stages = company().plan.pipeline, .stage = address_.stage,
-       .micro_batches = company().plan.micro_batches[static_cast<size_t>(address_.worker)]});
+      {.stages = company().plan.pipeline, .stage = place().stage,
+       .micro_batches = company().plan.micro_batches[static_cast<size_t>(place().worker)]});
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();
@@ -74,12 +79,13 @@ void StageActor::play() {
   if (next_operation_ > operations_.size()) return;
   const config::Operation& next = operations_[next_operation_];
   const bool is_forward = next.kind == config::Operation::Kind::forward;
-  const bool needs_message = is_forward ? address_.stage > 0 : !is_last();
+  const bool needs_message = is_forward ? place().stage > 0 : !is_last();
   const int operation = is_forward ? wire::FORWARD : wire::BACKWARD;
   if (needs_message && !inbox_.contains({static_cast<uint32_t>(next.micro_batch), operation})) {
-    return;
+    return waits_for(is_forward ? "forward" : "backward", static_cast<uint64_t>(next.micro_batch));
   }
   is_playing_ = true;
+  comes_to(is_forward ? Phase::forward : Phase::backward, step().step());
   if (is_forward) {
     begin_forward(next.micro_batch);
   } else {
@@ -120,15 +126,16 @@ Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,
   id.set_micro_batch(passage.micro_batch);
   id.set_layer(static_cast<int32_t>(layer));
   id.set_operation(operation);
-  id.set_sender(static_cast<uint32_t>(address_.stage));
+  id.set_sender(static_cast<uint32_t>(place().stage));
   return header;
 }
 
 void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                                const runtime::TensorRef& x) {
   const int shard = static_cast<int>(passage->micro_batch) % company().plan.attention;
-  const Address to{Role::attention_shard, address_.stage, address_.worker, shard};
+  const Address to{Role::attention_shard, place().stage, place().worker, shard};
   TokenMessage message{header(*passage, layer, operation), {x}};
+  waits_for("attended", static_cast<uint64_t>(layer));
   if (operation == wire::FORWARD) {
     send_when_done(to, forward_atom_v, std::move(message));
   } else {
@@ -138,7 +145,8 @@ void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::O
 
 void StageActor::ask_router(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                             const runtime::TensorRef& x) {
-  const Address to{Role::router, address_.stage, address_.worker, static_cast<int>(layer)};
+  const Address to{Role::router, place().stage, place().worker, static_cast<int>(layer)};
+  waits_for("routed", static_cast<uint64_t>(layer));
   TokenMessage message{header(*passage, layer, operation), {x}};
   if (operation == wire::FORWARD) {
     send_when_done(to, forward_atom_v, std::move(message));

@@ -17,8 +17,8 @@ namespace troupe::actors {
 /// `layers + m`): forward goes up through them, backward down.
 class StageActor : public LaneActor<Stage> {
  public:
-  StageActor(caf::actor_config& config, std::shared_ptr<Company> company, Address address);
-  const char* name() const override { return "stage"; }
+  StageActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
+             runtime::Cell* cell);
 
   behavior_type make_behavior() override;
   void on_exit() override;
@@ -54,7 +54,7 @@ class StageActor : public LaneActor<Stage> {
                      const runtime::TensorRef& x);
   void ask_router(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                   const runtime::TensorRef& x);
-  /// x is the stream behind a layer's attention, behind the layer, or below the first one (-1).
+  /// x is the stream behind the layer's attention, and behind the layer.
   void forward_mlp(const PassagePtr& passage, int64_t layer, const runtime::TensorRef& x);
   void forward_above(const PassagePtr& passage, int64_t layer, const kernels::Tensor& x);
   void forward_module(const PassagePtr& passage, int64_t module);
@@ -74,14 +74,13 @@ class StageActor : public LaneActor<Stage> {
     release_when_done(std::exchange(passage->units, nullptr));
   }
 
-  bool is_last() { return address_.stage == company().last_stage(); }
+  bool is_last() { return place().stage == company().last_stage(); }
   int64_t first_layer() const { return layers_.first_layer; }
   int64_t end_layer() const { return layers_.first_layer + layers_.layers; }
   Pb<wire::TokenHeader> header(const Passage& passage, int64_t layer, wire::Operation operation);
   PassagePtr passage_of(const TokenMessage& message, Edge edge);
   wire::StepReport losses();
 
-  const Address address_;
   const config::StagePlan layers_;
   std::vector<config::Operation> operations_;
   size_t next_operation_ = 0;

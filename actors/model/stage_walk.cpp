@@ -12,7 +12,7 @@ void StageActor::begin_forward(int micro_batch) {
   passage->micro_batch = number;
   passage->tokens = &tokens_.micro_batches->at(number);
   passages_[number] = passage;
-  if (address_.stage == 0) {
+  if (place().stage == 0) {
     passage->embedding.emplace(company().tensors, view());
     const Tensor x = passage->embedding->forward(queue(), passage->scratch, *passage->tokens);
     return ask_attention(passage, first_layer(), wire::FORWARD, share(passage->scratch, x));
@@ -41,7 +41,7 @@ void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const T
     return ask_attention(passage, layer + 1, wire::FORWARD, share(passage->scratch, x));
   }
   if (!is_last()) {
-    send_when_done({Role::stage, address_.stage + 1, address_.worker}, forward_atom_v,
+    send_when_done({Role::stage, place().stage + 1, place().worker}, forward_atom_v,
                    {header(*passage, layer, wire::FORWARD), {share(passage->scratch, x)}});
     return operation_ended();
   }
@@ -113,9 +113,9 @@ void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
         passage, [&](kernels::Scratch& units) { end.backward_weights(queue(), units); });
   }
   if (layer > first_layer()) return backward_mlp(passage, layer - 1, dx);
-  if (address_.stage > 0) {
+  if (place().stage > 0) {
     // The gradient's memory is the attention shard's; it goes on with the message.
-    send_when_done({Role::stage, address_.stage - 1, address_.worker}, backward_atom_v,
+    send_when_done({Role::stage, place().stage - 1, place().worker}, backward_atom_v,
                    {header(*passage, layer, wire::BACKWARD), {dx}});
   } else {
     enqueue_units(passage, [&](kernels::Scratch& units) {

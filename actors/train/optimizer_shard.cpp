@@ -19,33 +19,35 @@ std::vector<int64_t> blocks_of(const Company& company, int shard) {
 }  // namespace
 
 OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
-                                         std::shared_ptr<Company> company, Address address)
-    : Super(config, company), blocks_(blocks_of(*company, address.index)) {}
+                                         std::shared_ptr<Company> company,
+                                         const Address& address, runtime::Cell* cell)
+    : Super(config, company, address, cell), blocks_(blocks_of(*company, address.index)) {}
 
 OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
   return {
-      [this](resume_atom, uint64_t ticket) { resume(ticket); },
-      [this](fault_atom, const std::string& what) { fail(what); },
-      [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); },
-      [this](prepare_atom, const Pb<wire::BeginStep>& step) { return prepare(step); },
-      [this](commit_atom, const Pb<wire::StepRecord>& record, bool with_hashes) {
-        return commit(record, with_hashes);
-      },
+      seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
+      seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("prepare",
+           [this](prepare_atom, const Pb<wire::BeginStep>& step) { return prepare(step); }),
+      seen("commit",
+           [this](commit_atom, const Pb<wire::StepRecord>& record, bool with_hashes) {
+             return commit(record, with_hashes);
+           }),
   };
 }
 
 caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::begin, step->step());
   begin_epoch(*step);
   company().arena.clear_gradients(queue(), blocks_);
   return answer_when_done();
 }
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
-  if (is_older(step->epoch(), this->step().epoch())) {
-    return runtime::make_error(runtime::Errc::stale_epoch,
-                               "prepare of step " + std::to_string(step->step()) +
-                                   " belongs to an epoch that is over");
-  }
+  if (caf::error stale = refusal(*step)) return stale;
+  comes_to(Phase::prepare, step->step());
   auto norms = std::make_shared<std::vector<double>>(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
@@ -62,30 +64,46 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
   });
 }
 
+/// The lane may hold what an earlier life of this shard has begun to apply: how far the blocks are
+/// is known when it is empty.
 caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRecord>& record,
                                                            bool with_hashes) {
-  Company& all = company();
-  const kernels::AdamWStep adamw = adamw_step(all.recipe, *record);
-  for (const int64_t id : blocks_) {
-    const auto& spec = all.arena.spec(all.arena.blocks()[static_cast<size_t>(id)].tensor);
-    apply_block(queue(), all.arena,
-                {.block = id, .state = record->step(), .apply = record->apply(), .adamw = adamw,
-                 .weight_decay = weight_decay(all.recipe, spec),
-                 .scale_bits = record->scale_bits()});
-  }
+  comes_to(Phase::commit, record->step());
+  auto promise = make_response_promise<Pb<wire::Applied>>();
   auto hashes = std::make_shared<std::vector<uint64_t>>(with_hashes ? blocks_.size() : 0);
+  when_done([this, promise, record, hashes]() mutable {
+    apply(*record);
+    hash(record->step(), hashes);
+    deliver_when_done(promise, [this, promise, record, hashes]() mutable {
+      wire::Applied applied;
+      applied.set_step(record->step());
+      applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
+      applied.mutable_hashes()->Add(hashes->begin(), hashes->end());
+      promise.deliver(Pb<wire::Applied>(std::move(applied)));
+    });
+  });
+  return promise;
+}
+
+void OptimizerShardActor::apply(const wire::StepRecord& record) {
+  Company& all = company();
+  const kernels::AdamWStep adamw = adamw_step(all.recipe, record);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    if (i == blocks_.size() / 2) comes_to(Phase::apply, record.step());  // some blocks are on their way
+    const auto& spec = all.arena.spec(all.arena.blocks()[static_cast<size_t>(blocks_[i])].tensor);
+    apply_block(queue(), all.arena,
+                {.block = blocks_[i], .state = record.step(), .apply = record.apply(),
+                 .adamw = adamw, .weight_decay = weight_decay(all.recipe, spec),
+                 .scale_bits = record.scale_bits()});
+  }
+}
+
+void OptimizerShardActor::hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes) {
   queue().run(static_cast<int64_t>(hashes->size()),
-              [blocks = blocks_, &all, hashes, state = record->step()](int64_t i) {
+              [blocks = blocks_, &all = company(), hashes, state](int64_t i) {
                 (*hashes)[static_cast<size_t>(i)] =
                     runtime::block_hash(all.arena, blocks[static_cast<size_t>(i)], state);
               });
-  return answer_when_done<Pb<wire::Applied>>([this, hashes, record] {
-    wire::Applied applied;
-    applied.set_step(record->step());
-    applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
-    applied.mutable_hashes()->Add(hashes->begin(), hashes->end());
-    return Pb<wire::Applied>(std::move(applied));
-  });
 }
 
 }  // namespace troupe::actors

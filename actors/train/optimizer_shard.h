@@ -9,8 +9,7 @@ namespace troupe::actors {
 class OptimizerShardActor : public LaneActor<OptimizerShard> {
  public:
   OptimizerShardActor(caf::actor_config& config, std::shared_ptr<Company> company,
-                      Address address);
-  const char* name() const override { return "optimizer_shard"; }
+                      const Address& address, runtime::Cell* cell);
 
   behavior_type make_behavior() override;
 
@@ -18,6 +17,8 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
+  void apply(const wire::StepRecord& record);
+  void hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes);
 
   const std::vector<int64_t> blocks_;
 };

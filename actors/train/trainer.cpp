@@ -1,7 +1,5 @@
 #include "actors/train/trainer.h"
 
-#include "actors/deadlines.h"
-
 namespace troupe::actors {
 namespace {
 
@@ -11,7 +9,7 @@ const std::vector<Role> model_roles{Role::stage, Role::attention_shard, Role::ro
 }  // namespace
 
 TrainerActor::behavior_type TrainerActor::make_behavior() {
-  return {[this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }};
+  return {seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); })};
 }
 
 caf::result<TrainerActor::Report> TrainerActor::begin(const Pb<wire::BeginStep>& step) {
@@ -19,9 +17,12 @@ caf::result<TrainerActor::Report> TrainerActor::begin(const Pb<wire::BeginStep>&
     attempt_->promise.deliver(
         runtime::make_error(runtime::Errc::stale_epoch, "another attempt has begun"));
   }
+  attempt_.reset();
+  at_step(step->step());
+  passes(Phase::begin, step->step());
   attempt_ = std::make_shared<Attempt>();
-  auto batches = std::make_shared<const std::vector<MicroBatch>>(company_->batches(step->step()));
-  const Denominators d = denominators(*batches, company_->recipe.shape.mtp_layers);
+  auto batches = std::make_shared<const std::vector<MicroBatch>>(company().batches(step->step()));
+  const Denominators d = denominators(*batches, company().recipe.shape.mtp_layers);
   wire::BeginStep begin = *step;
   begin.set_main_targets(d.main);
   begin.mutable_mtp_targets()->Add(d.mtp.begin(), d.mtp.end());
@@ -44,12 +45,14 @@ void TrainerActor::clear(const AttemptPtr& attempt) {
 }
 
 void TrainerActor::start(const AttemptPtr& attempt) {
+  passes(Phase::forward, attempt->begin->step());
   ask_all<Report>(attempt, {Role::stage}, &TrainerActor::gather, start_atom_v, attempt->tokens);
 }
 
 /// The stages have seen every answer, so every weight gradient is in its queue: when the queues
 /// are empty the step's sums are complete.
 void TrainerActor::gather(const AttemptPtr& attempt) {
+  passes(Phase::prepare, attempt->begin->step());
   ask_all<Report>(attempt, {Role::attention_shard, Role::router, Role::expert_shard},
                   &TrainerActor::finish, report_atom_v, attempt->begin->step());
 }
@@ -60,16 +63,19 @@ void TrainerActor::finish(const AttemptPtr& attempt) {
 }
 
 template <class Result, class... Ts>
-void TrainerActor::ask_all(const AttemptPtr& attempt, std::vector<Role> roles,
+void TrainerActor::ask_all(const AttemptPtr& attempt, const std::vector<Role>& roles,
                            void (TrainerActor::*next)(const AttemptPtr&), const Ts&... values) {
-  std::vector<caf::actor> actors;
+  std::vector<std::pair<Address, caf::actor>> actors;
   for (const Role role : roles) {
-    for (caf::actor& actor : company_->directory.of(role)) actors.push_back(std::move(actor));
+    for (auto& actor : company().directory.of(role)) actors.push_back(std::move(actor));
   }
   auto missing = std::make_shared<size_t>(actors.size());
-  for (const caf::actor& actor : actors) {
-    auto request = runtime::ask(this, actor, deadlines::step, values...);
-    auto on_error = [this, attempt](const caf::error& error) { failed(attempt, error); };
+  waits_for("answers", actors.size());
+  for (const auto& [address, actor] : actors) {
+    auto request = runtime::ask(this, actor, company().deadlines.step, values...);
+    auto on_error = [this, attempt, whom = address](const caf::error& error) {
+      failed(attempt, whom, error);
+    };
     if constexpr (std::is_void_v<Result>) {
       request.then([this, attempt, missing, next] { answered(attempt, missing, next); }, on_error);
     } else {
@@ -88,12 +94,21 @@ void TrainerActor::ask_all(const AttemptPtr& attempt, std::vector<Role> roles,
 
 void TrainerActor::answered(const AttemptPtr& attempt, const std::shared_ptr<size_t>& missing,
                             void (TrainerActor::*next)(const AttemptPtr&)) {
+  if (attempt == attempt_) waits_for(*missing > 1 ? "answers" : nullptr, *missing - 1);
   if (--*missing == 0 && attempt == attempt_) (this->*next)(attempt);
 }
 
-void TrainerActor::failed(const AttemptPtr& attempt, const caf::error& error) {
+/// Whoever does not answer in time is named; whoever has died is started again and then told of.
+void TrainerActor::failed(const AttemptPtr& attempt, const Address& whom,
+                          const caf::error& error) {
   if (attempt != attempt_) return;
-  attempt->promise.deliver(error);
+  if (error == caf::sec::request_timeout) {
+    attempt->promise.deliver(runtime::make_error(
+        runtime::Errc::late, to_string(whom) + " has not answered within " +
+                                 std::to_string(company().deadlines.step.count()) + " ms"));
+  } else {
+    attempt->promise.deliver(error);
+  }
   attempt_.reset();
 }
 

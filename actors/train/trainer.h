@@ -1,17 +1,14 @@
 #pragma once
 
-#include "actors/company.h"
-#include "runtime/error.h"
+#include "actors/company_actor.h"
 
 namespace troupe::actors {
 
 /// Leads the actors of the model through one step: empties them, hands out tokens, gathers losses
 /// and loads. Computes nothing itself.
-class TrainerActor : public Trainer::base {
+class TrainerActor : public CompanyActor<Trainer> {
  public:
-  TrainerActor(caf::actor_config& config, std::shared_ptr<Company> company)
-      : Trainer::base(config), company_(std::move(company)) {}
-  const char* name() const override { return "trainer"; }
+  using CompanyActor::CompanyActor;
 
   behavior_type make_behavior() override;
   void on_exit() override { attempt_.reset(); }
@@ -35,14 +32,13 @@ class TrainerActor : public Trainer::base {
   /// Sends a request to each actor of `roles`; then `next` when all have answered, or the first
   /// error to the coordinator. An attempt that another begin has replaced stops quietly.
   template <class Result, class... Ts>
-  void ask_all(const AttemptPtr& attempt, std::vector<Role> roles,
+  void ask_all(const AttemptPtr& attempt, const std::vector<Role>& roles,
                void (TrainerActor::*next)(const AttemptPtr&), const Ts&... values);
   void answered(const AttemptPtr& attempt, const std::shared_ptr<size_t>& missing,
                 void (TrainerActor::*next)(const AttemptPtr&));
-  void failed(const AttemptPtr& attempt, const caf::error& error);
+  void failed(const AttemptPtr& attempt, const Address& whom, const caf::error& error);
   void finish(const AttemptPtr& attempt);
 
-  const std::shared_ptr<Company> company_;
   AttemptPtr attempt_;  // the one under way
 };
 

@@ -72,8 +72,8 @@ TEST(Company, MtpModulesSeeFewerRowsOfASequence) {
 
 TEST(Company, DrainSkipsWhatWaitsAndLeavesNoClosure) {
   const Small small({1, 1, 1, 1, 1, 1});
-  kernels::Queue& busy = small.company->new_lane();
-  kernels::Queue& other = small.company->new_lane();
+  kernels::Queue& busy = small.company->lane({Role::stage});
+  kernels::Queue& other = small.company->lane({Role::router});
   const auto memory = std::make_shared<int>(0);
   std::latch begun(1), may_end(1);
   std::string reason;

@@ -173,7 +173,7 @@ TEST(Launch, ACompanyThatNeverRunsGoesAway) {
     const Troupe troupe({.company = company,
                          .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
                          .bias = no_bias(recipe), .from = {}, .storage = nullptr,
-                         .evaluator = {}});
+                         .documents = {}});
   }
   company.reset();
   EXPECT_TRUE(watched.expired());  // no cycle of actors and company

@@ -1,6 +1,7 @@
 // Runs for the actors' tests: a recipe, a plan, and both ways to play them.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -61,28 +62,44 @@ struct Outcome {
   std::string hash;
   std::vector<wire::StepDone> steps;
   std::string error;  ///< of a run that ended before its last step
+  std::vector<wire::Event> events;
+
+  int count(wire::Event::Kind kind) const {
+    return static_cast<int>(std::count_if(events.begin(), events.end(),
+                                          [&](const auto& event) { return event.kind() == kind; }));
+  }
+};
+
+/// What is to fail in a run, and how long actors have for their parts.
+struct Trouble {
+  std::vector<actors::Failpoint> failpoints;
+  std::chrono::milliseconds deadline{std::chrono::minutes(10)};
 };
 
 inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layout,
                                 const actors::BatchSource& batches,
-                                const std::function<void(const wire::StepDone&)>& step_done = {}) {
+                                const std::function<void(const wire::StepDone&)>& step_done = {},
+                                const Trouble& trouble = {}) {
   Outcome outcome;
   kernels::ThreadPool pool(layout.threads);
   runtime::StateArena arena(kernels::parameters(recipe.shape));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   auto company = std::make_shared<actors::Company>(recipe, plan_of(layout, recipe), arena, pool,
                                                    batches);
+  company->failpoints.set(trouble.failpoints, {});
+  company->deadlines.step = trouble.deadline;
   actors::Troupe troupe({.company = company,
                          .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
                          .bias = no_bias(recipe), .from = {}, .storage = nullptr,
-                         .evaluator = {}});
+                         .documents = {}});
   try {
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
                       outcome.steps.push_back(done);
                       if (step_done) step_done(done);
                     },
-                .evaluated = {}, .alarm = {}});
+                .evaluated = {}, .alarm = {},
+                .happened = [&](const wire::Event& event) { outcome.events.push_back(event); }});
     outcome.hash = runtime::to_hex(outcome.steps.back().hash());
   } catch (const actors::RunError& error) {
     outcome.error = error.what();

@@ -142,11 +142,17 @@ TEST_F(Resume, ADamagedNewestCheckpointIsPassedOverByName) {
   const std::string wanted = quiet_hash();
   const fs::path newest = folder_ / "quiet/checkpoints/step-12/blocks-0";
   fs::resize_file(newest, fs::file_size(newest) - 1);
+  int before = 0;  // 9, unless the disk was so slow that it was still busy with 6
+  for (const int step : {3, 6, 9}) {
+    if (fs::exists(folder_ / "quiet/checkpoints" / ("step-" + std::to_string(step)))) before = step;
+  }
 
   EXPECT_EQ(wait_for(start(resume_arguments(folder_ / "quiet"), out_)), 0) << read(out_);
 
   EXPECT_THAT(read(out_), HasSubstr("step-12/blocks-0"));
-  EXPECT_THAT(read(out_), HasSubstr("going on from state 9; 3 committed steps are done again"));
+  EXPECT_GT(before, 0);
+  EXPECT_THAT(read(out_), HasSubstr("going on from state " + std::to_string(before) + "; " +
+                                    std::to_string(12 - before) + " committed steps are done again"));
   EXPECT_EQ(last_hash(out_), wanted);
 }
 

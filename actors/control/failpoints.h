@@ -1,0 +1,97 @@
+// Failures by name: where a run is to fail, for tests of what it does then.
+//
+// ROLE[/INDEX]@STEP:PHASE[#K]: actor INDEX (0) of a role, in the K-th (1) time that it comes to a
+// phase of a step. Each fires once in a run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/role.h"
+
+namespace troupe::actors {
+
+enum class Fault : uint8_t {
+  kill,   ///< the actor ends at once, like one that is killed
+  fail,   ///< an exception: in an operator of the actor's lane, or in its handler
+  drop,   ///< its answer never comes
+  delay,  ///< its answer comes `delay` later
+};
+const char* to_string(Fault fault);
+
+enum class Phase : uint8_t { begin, forward, backward, prepare, commit, apply, checkpoint };
+const char* to_string(Phase phase);
+
+/// Phases that a role comes to.
+std::vector<Phase> phases_of(Role role);
+/// Drop and delay are for roles whose answers go by a lane.
+bool can_have(Role role, Fault fault);
+
+struct Failpoint {
+  Fault fault = Fault::kill;
+  Role role = Role::stage;
+  int index = 0;
+  uint64_t step = 1;
+  Phase phase = Phase::begin;
+  int occurrence = 1;
+  std::chrono::milliseconds delay{100};
+};
+
+class FailpointError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Throws FailpointError: what was found, what was wanted.
+Failpoint parse_failpoint(Fault fault, std::string_view text);
+/// "kill expert_shard/1@7:forward": names it, and is its witness.
+std::string to_string(const Failpoint& failpoint);
+
+/// `count` kills (and other faults, if `all_faults`) over roles, indices, steps 1 to `steps` and
+/// phases; a function of the seed. `counts[role]` is how many actors a role has.
+struct RandomFailpointsArgs {
+  uint64_t seed;
+  int count;
+  uint64_t steps;
+  std::vector<int> counts;
+  bool all_faults;
+  uint64_t checkpoint_every;  ///< steps; what happens at a checkpoint happens at these alone
+};
+std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args);
+
+/// The failpoints of a run. Thread-safe.
+class Failpoints {
+ public:
+  Failpoints() = default;
+
+  /// Those whose text is in `fired` have done their work in an earlier life of the run.
+  void set(std::vector<Failpoint> failpoints, const std::vector<std::string>& fired);
+  bool is_empty() const { return is_empty_; }
+
+  struct Place {
+    Role role;
+    int index;
+    uint64_t step;
+    Phase phase;
+  };
+  /// The one that fires here now.
+  std::optional<Failpoint> reached(const Place& place);
+
+ private:
+  struct Armed {
+    Failpoint failpoint;
+    int times = 0;
+    bool has_fired = false;
+  };
+  bool is_empty_ = true;
+  std::mutex mutex_;
+  std::vector<Armed> armed_;
+};
+
+}  // namespace troupe::actors

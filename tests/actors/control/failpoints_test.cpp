@@ -1,0 +1,87 @@
+#include "actors/control/failpoints.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+using testing::HasSubstr;
+
+std::string error_of(std::string_view text, Fault fault = Fault::kill) {
+  try {
+    return to_string(parse_failpoint(fault, text));
+  } catch (const FailpointError& error) {
+    return error.what();
+  }
+}
+
+TEST(Failpoint, ReadsWhatItPrints) {
+  EXPECT_EQ(error_of("stage@3:forward"), "kill stage/0@3:forward");
+  EXPECT_EQ(error_of("expert_shard/2@7:backward#5"), "kill expert_shard/2@7:backward#5");
+  EXPECT_EQ(error_of("router/1@2:forward+250", Fault::delay), "delay router/1@2:forward+250");
+  EXPECT_EQ(error_of("coordinator@1:commit", Fault::fail), "fail coordinator/0@1:commit");
+}
+
+TEST(Failpoint, SaysWhatIsWrongAndWhatWasWanted) {
+  EXPECT_THAT(error_of("stage"), HasSubstr("has no '@STEP'"));
+  EXPECT_THAT(error_of("stage@3"), HasSubstr("has no ':PHASE'"));
+  EXPECT_THAT(error_of("actor@3:begin"), HasSubstr("found role 'actor', wanted one of coordinator"));
+  EXPECT_THAT(error_of("stage/x@3:begin"), HasSubstr("INDEX is 'x', no number"));
+  EXPECT_THAT(error_of("stage/-1@3:begin"), HasSubstr("INDEX is '-1', no number"));
+  EXPECT_THAT(error_of("stage@0:begin"), HasSubstr("steps count from 1"));
+  EXPECT_THAT(error_of("stage@:begin"), HasSubstr("STEP is '', no number"));
+  EXPECT_THAT(error_of("stage@99999999999999999999:begin"), HasSubstr("no number"));
+  EXPECT_THAT(error_of("stage@1:commit"), HasSubstr("stage has no phase 'commit', it has begin"));
+  EXPECT_THAT(error_of("coordinator@1:begin", Fault::drop), HasSubstr("can be dropped"));
+}
+
+TEST(Failpoints, FireOnceWhereTheyAre) {
+  Failpoints failpoints;
+  failpoints.set({parse_failpoint(Fault::kill, "router/1@4:forward#2")}, {});
+  const Failpoints::Place there{Role::router, 1, 4, Phase::forward};
+
+  EXPECT_FALSE(failpoints.reached({Role::router, 0, 4, Phase::forward}));
+  EXPECT_FALSE(failpoints.reached({Role::router, 1, 3, Phase::forward}));
+  EXPECT_FALSE(failpoints.reached(there));  // the first time
+  EXPECT_TRUE(failpoints.reached(there));
+  EXPECT_FALSE(failpoints.reached(there));
+}
+
+TEST(Failpoints, WhoseWitnessIsThereHaveDoneTheirWork) {
+  Failpoints failpoints;
+  failpoints.set({parse_failpoint(Fault::kill, "stage@4:begin")}, {"kill stage/0@4:begin"});
+
+  EXPECT_FALSE(failpoints.reached({Role::stage, 0, 4, Phase::begin}));
+}
+
+TEST(Failpoints, RandomOnesAreAFunctionOfTheSeedAndCanHappen) {
+  const std::vector<int> counts{1, 1, 1, 1, 0, 2, 2, 14, 2, 2};
+  const RandomFailpointsArgs args{.seed = 3, .count = 2000, .steps = 50, .counts = counts,
+                                  .all_faults = true, .checkpoint_every = 20};
+  const auto drawn = random_failpoints(args), again = random_failpoints(args);
+
+  std::map<std::pair<Role, Phase>, int> met;
+  ASSERT_EQ(drawn.size(), 2000u);
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    const Failpoint& f = drawn[i];
+    EXPECT_EQ(to_string(f), to_string(again[i]));
+    EXPECT_LT(f.index, counts[static_cast<size_t>(f.role)]);
+    EXPECT_TRUE(f.step >= 1 && f.step <= 50);
+    EXPECT_TRUE(can_have(f.role, f.fault));
+    EXPECT_TRUE(f.phase != Phase::checkpoint || f.step % 20 == 0 || f.step == 50) << f.step;
+    ++met[{f.role, f.phase}];
+  }
+  for (int role = 0; role < roles; ++role) {
+    if (counts[static_cast<size_t>(role)] == 0) continue;
+    for (const Phase phase : phases_of(static_cast<Role>(role))) {
+      EXPECT_GT((met[{static_cast<Role>(role), phase}]), 10) << role << to_string(phase);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
