@@ -35,14 +35,15 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
     cast.push_back({Role::optimizer_shard, 0, 0, shard});
   }
   for (int stage = 0; stage < plan.pipeline; ++stage) {
-    for (int shard = 0; shard < plan.expert; ++shard) {
+    const auto moe_layers = moe_layers_of(plan, shape, stage);
+    for (int shard = 0; shard < plan.expert && !moe_layers.empty(); ++shard) {
       cast.push_back({Role::expert_shard, stage, 0, shard});
     }
     for (int worker = 0; worker < plan.data; ++worker) {
       for (int shard = 0; shard < plan.attention; ++shard) {
         cast.push_back({Role::attention_shard, stage, worker, shard});
       }
-      for (const int64_t layer : moe_layers_of(plan, shape, stage)) {
+      for (const int64_t layer : moe_layers) {
         cast.push_back({Role::router, stage, worker, static_cast<int>(layer)});
       }
       cast.push_back({Role::stage, stage, worker});

@@ -163,6 +163,9 @@ void train(const Options& options) {
                 .alarm = raise_alarm,
                 .happened = [&](const wire::Event& event) { console.happened(event); }});
   }
+  for (const std::string& unfired : company->failpoints.unfired()) {
+    std::cout << "note: failpoint " << unfired << " was not reached\n";
+  }
   if (!last) return;
   const auto& record = last->record();
   std::filesystem::remove_all(folder.path() / "model");  // of a shorter run that was resumed

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 
 #include "kernels/random.h"
 
@@ -136,7 +137,9 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
     if (args.counts[role] > 0) present.push_back(static_cast<Role>(role));
   }
   std::vector<Failpoint> chosen;
-  for (int i = 0; i < args.count && !present.empty(); ++i) {
+  std::set<std::string> known;
+  const int most_draws = present.empty() ? 0 : 100 * args.count;
+  for (int i = 0; i < most_draws && chosen.size() < static_cast<size_t>(args.count); ++i) {
     uint64_t draw = 0;
     const auto pick = [&](uint64_t n) {
       return kernels::random_below({.seed = args.seed, .purpose = kernels::Purpose::failpoints,
@@ -156,7 +159,7 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
       if (can_have(f.role, fault)) f.fault = fault;
     }
     f.delay = std::chrono::milliseconds(1 + pick(20));
-    chosen.push_back(f);
+    if (known.insert(to_string(f)).second) chosen.push_back(f);
   }
   return chosen;
 }
@@ -169,6 +172,15 @@ void Failpoints::set(std::vector<Failpoint> failpoints, const std::vector<std::s
     armed_.push_back({failpoint, 0, has_fired});
   }
   is_empty_ = armed_.empty();
+}
+
+std::vector<std::string> Failpoints::unfired() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> texts;
+  for (const Armed& armed : armed_) {
+    if (!armed.has_fired) texts.push_back(to_string(armed.failpoint));
+  }
+  return texts;
 }
 
 std::optional<Failpoint> Failpoints::reached(const Place& place) {

@@ -53,7 +53,7 @@ Failpoint parse_failpoint(Fault fault, std::string_view text);
 /// "kill expert_shard/1@7:forward": names it, and is its witness.
 std::string to_string(const Failpoint& failpoint);
 
-/// `count` kills (and other faults, if `all_faults`) over roles, indices, steps 1 to `steps` and
+/// `count` different kills (and other faults, if `all_faults`) over roles, indices, steps 1 to `steps` and
 /// phases; a function of the seed. `counts[role]` is how many actors a role has.
 struct RandomFailpointsArgs {
   uint64_t seed;
@@ -82,6 +82,8 @@ class Failpoints {
   };
   /// The one that fires here now.
   std::optional<Failpoint> reached(const Place& place);
+  /// Texts of those that have not fired.
+  std::vector<std::string> unfired();
 
  private:
   struct Armed {

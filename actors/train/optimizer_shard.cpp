@@ -53,6 +53,7 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
     kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
                                     .scale_bits = step->scale_bits(), .sum = &(*norms)[i]});
   }
+  release_when_done(norms);  // a new epoch drops the answer, not what is in the lane
   return answer_when_done<Pb<wire::Prepared>>([this, norms, step] {
     wire::Prepared prepared;
     *prepared.mutable_epoch() = step->epoch();
