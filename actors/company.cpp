@@ -111,6 +111,12 @@ int Company::worker_of(int micro_batch) const {
   return 0;
 }
 
+int Company::attention_shard_of(int micro_batch) const {
+  const auto& taken = plan.micro_batches[static_cast<size_t>(worker_of(micro_batch))];
+  const auto at = std::find(taken.begin(), taken.end(), micro_batch) - taken.begin();
+  return static_cast<int>(at % plan.attention);
+}
+
 int64_t Company::sequence_rows(int64_t layer) const {
   const int64_t module = layer - recipe.shape.layers;
   return module < 0 ? recipe.sequence_rows : recipe.sequence_rows - 1 - module;

@@ -69,6 +69,8 @@ class Company {
   int64_t moe_index(int64_t layer) const { return layer - recipe.shape.dense_layers; }
   std::vector<int> expert_owners() const;
   int worker_of(int micro_batch) const;
+  /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.
+  int attention_shard_of(int micro_batch) const;
   /// Rows of a sequence in a layer: MTP modules see fewer.
   int64_t sequence_rows(int64_t layer) const;
 

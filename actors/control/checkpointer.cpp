@@ -7,6 +7,11 @@
 namespace troupe::actors {
 namespace {
 
+int64_t milliseconds_since(std::chrono::steady_clock::time_point begun) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               begun).count();
+}
+
 wire::Event checkpoint_event(wire::Event::Kind kind, uint64_t step, std::string text) {
   wire::Event event;
   event.set_kind(kind);
@@ -84,11 +89,33 @@ caf::result<void> CheckpointerActor::save(const wire::StepRecord& record) {
     return promise;
   }
   passes(Phase::begin, record.step());
-  keepers_->desk.put(std::make_shared<const runtime::StateSnapshot>(
-      runtime::take_snapshot(company().arena, queue_, record)));
+  const auto begun = std::chrono::steady_clock::now();
+  try {
+    keepers_->desk.put(std::make_shared<const runtime::StateSnapshot>(
+        runtime::take_snapshot(company().arena, queue_, record)));
+  } catch (const std::exception& error) {  // no memory for a copy
+    promise.deliver();
+    not_saved(record.step(), error.what());
+    return promise;
+  }
+  copy_ms_ = milliseconds_since(begun);
   promise.deliver();
   write();
   return promise;
+}
+
+/// Training goes on.
+void CheckpointerActor::not_saved(uint64_t step, const std::string& why) {
+  company().happened(checkpoint_event(wire::Event::CHECKPOINT_FAILED, step, why));
+  runtime::tell(keepers_->watcher, alarm_atom_v,
+                "checkpoint of step " + std::to_string(step) + " was not saved: " + why);
+  ended(step);
+}
+
+void CheckpointerActor::ended(uint64_t step) {
+  last_written_ = step;
+  keepers_->desk.clear();
+  runtime::tell(company().directory.find({Role::coordinator}), saved_atom_v, step);
 }
 
 void CheckpointerActor::write() {
@@ -97,18 +124,18 @@ void CheckpointerActor::write() {
   const uint64_t step = snapshot->record.step();
   passes(Phase::checkpoint, step);
   const CheckpointOptions& options = keepers_->checkpoints;
+  const auto begun = std::chrono::steady_clock::now();
   try {
     runtime::write_checkpoint(options.folder, *snapshot);
     runtime::retain_checkpoints(options.folder, options.keep);
-    company().happened(checkpoint_event(wire::Event::CHECKPOINT_SAVED, step, {}));
+    company().happened(checkpoint_event(
+        wire::Event::CHECKPOINT_SAVED, step,
+        "training waited " + std::to_string(copy_ms_) + " ms for the copy, which was written in " +
+            std::to_string(milliseconds_since(begun)) + " ms"));
   } catch (const std::exception& error) {
-    company().happened(checkpoint_event(wire::Event::CHECKPOINT_FAILED, step, error.what()));
-    runtime::tell(keepers_->watcher, alarm_atom_v,
-                  "checkpoint of step " + std::to_string(step) + " was not saved: " + error.what());
+    return not_saved(step, error.what());
   }
-  last_written_ = step;
-  keepers_->desk.clear();
-  runtime::tell(company().directory.find({Role::coordinator}), saved_atom_v, step);
+  ended(step);
 }
 
 }  // namespace troupe::actors

@@ -65,10 +65,13 @@ class CheckpointerActor : public CompanyActor<Checkpointer> {
  private:
   caf::result<void> save(const wire::StepRecord& record);
   void write();
+  void not_saved(uint64_t step, const std::string& why);
+  void ended(uint64_t step);
 
   const std::shared_ptr<Keepers> keepers_;
   kernels::Queue& queue_;
   uint64_t last_written_ = 0;
+  int64_t copy_ms_ = 0;  // how long the last copy took
 };
 
 }  // namespace troupe::actors

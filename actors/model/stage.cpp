@@ -132,7 +132,7 @@ Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,
 
 void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                                const runtime::TensorRef& x) {
-  const int shard = static_cast<int>(passage->micro_batch) % company().plan.attention;
+  const int shard = company().attention_shard_of(static_cast<int>(passage->micro_batch));
   const Address to{Role::attention_shard, place().stage, place().worker, shard};
   TokenMessage message{header(*passage, layer, operation), {x}};
   waits_for("attended", static_cast<uint64_t>(layer));

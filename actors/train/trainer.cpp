@@ -105,7 +105,7 @@ void TrainerActor::failed(const AttemptPtr& attempt, const Address& whom,
   if (error == caf::sec::request_timeout) {
     attempt->promise.deliver(runtime::make_error(
         runtime::Errc::late, to_string(whom) + " has not answered within " +
-                                 std::to_string(company().deadlines.step.count()) + " ms"));
+                                 std::to_string(company().deadlines.step.count()) + " ms (cluster.step_deadline)"));
   } else {
     attempt->promise.deliver(error);
   }

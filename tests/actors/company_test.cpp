@@ -61,6 +61,15 @@ TEST(Company, EveryExpertAndMicroBatchHasOneOwner) {
   EXPECT_EQ(workers, (std::vector<int>{0, 1, 0, 1, 0}));
 }
 
+TEST(Company, EveryAttentionShardGetsMicroBatchesOfItsWorker) {
+  const Small small({1, 1, 2, 1, 2, 1});  // worker 0 has micro-batches 0, 2, 4
+
+  std::vector<int> shards;
+  for (int m = 0; m < 5; ++m) shards.push_back(small.company->attention_shard_of(m));
+
+  EXPECT_EQ(shards, (std::vector<int>{0, 0, 1, 1, 0}));
+}
+
 TEST(Company, MtpModulesSeeFewerRowsOfASequence) {
   const Small small({1, 1, 1, 1, 1, 1});
   const int64_t rows = small.recipe.sequence_rows;
