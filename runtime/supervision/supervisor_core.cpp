@@ -52,7 +52,7 @@ void SupervisorCore::run() {
 
 void SupervisorCore::dispatch(Event event) {
   if (std::holds_alternative<event::Begin>(event)) {
-    if (std::exchange(begun_, true)) return;
+    if (std::exchange(is_begun_, true)) return;
     operation_ = Operation{.task = Task::begin};
     for (const Place place : children_.from()) operation_->steps.push_back({true, place});
   } else if (const auto* exited = std::get_if<event::Exited>(&event)) {
@@ -80,6 +80,8 @@ void SupervisorCore::finish() {
   operation_.reset();
   switch (done.task) {
     case Task::begin:
+      has_begun_ = true;
+      return;
     case Task::restart:
       return;
     case Task::start_child:

@@ -25,10 +25,8 @@ class SupervisorCore {
   /// but Outcome::ended to calls.
   std::vector<Effect> handle(Instant now, Event event);
 
-  /// True once all children have been started, or the supervisor has ended over it.
-  bool has_begun() const {
-    return begun_ && !(operation_ && operation_->task == Task::begin);
-  }
+  /// True once all children have been started; never if one of them could not be.
+  bool has_begun() const { return has_begun_; }
   bool has_ended() const { return ended_; }
   /// Newest first.
   std::vector<ChildStatus> which_children() const;
@@ -101,7 +99,8 @@ class SupervisorCore {
   std::shared_ptr<const ChildSpec> template_;  // of simple_one_for_one
   ChildTable children_;
   RestartWindow window_;
-  bool begun_ = false;
+  bool is_begun_ = false;   // the first event has come
+  bool has_begun_ = false;  // and been done
   bool ended_ = false;
   Instant now_{0};
   Incarnation last_incarnation_ = 0;
