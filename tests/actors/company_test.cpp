@@ -115,30 +115,6 @@ TEST(Company, DrainSkipsWhatWaitsAndLeavesNoClosure) {
   EXPECT_EQ(*memory, -1);  // the lane goes on
 }
 
-TEST(Directory, FindsWhoStandsThereNow) {
-  register_message_types();
-  caf::actor_system_config config;
-  caf::actor_system system(config);
-  const auto idle = [] { return caf::behavior{[](int) {}}; };
-  Directory directory;
-  const caf::actor first = system.spawn(idle), second = system.spawn(idle);
-
-  directory.put({Role::stage, 1}, first);
-  EXPECT_EQ(directory.find({Role::stage, 1}), first);
-  EXPECT_FALSE(directory.find({Role::stage, 0}));
-  directory.put({Role::stage, 1}, second);  // after a restart
-  directory.put({Role::trainer}, first);
-
-  EXPECT_EQ(directory.find({Role::stage, 1}), second);
-  EXPECT_EQ(directory.of(Role::stage).size(), 1u);
-  EXPECT_EQ(directory.all().size(), 2u);
-  directory.clear();
-  EXPECT_FALSE(directory.find({Role::trainer}));
-  for (const caf::actor& actor : {first, second}) {
-    runtime::stop_actor(actor, caf::exit_reason::user_shutdown);
-  }
-}
-
 TEST(Address, SaysWhoItIs) {
   EXPECT_EQ(to_string(Address{Role::attention_shard, 2, 1, 3}), "attention_shard/2.1.3");
 }

@@ -49,8 +49,8 @@ class Record {
   std::vector<std::string> notes_;
 };
 
-/// Throws the texts that it is told, calls the functions that it is given, and notes its end. A deaf
-/// one does not end when it is asked to.
+/// Throws the texts that it is told, plays the acts that it is told, and notes its end. A deaf one
+/// does not end when it is asked to.
 class Child : public caf::event_based_actor {
  public:
   Child(caf::actor_config& config, Record& record, std::string id, bool is_deaf)
