@@ -20,8 +20,6 @@ caf::error error_of(const std::exception_ptr& thrown);
 
 /// The unit that a handler's arguments speak of, for the glass.
 inline runtime::UnitTag tag_of() { return {}; }
-template <class T, class... Ts>
-runtime::UnitTag tag_of(const T&, const Ts&... rest) { return tag_of(rest...); }
 template <class... Ts>
 runtime::UnitTag tag_of(const TokenMessage& message, const Ts&...) {
   const wire::UnitId& id = message.id();
@@ -36,6 +34,9 @@ template <class... Ts>
 runtime::UnitTag tag_of(const Pb<wire::StepRecord>& record, const Ts&...) {
   return {static_cast<uint32_t>(record->step()), 0, -1};
 }
+// Behind the others: arguments of other namespaces do not find what is declared later.
+template <class T, class... Ts>
+runtime::UnitTag tag_of(const T&, const Ts&... rest) { return tag_of(rest...); }
 
 template <class Interface>
 class CompanyActor : public Interface::base {

@@ -6,18 +6,6 @@
 namespace troupe::actors {
 namespace {
 
-/// CAF's own threads never compute, they only carry messages: a shared queue that wakes a thread
-/// at once, and turns between actors after so many messages.
-struct SystemConfig : caf::actor_system_config {
-  SystemConfig() {
-    set("caf.scheduler.policy", "sharing");
-    set("caf.scheduler.max-threads", 2);
-    set("caf.scheduler.max-throughput", 100);
-    set("caf.logger.file.verbosity", "quiet");
-    set("caf.logger.console.verbosity", "quiet");
-  }
-};
-
 bool is_news(wire::Event::Kind kind) {
   return kind != wire::Event::ACTOR_STARTED && kind != wire::Event::CHECKPOINT_SAVED &&
          kind != wire::Event::CHECKPOINT_FAILED;  // an alarm says so
@@ -48,6 +36,15 @@ class Told {
 
 }  // namespace
 
+SystemConfig::SystemConfig() {
+  register_message_types();
+  set("caf.scheduler.policy", "sharing");
+  set("caf.scheduler.max-threads", 2);
+  set("caf.scheduler.max-throughput", 100);
+  set("caf.logger.file.verbosity", "quiet");
+  set("caf.logger.console.verbosity", "quiet");
+}
+
 void register_message_types() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -69,7 +66,6 @@ struct Troupe::System {
 };
 
 Troupe::Troupe(Args args) : company_(args.company) {
-  register_message_types();
   system_ = std::make_unique<System>();
   System& system = *system_;
   const auto watcher = caf::actor_cast<caf::actor>(system.watcher);

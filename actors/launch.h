@@ -12,6 +12,12 @@ namespace troupe::actors {
 /// Registers message types. Once a process, before any company; more calls do nothing.
 void register_message_types();
 
+/// CAF's own threads never compute, they only carry messages: a shared queue that wakes a thread at
+/// once, and turns between actors after so many messages.
+struct SystemConfig : caf::actor_system_config {
+  SystemConfig();
+};
+
 /// What a run tells whoever watches it. Called on the watching thread; each may be empty.
 struct RunEvents {
   std::function<void(const wire::StepDone&)> step_done;
