@@ -81,7 +81,7 @@ caf::actor Staff::start_supervisor(const std::string& id, const std::string& par
   }
   const auto actor = args_.system->spawn<runtime::SupervisorActor>(runtime::SupervisorActor::Args{
       .name = id,
-      .flags = {.intensity = is_top ? 0 : restart_intensity, .period = restart_period},
+      .flags = {.intensity = is_top ? 0 : args_.intensity, .period = restart_period},
       .children = children_of(id),
       .start = [this, id](const runtime::effect::Start& start) { return start_child(id, start); },
       .log = [this](const std::string& who, const runtime::effect::Log& what) { heard(who, what); },
@@ -183,7 +183,7 @@ void Staff::heard(const std::string& supervisor, const runtime::effect::Log& wha
         std::lock_guard lock(mutex_);
         if (!failure_.empty()) return;  // it goes up the tree
         failure_ = what.id + ": " + last_end_[what.id] + " (started again " +
-                   std::to_string(restart_intensity) + " times within " +
+                   std::to_string(args_.intensity) + " times within " +
                    std::to_string(restart_period.count()) + " s, and no more)";
         text = failure_;
       }

@@ -34,6 +34,7 @@ class Staff {
     std::shared_ptr<Keepers> keepers;
     bool has_checkpoints;
     EvaluatorActor::Documents documents;  ///< null: no evaluator
+    int intensity = restart_intensity;    ///< of the supervisors of actors
   };
   explicit Staff(Args args);
 

@@ -31,7 +31,7 @@ struct Stay {
   std::latch begun{1}, may_end{1};
 };
 
-/// An expert shard that waits in some handlers. `begin` throws when it may go on, `forward` goes on.
+/// An expert shard that waits in two handlers; then `begin` throws, and `forward` does nothing.
 class Probe : public LaneActor<ExpertShard> {
  public:
   Probe(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
