@@ -69,6 +69,12 @@ kernels::Queue& Company::lane(const Address& address) {
   return lanes_.try_emplace(address, pool).first->second;
 }
 
+void Company::record_units() {
+  std::vector<std::string> names;
+  for (int tensor = 0; tensor < arena.tensors(); ++tensor) names.push_back(arena.spec(tensor).name);
+  units = std::make_unique<runtime::UnitRecorder>(std::move(names));
+}
+
 int Company::index_of(const Address& address) const {
   const auto found = indices_.find(address);
   return found == indices_.end() ? 0 : found->second;

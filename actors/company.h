@@ -43,6 +43,9 @@ class Company {
   Deadlines deadlines;
   Failpoints failpoints;
   std::unique_ptr<runtime::Glass> glass;  ///< null: nobody looks
+  std::unique_ptr<runtime::UnitRecorder> units;  ///< hashes of every unit; null: none are taken
+  /// From the next step on every unit is hashed. Before any actor is started.
+  void record_units();
   /// Hears what has happened, on any thread; may be empty.
   std::function<void(wire::Event)> witness;
 

@@ -124,7 +124,7 @@ using Journal = caf::typed_actor<
 /// Saves states. Answers when it has a copy and the next apply may overwrite the state.
 using Checkpointer = caf::typed_actor<
     caf::result<void>(save_atom, Pb<wire::StepRecord>),
-    caf::result<void>(resume_atom)>;           // its own: a copy waits to be written
+    caf::result<void>(resume_atom)>;           // a copy, or hashes of units, wait to be written
 
 /// The one actor with authority: begins steps, decides commits, updates the routing bias.
 using Coordinator = caf::typed_actor<

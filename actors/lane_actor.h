@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "actors/company_actor.h"
+#include "actors/message_units.h"
 
 namespace troupe::actors {
 
@@ -52,8 +53,11 @@ class LaneActor : public CompanyActor<Interface> {
   using Super = LaneActor;
 
   kernels::Queue& queue() { return queue_; }
-  StepView view() const {
-    return {filter_.step().step() - 1, filter_.step().scale_bits()};
+  /// The step as a micro-batch's work sees it.
+  StepView view(uint32_t micro_batch) const {
+    const wire::BeginStep& s = filter_.step();
+    return {s.step() - 1, s.scale_bits(), this->company().units.get(),
+            runtime::unit_epoch(s.epoch(), s.step()), micro_batch};
   }
 
   /// Calls `f` in this actor when everything enqueued so far has ended.
@@ -66,12 +70,17 @@ class LaneActor : public CompanyActor<Interface> {
   /// Sends when everything enqueued so far has ended: the tensors are ready then.
   template <class Atom>
   void send_when_done(const Address& to, Atom atom, TokenMessage message) {
-    const auto send = [company = this->shared_company(), to, atom, message = std::move(message)] {
+    if (message.tensors.at(0).view.count() > 0 && takes_flip()) {
+      queue_.run(1, [tensor = message.tensors[0]](int64_t) { flip_bit(tensor.view); });
+    }
+    const auto send = [company = this->shared_company(), from = this->place(), to, atom,
+                       message = std::move(message)] {
+      if (company->units) record_message(*company, from, to, message);
       if (const auto post = company->directory.post(to)) {
         post->send(caf::make_message(atom, message));
       }
     };
-    if (const auto fault = std::exchange(reply_fault_, std::nullopt)) {
+    if (const auto fault = take_reply_fault()) {
       if (fault->fault == Fault::delay) when_done_and(fault->delay, send);
       return;
     }
@@ -107,7 +116,7 @@ class LaneActor : public CompanyActor<Interface> {
   /// Calls `deliver`, which fulfils `promise`, when everything enqueued so far has ended.
   template <class Promise, class F>
   void deliver_when_done(const Promise& promise, F deliver) {
-    const auto fault = std::exchange(reply_fault_, std::nullopt);
+    const auto fault = take_reply_fault();
     if (!fault) return when_done(std::move(deliver));
     if (fault->fault == Fault::delay) return when_done_and(fault->delay, std::move(deliver));
     unanswered_.push_back(std::make_shared<Promise>(promise));
@@ -158,7 +167,20 @@ class LaneActor : public CompanyActor<Interface> {
     });
   }
 
+  /// True once after a failpoint that flips a bit: of the next payload, or of what is held here.
+  bool takes_flip() {
+    if (!reply_fault_ || reply_fault_->fault != Fault::flip) return false;
+    reply_fault_.reset();
+    return true;
+  }
+
  private:
+  /// A flip is for payloads alone, and stays for the next.
+  std::optional<Failpoint> take_reply_fault() {
+    if (reply_fault_ && reply_fault_->fault == Fault::flip) return std::nullopt;
+    return std::exchange(reply_fault_, std::nullopt);
+  }
+
   Interface self_handle() { return caf::actor_cast<Interface>(this); }
 
   uint64_t keep(std::function<void()> f) {

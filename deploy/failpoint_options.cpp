@@ -60,6 +60,9 @@ void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   add("--fail", options.fail, "an exception there");
   add("--drop", options.drop, "its answer never comes; see cluster.step_deadline");
   add("--delay", options.delay, "its answer comes later: ROLE[/INDEX]@STEP:PHASE+MILLISECONDS");
+  add("--flip", options.flip,
+      "another bit in what it sends (forward, backward), or in an optimizer shard's weights (begin) "
+      "or gradient (prepare): changes the run, and train.unit_hashes finds it");
   command.add_option("--random-kills", options.random_kills, "SEED[:COUNT] kills, 10 by default")
       ->group("Failures");
   command.add_option("--random-faults", options.random_faults, "SEED[:COUNT] failures of every kind")
@@ -76,6 +79,7 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
   add(Fault::fail, options.fail);
   add(Fault::drop, options.drop);
   add(Fault::delay, options.delay);
+  add(Fault::flip, options.flip);
   auto counts = counts_of(field);
   counts[static_cast<size_t>(Role::evaluator)] = field.has_evaluator ? 1 : 0;
   for (const Failpoint& f : all) {

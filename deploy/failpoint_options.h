@@ -11,7 +11,7 @@
 namespace troupe::deploy {
 
 struct FailpointOptions {
-  std::vector<std::string> kill, fail, drop, delay;  ///< ROLE[/INDEX]@STEP:PHASE
+  std::vector<std::string> kill, fail, drop, delay, flip;  ///< ROLE[/INDEX]@STEP:PHASE
   std::string random_kills;                          ///< SEED[:COUNT]
   std::string random_faults;                         ///< likewise, of every kind
 };

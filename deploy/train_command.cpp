@@ -116,7 +116,7 @@ void train(const Options& options) {
   storage->journal = std::make_unique<runtime::JournalWriter>(
       folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));
   storage->checkpoints = {folder.path() / "checkpoints", p.run.run.checkpoint().every(),
-                          p.run.run.checkpoint().keep()};
+                          p.run.run.checkpoint().keep(), folder.path() / "units"};
   start.from.term = storage->journal->term();
   const std::filesystem::path events = folder.path() / "events";
   const auto fired = fired_failpoints(events);
@@ -128,6 +128,7 @@ void train(const Options& options) {
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
   company->failpoints.set(failpoints, fired);
+  if (p.run.run.train().unit_hashes()) company->record_units();
   company->glass = runtime::Glass::create(std::filesystem::absolute(folder.path()));
   if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";
 

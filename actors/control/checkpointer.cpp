@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "runtime/checkpoint/state_checkpoint.h"
+#include "runtime/state/unit_file.h"
 
 namespace troupe::actors {
 namespace {
@@ -73,10 +74,16 @@ void JournalActor::attempt() {
 }
 
 CheckpointerActor::behavior_type CheckpointerActor::make_behavior() {
-  if (keepers_->desk.unwritten()) runtime::tell(caf::actor_cast<Checkpointer>(this), resume_atom_v);
+  if (keepers_->desk.unwritten() || company().units) {
+    runtime::tell(caf::actor_cast<Checkpointer>(this), resume_atom_v);
+  }
   return {
       seen("save", [this](save_atom, const Pb<wire::StepRecord>& record) { return save(*record); }),
-      seen("resume", [this](resume_atom) { write(); }),
+      seen("resume",
+           [this](resume_atom) {
+             write_units();
+             write();
+           }),
   };
 }
 
@@ -100,6 +107,7 @@ caf::result<void> CheckpointerActor::save(const wire::StepRecord& record) {
   }
   copy_ms_ = milliseconds_since(begun);
   promise.deliver();
+  write_units();
   write();
   return promise;
 }
@@ -118,6 +126,25 @@ void CheckpointerActor::ended(uint64_t step) {
   runtime::tell(company().directory.find({Role::coordinator}), saved_atom_v, step);
 }
 
+/// Hashes of units explain a run and decide nothing: those that the disk does not take are lost.
+void CheckpointerActor::write_units() {
+  const std::filesystem::path& folder = keepers_->checkpoints.units;
+  if (!company().units || folder.empty()) return;
+  while (const auto units = company().units->oldest()) {
+    try {
+      runtime::write_units(folder, *units);
+      has_units_alarm_ = false;
+    } catch (const std::exception& error) {
+      if (!std::exchange(has_units_alarm_, true)) {
+        runtime::tell(keepers_->watcher, alarm_atom_v,
+                      "unit hashes of step " + std::to_string(units->step()) +
+                          " were not saved: " + error.what());
+      }
+    }
+    company().units->drop(units->step());
+  }
+}
+
 void CheckpointerActor::write() {
   const auto snapshot = keepers_->desk.unwritten();
   if (!snapshot) return;
@@ -128,6 +155,10 @@ void CheckpointerActor::write() {
   try {
     runtime::write_checkpoint(options.folder, *snapshot);
     runtime::retain_checkpoints(options.folder, options.keep);
+    const auto kept = runtime::list_checkpoints(options.folder);
+    const bool is_full = options.keep > 0 && static_cast<int64_t>(kept.size()) >= options.keep;
+    // What is older could be done again from state 0 alone, where the run began.
+    if (is_full && company().units) runtime::drop_units(options.units, kept.front().step);
     company().happened(checkpoint_event(
         wire::Event::CHECKPOINT_SAVED, step,
         "training waited " + std::to_string(copy_ms_) + " ms for the copy, which was written in " +

@@ -13,6 +13,7 @@ struct CheckpointOptions {
   std::filesystem::path folder;  ///< the run's checkpoints/
   int64_t every;                 ///< steps; 0: the last step alone
   int64_t keep;                  ///< newest ones that stay; 0: all
+  std::filesystem::path units = {};  ///< the run's units/, if hashes of units are recorded
 };
 
 /// What is kept of a run, and where.
@@ -67,11 +68,13 @@ class CheckpointerActor : public CompanyActor<Checkpointer> {
   void write();
   void not_saved(uint64_t step, const std::string& why);
   void ended(uint64_t step);
+  void write_units();
 
   const std::shared_ptr<Keepers> keepers_;
   kernels::Queue& queue_;
   uint64_t last_written_ = 0;
   int64_t copy_ms_ = 0;  // how long the last copy took
+  bool has_units_alarm_ = false;  // told once
 };
 
 }  // namespace troupe::actors

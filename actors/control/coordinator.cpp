@@ -122,6 +122,12 @@ void CoordinatorActor::play(const wanted::Append& wanted) {
 }
 
 void CoordinatorActor::play(const wanted::Apply& wanted) {
+  if (company().units) {
+    company().units->commit(runtime::unit_epoch(wanted.record.epoch(), wanted.record.step()));
+    if (const auto writer = company().directory.find({Role::checkpointer})) {
+      runtime::tell(writer, resume_atom_v);
+    }
+  }
   ask_shards<heard::Applied>("applied", wanted.generation, commit_atom_v,
                              Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
   passes(Phase::apply, wanted.record.step());

@@ -54,7 +54,7 @@ uint64_t checkpoint_step(uint64_t step, const RandomFailpointsArgs& args) {
 }  // namespace
 
 const char* to_string(Fault fault) {
-  constexpr std::array names{"kill", "fail", "drop", "delay"};
+  constexpr std::array names{"kill", "fail", "drop", "delay", "flip"};
   return names[static_cast<size_t>(fault)];
 }
 
@@ -82,6 +82,11 @@ bool can_have(Role role, Fault fault) {
   if (fault == Fault::kill || fault == Fault::fail) return true;
   return role == Role::stage || role == Role::attention_shard || role == Role::router ||
          role == Role::expert_shard || role == Role::optimizer_shard;
+}
+
+bool can_flip(Role role, Phase phase) {
+  if (role == Role::optimizer_shard) return phase == Phase::begin || phase == Phase::prepare;
+  return can_have(role, Fault::flip) && (phase == Phase::forward || phase == Phase::backward);
 }
 
 Failpoint parse_failpoint(Fault fault, std::string_view text) {
@@ -115,6 +120,9 @@ Failpoint parse_failpoint(Fault fault, std::string_view text) {
     phase = phase.substr(0, hash);
   }
   f.phase = phase_of(phase, f.role, text);
+  if (fault == Fault::flip && !can_flip(f.role, f.phase)) {
+    refuse(text, std::string(to_string(f.role)) + " has nothing to flip at " + to_string(f.phase));
+  }
   if (!can_have(f.role, fault)) {
     refuse(text, std::string(to_string(f.role)) + " answers by no lane, so nothing of it can be " +
                      (fault == Fault::drop ? "dropped" : "delayed"));

@@ -22,6 +22,7 @@ enum class Fault : uint8_t {
   fail,   ///< an exception: in an operator of the actor's lane, or in its handler
   drop,   ///< its answer never comes
   delay,  ///< its answer comes `delay` later
+  flip,   ///< a bit of what it sends, or of the state or gradient that it holds, is another
 };
 const char* to_string(Fault fault);
 
@@ -30,8 +31,11 @@ const char* to_string(Phase phase);
 
 /// Phases that a role comes to.
 std::vector<Phase> phases_of(Role role);
-/// Drop and delay are for roles whose answers go by a lane.
+/// Drop and delay are for roles whose answers go by a lane; flips for those that hold numbers.
 bool can_have(Role role, Fault fault);
+/// A flip is of a message forward or backward, or of an optimizer shard's weights (begin) or
+/// gradient (prepare).
+bool can_flip(Role role, Phase phase);
 
 struct Failpoint {
   Fault fault = Fault::kill;
@@ -53,8 +57,9 @@ Failpoint parse_failpoint(Fault fault, std::string_view text);
 /// "kill expert_shard/1@7:forward": names it, and is its witness.
 std::string to_string(const Failpoint& failpoint);
 
-/// `count` different kills (and other faults, if `all_faults`) over roles, indices, steps 1 to `steps` and
-/// phases; a function of the seed. `counts[role]` is how many actors a role has.
+/// `count` different kills (and other faults, if `all_faults`) over roles, indices, steps 1 to
+/// `steps` and phases; a function of the seed. Flips are not among them: they change the run's
+/// numbers. `counts[role]` is how many actors a role has.
 struct RandomFailpointsArgs {
   uint64_t seed;
   int count;

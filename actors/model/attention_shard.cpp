@@ -30,7 +30,7 @@ void AttentionShardActor::forward(const TokenMessage& message) {
   passage->x = message.tensors.at(0);
   const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer);
   passage->args = {.context = company().mla,
-                   .weights = company().tensors.attention(layer, view()),
+                   .weights = company().tensors.attention(layer, view(message.id().micro_batch())),
                    .x = passage->x,
                    .positions = positions_of(T, rows),
                    .sequence_rows = rows};
@@ -60,7 +60,8 @@ void AttentionShardActor::backward(const TokenMessage& message) {
                  {answer_header(message.id(), place().index), {share(passage->scratch, dx)}});
   kernels::attention_block_backward_weights(queue(), passage->scratch, passage->args,
                                             passage->saved, dy,
-                                            company().tensors.attention_gradients(layer, view()));
+                                            company().tensors.attention_gradients(
+                                                layer, view(message.id().micro_batch())));
   release_when_done(passage);
   passages_.erase(found);
 }

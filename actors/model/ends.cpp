@@ -68,7 +68,7 @@ void HeadEnd::backward_weights(Queue& queue, Scratch& unit_scratch) const {
   kernels::norm_backward_weights(queue, unit_scratch, dnormed_, x_, norm_,
                                  tensors_.final_norm_gradient(module_, step_));
   kernels::head_backward_weights(queue, unit_scratch, head_args(), head_, dlogits_,
-                                 tensors_.head_gradient(step_));
+                                 tensors_.head_gradient(module_, step_));
 }
 
 float HeadEnd::loss() const { return kernels::values<float>(loss_)[0]; }

@@ -26,6 +26,12 @@ Address ExpertShardActor::router_of(const wire::UnitId& id) {
           id.layer()};
 }
 
+Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wire::UnitId& id) {
+  wire::TokenHeader header = *answer_header(id, place().index);
+  header.mutable_offsets()->Add(passage.args.offsets.begin(), passage.args.offsets.end());
+  return header;
+}
+
 void ExpertShardActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
   comes_to(Phase::forward, message.id().step());
@@ -36,12 +42,13 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
   passage->args.x = passage->rows;
+  const StepView step = view(message.id().micro_batch());
   for (int64_t e = range.first; e < range.first + range.count; ++e) {
-    passage->args.weights.push_back(company().tensors.expert(layer, e, view()));
+    passage->args.weights.push_back(company().tensors.expert(layer, e, step));
   }
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer_header(message.id(), place().index), {share(passage->scratch, passage->saved.y)}});
+                 {answer(*passage, message.id()), {share(passage->scratch, passage->saved.y)}});
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
@@ -63,12 +70,13 @@ void ExpertShardActor::backward(const TokenMessage& message) {
                                    {.dy = passage->dy, .weights = passage->weights, .dx = dx,
                                     .dweights = dweights});
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer_header(message.id(), place().index),
+                 {answer(*passage, message.id()),
                   {share(passage->scratch, dx), share(passage->scratch, dweights)}});
   const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
+  const StepView step = view(message.id().micro_batch());
   std::vector<kernels::FfnGradients> gradients;
   for (int64_t e = range.first; e < range.first + range.count; ++e) {
-    gradients.push_back(company().tensors.expert_gradients(layer, e, view()));
+    gradients.push_back(company().tensors.expert_gradients(layer, e, step));
   }
   kernels::experts_backward_weights(queue(), passage->scratch, passage->args, passage->saved,
                                     gradients);

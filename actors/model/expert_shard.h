@@ -27,6 +27,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   void backward(const TokenMessage& message);
   caf::result<Pb<wire::StepReport>> report();
   Address router_of(const wire::UnitId& id);
+  Pb<wire::TokenHeader> answer(const Passage& passage, const wire::UnitId& id);
 
   std::map<Key, std::shared_ptr<Passage>> passages_;
 };

@@ -33,7 +33,8 @@ caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
 void RouterActor::forward(const TokenMessage& message) {
   if (!accept(message.id())) return;
   comes_to(Phase::forward, message.id().step());
-  auto passage = std::make_shared<Passage>(company(), place().index, view());
+  auto passage = std::make_shared<Passage>(company(), place().index,
+                                           view(message.id().micro_batch()));
   passages_[message.id().micro_batch()] = passage;  // before what may throw
   passage->id = message.id();
   passage->x = message.tensors.at(0);

@@ -13,7 +13,7 @@ void StageActor::begin_forward(int micro_batch) {
   passage->tokens = &tokens_.micro_batches->at(number);
   passages_[number] = passage;
   if (place().stage == 0) {
-    passage->embedding.emplace(company().tensors, view());
+    passage->embedding.emplace(company().tensors, view(number));
     const Tensor x = passage->embedding->forward(queue(), passage->scratch, *passage->tokens);
     return ask_attention(passage, first_layer(), wire::FORWARD, share(passage->scratch, x));
   }
@@ -25,7 +25,8 @@ void StageActor::begin_forward(int micro_batch) {
 void StageActor::forward_mlp(const PassagePtr& passage, int64_t layer,
                              const runtime::TensorRef& x) {
   MlpBlock& block = passage->blocks
-                        .emplace(layer, MlpBlock(company().tensors, company().recipe, layer, view()))
+                        .emplace(layer, MlpBlock(company().tensors, company().recipe, layer,
+                                         view(passage->micro_batch)))
                         .first->second;
   block.normalise(queue(), passage->scratch, x);
   const bool has_experts = !company().recipe.shape.is_dense(layer);
@@ -51,7 +52,7 @@ void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const T
   const int64_t targets =
       module < 0 ? step().main_targets() : step().mtp_targets(static_cast<int>(module));
   HeadEnd& head = passage->heads.emplace_back(company().tensors, company().recipe,
-                                              module < 0 ? -1 : module, view());
+                                              module < 0 ? -1 : module, view(passage->micro_batch));
   head.forward(queue(), passage->scratch, x, tokens.targets, targets);
   const int64_t next = module < 0 ? 0 : module + 1;
   if (next < s.mtp_layers) return forward_module(passage, next);
@@ -60,7 +61,8 @@ void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const T
 
 void StageActor::forward_module(const PassagePtr& passage, int64_t module) {
   const MicroBatch& ahead = passage->ahead.emplace_back(mtp_batch(*passage->tokens, module));
-  MtpEnd& end = passage->modules.emplace_back(company().tensors, company().recipe, module, view());
+  MtpEnd& end = passage->modules.emplace_back(company().tensors, company().recipe, module,
+                                              view(passage->micro_batch));
   const Tensor x =
       end.forward(queue(), passage->scratch, passage->heads.back().normed(), ahead);
   ask_attention(passage, company().recipe.shape.layers + module, wire::FORWARD,

@@ -68,10 +68,21 @@ ConstTensor ModelTensors::weight(int tensor, StepView step) const {
   return tensor == absent ? ConstTensor{} : arena_.weight(tensor, step.state);
 }
 
-GradientSum ModelTensors::gradient(int tensor, StepView step) const {
+GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) const {
   if (tensor == absent) return {};
   const bool is_shared = tensor == embedding_ || tensor == head_;
-  return arena_.gradient(tensor, step.scale_bits, is_shared ? shared_units_ : units_);
+  GradientSum sum =
+      arena_.gradient(tensor, step.scale_bits, is_shared ? shared_units_ : units_);
+  if (step.recorder == nullptr) return sum;
+  wire::UnitHash unit;
+  unit.set_kind(wire::UnitHash::GRADIENT);
+  unit.set_micro_batch(step.micro_batch);
+  unit.set_tensor(static_cast<uint32_t>(tensor));
+  unit.set_part(is_shared ? static_cast<uint32_t>(site) : 0);
+  sum.watch = [recorder = step.recorder, epoch = step.epoch, unit](const ConstTensor& gradient) {
+    recorder->record(epoch, unit, {gradient});
+  };
+  return sum;
 }
 
 kernels::AttentionWeights ModelTensors::attention(int64_t n, StepView step) const {
@@ -110,7 +121,9 @@ GradientSum ModelTensors::embedding_gradient(StepView step) const {
   return gradient(embedding_, step);
 }
 ConstTensor ModelTensors::head(StepView step) const { return weight(head_, step); }
-GradientSum ModelTensors::head_gradient(StepView step) const { return gradient(head_, step); }
+GradientSum ModelTensors::head_gradient(int64_t module, StepView step) const {
+  return gradient(head_, step, module + 1);
+}
 ConstTensor ModelTensors::final_norm(int64_t module, StepView step) const {
   return weight(final_norms_[static_cast<size_t>(module + 1)], step);
 }
@@ -121,7 +134,8 @@ kernels::MtpWeights ModelTensors::mtp(int64_t module, StepView step) const {
   return map(mtp_[static_cast<size_t>(module)], [&](int t) { return weight(t, step); });
 }
 kernels::MtpGradients ModelTensors::mtp_gradients(int64_t module, StepView step) const {
-  return map(mtp_[static_cast<size_t>(module)], [&](int t) { return gradient(t, step); });
+  return map(mtp_[static_cast<size_t>(module)],
+             [&](int t) { return gradient(t, step, module + 1); });
 }
 
 }  // namespace troupe::actors

@@ -8,6 +8,7 @@
 #include "kernels/layers/mtp.h"
 #include "kernels/layers/residual.h"
 #include "runtime/state/arena.h"
+#include "runtime/state/unit_recorder.h"
 
 namespace troupe::actors {
 
@@ -15,6 +16,11 @@ namespace troupe::actors {
 struct StepView {
   uint64_t state;  ///< N - 1 in step N
   int scale_bits;  ///< s
+
+  // Who is shown every unit of a gradient, and of which attempt and micro-batch; null: nobody.
+  runtime::UnitRecorder* recorder = nullptr;
+  runtime::UnitEpoch epoch = {};
+  uint32_t micro_batch = 0;
 };
 
 /// Layers are numbered as their names are: MTP module m is layer `layers + m`.
@@ -43,7 +49,7 @@ class ModelTensors {
   kernels::ConstTensor embedding(StepView step) const;
   kernels::GradientSum embedding_gradient(StepView step) const;
   kernels::ConstTensor head(StepView step) const;
-  kernels::GradientSum head_gradient(StepView step) const;
+  kernels::GradientSum head_gradient(int64_t module, StepView step) const;
   /// The main model's final norm (module -1) or an MTP module's shared_head.norm.
   kernels::ConstTensor final_norm(int64_t module, StepView step) const;
   kernels::GradientSum final_norm_gradient(int64_t module, StepView step) const;
@@ -60,7 +66,8 @@ class ModelTensors {
   };
 
   kernels::ConstTensor weight(int tensor, StepView step) const;
-  kernels::GradientSum gradient(int tensor, StepView step) const;
+  /// `site` tells uses of embedding and head apart: 0 the main model's, m + 1 that of MTP module m.
+  kernels::GradientSum gradient(int tensor, StepView step, int64_t site = 0) const;
   const Layer& layer(int64_t number) const { return layers_[static_cast<size_t>(number)]; }
 
   runtime::StateArena& arena_;

@@ -16,6 +16,15 @@ std::vector<int64_t> blocks_of(const Company& company, int shard) {
   return blocks;
 }
 
+wire::UnitHash unit_of(const Company& company, wire::UnitHash::Kind kind, int64_t id) {
+  const runtime::Block& block = company.arena.blocks()[static_cast<size_t>(id)];
+  wire::UnitHash unit;
+  unit.set_kind(kind);
+  unit.set_tensor(static_cast<uint32_t>(block.tensor));
+  unit.set_part(static_cast<uint32_t>(block.index));
+  return unit;
+}
+
 }  // namespace
 
 OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
@@ -42,12 +51,14 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   comes_to(Phase::begin, step->step());
   begin_epoch(*step);
   company().arena.clear_gradients(queue(), blocks_);
+  record_weights(*step);
   return answer_when_done();
 }
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = refusal(*step)) return stale;
   comes_to(Phase::prepare, step->step());
+  record_gradients(*step);
   auto norms = std::make_shared<std::vector<double>>(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
@@ -63,6 +74,43 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
     prepared.set_faults(company().arena.faults());
     return Pb<wire::Prepared>(std::move(prepared));
   });
+}
+
+/// What the step reads: state N - 1, of which this shard holds its blocks.
+void OptimizerShardActor::record_weights(const wire::BeginStep& step) {
+  Company& all = company();
+  if (!blocks_.empty() && takes_flip()) {
+    queue().run(1, [&all, block = blocks_[0], state = step.step() - 1](int64_t) {
+      flip_bit(all.arena.block(block, state).weight);
+    });
+  }
+  if (!all.units) return;
+  queue().run(static_cast<int64_t>(blocks_.size()),
+              [&all, blocks = blocks_,
+               step = runtime::unit_epoch(step.epoch(), step.step())](int64_t i) {
+                const int64_t id = blocks[static_cast<size_t>(i)];
+                const runtime::BlockState block = all.arena.block(id, step.step - 1);
+                all.units->record(step, unit_of(all, wire::UnitHash::WEIGHTS, id),
+                                  {block.weight, block.moment1, block.moment2});
+              });
+}
+
+void OptimizerShardActor::record_gradients(const wire::BeginStep& step) {
+  Company& all = company();
+  if (!blocks_.empty() && takes_flip()) {
+    const runtime::Block& first = all.arena.blocks()[static_cast<size_t>(blocks_[0])];
+    const kernels::GradientSum gradient = all.arena.gradient(first.tensor, step.scale_bits(), 1);
+    int64_t* const sums = kernels::values<int64_t>(gradient.sum) + first.first;
+    queue().run(1, [sums](int64_t) { flip_bit(kernels::tensor(sums, {1})); });
+  }
+  if (!all.units) return;
+  queue().run(static_cast<int64_t>(blocks_.size()),
+              [&all, blocks = blocks_,
+               step = runtime::unit_epoch(step.epoch(), step.step())](int64_t i) {
+                const int64_t id = blocks[static_cast<size_t>(i)];
+                all.units->record(step, unit_of(all, wire::UnitHash::GRADIENT_SUM, id),
+                                  {all.arena.block_gradient(id)});
+              });
 }
 
 /// The lane may hold what an earlier life of this shard has begun to apply: how far the blocks are

@@ -18,6 +18,8 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
   void apply(const wire::StepRecord& record);
+  void record_weights(const wire::BeginStep& step);
+  void record_gradients(const wire::BeginStep& step);
   void hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes);
 
   const std::vector<int64_t> blocks_;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
 
 #include "kernels/buffer.h"
@@ -43,12 +44,15 @@ struct GradientSum {
   int64_t units = 1;                      ///< U of the tensor in the step
   std::atomic<uint32_t>* faults = nullptr;
   FixedPointLocks* locks = nullptr;       ///< when several queues add to the sum at a time
+  /// Sees each unit, in the queue, before it becomes integers; empty: nobody does.
+  std::function<void(const ConstTensor& unit)> watch = {};
 
   bool is_wanted() const { return sum.data != nullptr; }
 };
 
 /// Adds a unit's gradient, computed from zero in f32.
 inline void add_unit(Queue& queue, const GradientSum& into, const ConstTensor& unit) {
+  if (into.watch) queue.run(1, [watch = into.watch, unit](int64_t) { watch(unit); });
   accumulate_unit(queue, {.unit = unit, .scale_bits = into.scale_bits, .units = into.units,
                           .sum = into.sum, .faults = into.faults, .locks = into.locks});
 }

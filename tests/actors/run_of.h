@@ -74,6 +74,7 @@ struct Outcome {
 struct Trouble {
   std::vector<actors::Failpoint> failpoints;
   std::chrono::milliseconds deadline{std::chrono::minutes(10)};
+  std::function<void(actors::Company&)> prepare = {};  ///< called before its actors are there
 };
 
 inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layout,
@@ -88,6 +89,7 @@ inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layo
                                                    batches);
   company->failpoints.set(trouble.failpoints, {});
   company->deadlines.step = trouble.deadline;
+  if (trouble.prepare) trouble.prepare(*company);
   actors::Troupe troupe({.company = company,
                          .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
                          .bias = no_bias(recipe), .from = {}, .storage = nullptr,

@@ -26,6 +26,16 @@ TEST(Failpoint, ReadsWhatItPrints) {
   EXPECT_EQ(error_of("coordinator@1:commit", Fault::fail), "fail coordinator/0@1:commit");
 }
 
+TEST(Failpoint, ABitCanFlipInWhatIsSentOrHeld) {
+  EXPECT_EQ(error_of("router/1@2:backward", Fault::flip), "flip router/1@2:backward");
+  EXPECT_EQ(error_of("optimizer_shard@2:begin", Fault::flip), "flip optimizer_shard/0@2:begin");
+  EXPECT_EQ(error_of("optimizer_shard@2:prepare", Fault::flip), "flip optimizer_shard/0@2:prepare");
+  EXPECT_THAT(error_of("optimizer_shard@2:apply", Fault::flip),
+              HasSubstr("has nothing to flip at apply"));
+  EXPECT_THAT(error_of("stage@2:begin", Fault::flip), HasSubstr("has nothing to flip at begin"));
+  EXPECT_THAT(error_of("trainer@2:forward", Fault::flip), HasSubstr("has nothing to flip"));
+}
+
 TEST(Failpoint, SaysWhatIsWrongAndWhatWasWanted) {
   EXPECT_THAT(error_of("stage"), HasSubstr("has no '@STEP'"));
   EXPECT_THAT(error_of("stage@3"), HasSubstr("has no ':PHASE'"));

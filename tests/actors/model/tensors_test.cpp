@@ -57,7 +57,7 @@ TEST_F(Tensors, SharedTensorsExpectMoreUnits) {
   const ModelTensors tensors(arena_, recipe_);
   const StepView step{0, 42};
 
-  EXPECT_EQ(tensors.head_gradient(step).units, 6);
+  EXPECT_EQ(tensors.head_gradient(-1, step).units, 6);
   EXPECT_EQ(tensors.embedding_gradient(step).units, 6);
   EXPECT_EQ(tensors.mtp_gradients(0, step).embedding.units, 6);
   EXPECT_EQ(tensors.mtp_gradients(0, step).eh_proj.units, 3);
