@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 
 #include "actors/launch.h"
@@ -12,7 +13,9 @@
 #include "deploy/training_data.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/model_shape.h"
+#include "runtime/checkpoint/error.h"
 #include "runtime/state/hash.h"
+#include "runtime/state/unit_file.h"
 
 namespace troupe::deploy {
 namespace {
@@ -28,7 +31,8 @@ constexpr const char* examples = R"(Example:
   troupe replay runs/first --step 120
 
 Loads the newest checkpoint before step N, or state 0, and does the steps up to N again. Every
-record and hash must be the recorded one; exit code 1 with the first difference. Writes nothing.)";
+record and hash must be the recorded one; exit code 1 with the first difference. Writes nothing.
+Of a run with train.unit_hashes the first unit of work that differs is named.)";
 
 /// The journal up to step N.
 runtime::JournalHistory read_history(const fs::path& run, uint64_t step) {
@@ -75,6 +79,47 @@ void print(const wire::StepDone& done, std::optional<uint64_t> recorded) {
   std::cout << "step " << step << "  hash " << hash << ": " << compared << std::endl;
 }
 
+/// Compares the units of a step with those on record. Throws with the first one that differs.
+void compare_units(const fs::path& run, const wire::StepUnits& now) {
+  try {
+    const auto recorded = runtime::read_units(run / "units", now.step());
+    const std::string difference = runtime::first_difference(recorded, now);
+    if (!difference.empty()) {
+      throw std::runtime_error(
+          fmt::format("step {}, first difference: {}", now.step(), difference));
+    }
+    std::cout << "step " << now.step() << "  its " << now.units_size()
+              << " units: the recorded ones" << std::endl;
+  } catch (const runtime::UnitError& error) {
+    std::cout << "note: " << error.what() << "; its units are not compared" << std::endl;
+  } catch (const runtime::CheckpointError& error) {
+    std::cout << "note: " << error.what() << "; its units are not compared" << std::endl;
+  }
+}
+
+/// The same for the steps that have been committed since the last call.
+void compare_committed(const fs::path& run, const actors::Company& company) {
+  while (company.units) {
+    const auto now = company.units->oldest();
+    if (!now) return;
+    company.units->drop(now->step());
+    compare_units(run, *now);
+  }
+}
+
+/// Of a step that did not come to its record, the first unit that differs. Units of a step that an
+/// error of another kind ended are not all there, and say nothing.
+void explain(const fs::path& run, const actors::Company& company, const std::exception& error) {
+  if (!company.units) return;
+  const wire::StepUnits now = company.units->newest();
+  const auto sums = std::count_if(now.units().begin(), now.units().end(), [](const auto& unit) {
+    return unit.kind() == wire::UnitHash::GRADIENT_SUM;
+  });
+  if (sums == 0 || static_cast<size_t>(sums) != company.arena.blocks().size()) return;
+  std::cout << "note: " << error.what() << std::endl;
+  compare_units(run, now);
+}
+
 void replay(const Options& options) {
   const fs::path folder = options.run;
   const RunSetup setup = set_up_run(load_resumed_run(folder, {}));
@@ -94,6 +139,7 @@ void replay(const Options& options) {
   kernels::ThreadPool pool(setup.plan.threads);
   auto company = std::make_shared<actors::Company>(
       recipe, setup.plan, arena, pool, [&](uint64_t step) { return data.step(recipe, step); });
+  if (setup.run.run.train().unit_hashes()) company->record_units();
   actors::Troupe troupe({.company = company,
                          .options = {.hash_every = setup.run.run.train().hash_every(),
                                      .eval_every = 0,
@@ -103,12 +149,18 @@ void replay(const Options& options) {
                          .from = start.from,
                          .storage = nullptr,
                          .documents = {}});
-  troupe.run({.step_done =
-                  [&](const wire::StepDone& done) {
-                    print(done, recorded_hash(folder, start.history, done.record().step()));
-                  },
-              .evaluated = {},
-              .alarm = {}});
+  try {
+    troupe.run({.step_done =
+                    [&](const wire::StepDone& done) {
+                      compare_committed(folder, *company);
+                      print(done, recorded_hash(folder, start.history, done.record().step()));
+                    },
+                .evaluated = {},
+                .alarm = {}});
+  } catch (const actors::RunError& error) {
+    explain(folder, *company, error);
+    throw;
+  }
 }
 
 }  // namespace
