@@ -43,7 +43,7 @@ void write_units(const std::filesystem::path& folder, const wire::StepUnits& ste
 /// Throws UnitError or CheckpointError, also when the file is that of another step.
 wire::StepUnits read_units(const std::filesystem::path& folder, uint64_t step);
 
-/// Removes the files of steps up to `step`: no checkpoint is left from which they could be done again.
+/// Removes the files of steps up to `step`: no checkpoint before them is left to do them again.
 void drop_units(const std::filesystem::path& folder, uint64_t step);
 
 }  // namespace troupe::runtime

@@ -1,4 +1,5 @@
-// Hashes of a step's units while it is computed: by epoch, of which the committed one stays (law 3).
+// Hashes of a step's units while it is computed: by epoch, of which the committed one stays
+// (law 3).
 #pragma once
 
 #include <compare>
@@ -32,8 +33,8 @@ class UnitRecorder {
   /// `tensors` are names; units refer to them by index.
   explicit UnitRecorder(std::vector<std::string> tensors) : tensors_(std::move(tensors)) {}
 
-  /// Hashes the payload, tensor after tensor, as the unit that `unit` names. A unit that comes again
-  /// is the same work done twice, and counts once.
+  /// Hashes the payload, tensor after tensor, as the unit that `unit` names. A unit that comes
+  /// again is the same work done twice, and counts once.
   void record(const UnitEpoch& epoch, wire::UnitHash unit,
               std::initializer_list<kernels::ConstTensor> payload);
   /// The same with a hash that is there.

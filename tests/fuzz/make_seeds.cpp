@@ -9,6 +9,7 @@
 #include "runtime/checkpoint/safetensors_header.h"
 #include "runtime/cluster/journal_format.h"
 #include "runtime/data/bpe_trainer.h"
+#include "runtime/state/unit_file.h"
 #include "runtime/telemetry/cell_layout.h"
 #include "runtime/telemetry/cells.h"
 #include "runtime/telemetry/event_format.h"
@@ -110,6 +111,26 @@ static void seed_manifest() {
   seed("manifest", "message", manifest.SerializeAsString());
 }
 
+static void seed_units() {
+  wire::StepUnits step;
+  step.set_format(1);
+  step.set_step(1);
+  step.add_tensors("a.weight");
+  for (const auto kind : {wire::UnitHash::WEIGHTS, wire::UnitHash::FORWARD_MESSAGE,
+                          wire::UnitHash::BACKWARD_MESSAGE, wire::UnitHash::GRADIENT,
+                          wire::UnitHash::GRADIENT_SUM}) {
+    wire::UnitHash& unit = *step.add_units();
+    unit.set_kind(kind);
+    unit.set_micro_batch(1);
+    unit.set_layer(2);
+    unit.set_edge(wire::UnitHash::TO_EXPERT);
+    unit.set_part(3);
+    unit.set_hash(42);
+  }
+  seed("units", "framed", runtime::frame_units(step));
+  seed("units", "message", step.SerializeAsString());
+}
+
 static void seed_safetensors() {
   std::vector<runtime::TensorEntry> tensors{
       {.name = "a.weight", .dtype = runtime::FileDType::f32, .shape = {2, 3}, .begin = 0, .end = 0},
@@ -169,6 +190,7 @@ int main(int argc, char** argv) {
   seed_events();
   seed_cells();
   seed_manifest();
+  seed_units();
   seed_safetensors();
   seed_tokenizer();
   seed_regex();

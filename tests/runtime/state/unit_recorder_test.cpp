@@ -92,7 +92,9 @@ TEST_F(Recorder, ManyThreadsRecordAtATime) {
   std::vector<std::thread> threads;
   for (uint32_t t = 0; t < 4; ++t) {
     threads.emplace_back([this, t] {
-      for (uint32_t i = 0; i < 500; ++i) recorder_.record({1, 1, 1}, weights(t % 2, 2 * i + t / 2), i);
+      for (uint32_t i = 0; i < 500; ++i) {
+        recorder_.record({1, 1, 1}, weights(t % 2, 2 * i + t / 2), i);
+      }
     });
   }
   for (std::thread& thread : threads) thread.join();
