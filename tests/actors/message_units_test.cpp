@@ -136,7 +136,7 @@ TEST_F(Units, AFlippedBitOfAMessageIsFoundInIt) {
   EXPECT_THAT(found(many_, Role::stage, 2, Phase::forward),
               StartsWith("message forward, micro-batch 0, layer 2, to attention: recorded "));
   EXPECT_THAT(found(many_, Role::attention_shard, 3, Phase::forward),
-              StartsWith("message forward, micro-batch 1, layer 0, from attention"));
+              StartsWith("message forward, micro-batch 3, layer 0, from attention"));
   EXPECT_THAT(found(one_, Role::router, 0, Phase::forward),
               StartsWith("message forward, micro-batch 0, layer 1, to expert "));
   EXPECT_THAT(found(one_, Role::expert_shard, 0, Phase::forward),
