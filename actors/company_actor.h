@@ -71,6 +71,16 @@ class CompanyActor : public Interface::base {
     what ? cell_->waiting_for(kind_of(what), missing) : cell_->waits_no_more();
   }
 
+  /// Counts the tensors of a message for the glass.
+  void hands_out(const TokenMessage& message) {
+    if (!cell_) return;
+    int64_t bytes = 0;
+    for (const auto& tensor : message.tensors) {
+      bytes += tensor.view.count() * kernels::size_of(tensor.view.dtype);
+    }
+    cell_->add_bytes(static_cast<uint64_t>(bytes));
+  }
+
   void at_step(uint64_t step) {
     if (cell_) cell_->set_step(step);
   }

@@ -73,6 +73,7 @@ class LaneActor : public CompanyActor<Interface> {
     if (message.tensors.at(0).view.count() > 0 && takes_flip()) {
       queue_.run(1, [tensor = message.tensors[0]](int64_t) { flip_bit(tensor.view); });
     }
+    this->hands_out(message);
     const auto send = [company = this->shared_company(), from = this->place(), to, atom,
                        message = std::move(message)] {
       if (company->units) record_message(*company, from, to, message);

@@ -113,6 +113,7 @@ TEST_F(GlassOfARun, ShowsEveryActorAlsoWhenTheProcessIsStoppedAndWhenItIsKilled)
     EXPECT_LT(then.at("life_ns"), now.at("life_ns")) << "time goes on";
   }
   EXPECT_GE(lives(stopped, "coordinator/0.0.0").at(0).at("step"), 3);
+  EXPECT_GT(lives(stopped, "stage/0.0.0").at(0).at("bytes"), 10'000) << "of the tensors it sent";
 }
 
 TEST_F(GlassOfARun, ShowsWhatBecameOfAnActorThatWasKilled) {
