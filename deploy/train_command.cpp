@@ -119,7 +119,7 @@ void train(const Options& options) {
                           p.run.run.checkpoint().keep(), folder.path() / "units"};
   start.from.term = storage->journal->term();
   const std::filesystem::path events = folder.path() / "events";
-  const auto fired = fired_failpoints(events);
+  const auto fired = failpoints.empty() ? std::vector<std::string>() : fired_failpoints(events);
   storage->events = std::make_unique<runtime::EventLog>(events);
   StopSignals signals;  // before the first thread
   kernels::ThreadPool pool(p.plan.threads);
