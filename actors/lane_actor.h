@@ -144,6 +144,19 @@ class LaneActor : public CompanyActor<Interface> {
                                    " belongs to an epoch that is over");
   }
 
+  /// Comes to a phase of a step that it is told to begin or prepare, unless that is refused.
+  caf::error enters(Phase phase, const wire::BeginStep& step) {
+    caf::error stale = refusal(step);
+    if (!stale) comes_to(phase, step.step());
+    return stale;
+  }
+  /// The same of a unit of work; false for one that is not to be taken (unit law).
+  bool takes(const TokenMessage& message, Phase phase) {
+    if (!accept(message.id())) return false;
+    comes_to(phase, message.id().step());
+    return true;
+  }
+
   /// Forgets what the older epoch was to do next. Its operations stay in the queue, before ours.
   void begin_epoch(const wire::BeginStep& step) {
     continuations_.clear();

@@ -14,16 +14,14 @@ AttentionShardActor::behavior_type AttentionShardActor::make_behavior() {
 }
 
 caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::begin, step->step());
+  if (caf::error stale = enters(Phase::begin, *step)) return stale;
   retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
 }
 
 void AttentionShardActor::forward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::forward, message.id().step());
+  if (!takes(message, Phase::forward)) return;
   const int64_t layer = message.id().layer();
   auto passage = std::make_shared<Passage>();
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
@@ -42,8 +40,7 @@ void AttentionShardActor::forward(const TokenMessage& message) {
 }
 
 void AttentionShardActor::backward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::backward, message.id().step());
+  if (!takes(message, Phase::backward)) return;
   const int64_t layer = message.id().layer();
   const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
   if (found == passages_.end()) {

@@ -14,8 +14,7 @@ ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
 }
 
 caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::begin, step->step());
+  if (caf::error stale = enters(Phase::begin, *step)) return stale;
   retire(passages_);
   begin_epoch(*step);
   return answer_when_done();
@@ -33,8 +32,7 @@ Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wir
 }
 
 void ExpertShardActor::forward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::forward, message.id().step());
+  if (!takes(message, Phase::forward)) return;
   const int64_t layer = message.id().layer();
   const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
   auto passage = std::make_shared<Passage>();
@@ -52,8 +50,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::backward, message.id().step());
+  if (!takes(message, Phase::backward)) return;
   const int64_t layer = message.id().layer();
   const auto found = passages_.find({message.id().micro_batch(), message.id().layer()});
   if (found == passages_.end()) {

@@ -18,8 +18,7 @@ RouterActor::behavior_type RouterActor::make_behavior() {
 }
 
 caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::begin, step->step());
+  if (caf::error stale = enters(Phase::begin, *step)) return stale;
   retire(passages_);
   report_.Clear();
   begin_epoch(*step);
@@ -31,8 +30,7 @@ caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
 }
 
 void RouterActor::forward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::forward, message.id().step());
+  if (!takes(message, Phase::forward)) return;
   auto passage = std::make_shared<Passage>(company(), place().index,
                                            view(message.id().micro_batch()));
   passages_[message.id().micro_batch()] = passage;  // before what may throw
@@ -85,8 +83,7 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage,
 }
 
 void RouterActor::backward(const TokenMessage& message) {
-  if (!accept(message.id())) return;
-  comes_to(Phase::backward, message.id().step());
+  if (!takes(message, Phase::backward)) return;
   const auto found = passages_.find(message.id().micro_batch());
   if (found == passages_.end()) {
     return fail("backward of micro-batch " + std::to_string(message.id().micro_batch()) +

@@ -29,8 +29,7 @@ StageActor::behavior_type StageActor::make_behavior() {
 }
 
 caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::begin, step->step());
+  if (caf::error stale = enters(Phase::begin, *step)) return stale;
   if (promise_) {
     promise_->deliver(runtime::make_error(runtime::Errc::stale_epoch, "the step began again"));
     promise_.reset();

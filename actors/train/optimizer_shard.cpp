@@ -47,8 +47,7 @@ OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
 }
 
 caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::begin, step->step());
+  if (caf::error stale = enters(Phase::begin, *step)) return stale;
   begin_epoch(*step);
   company().arena.clear_gradients(queue(), blocks_);
   record_weights(*step);
@@ -56,8 +55,7 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
 }
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
-  if (caf::error stale = refusal(*step)) return stale;
-  comes_to(Phase::prepare, step->step());
+  if (caf::error stale = enters(Phase::prepare, *step)) return stale;
   record_gradients(*step);
   auto norms = std::make_shared<std::vector<double>>(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
