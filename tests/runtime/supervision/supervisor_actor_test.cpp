@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <latch>
+#include <memory>
 
 #include "tests/runtime/supervision/live_supervisor.h"
 
@@ -82,10 +84,11 @@ TEST_F(LiveSupervisor, AnExceptionRestartsTheChildAlone) {
 }
 
 TEST_F(LiveSupervisor, AChildThatIsDeadBeforeItIsWatchedIsStartedAgain) {
-  int lives = 0;
-  starts_["a"] = [&] {
+  // Shared: the second start may still be under way when the test ends.
+  const auto lives = std::make_shared<std::atomic<int>>(0);
+  starts_["a"] = [this, lives] {
     const caf::actor child = play("a");
-    if (++lives > 1) return child;
+    if (++*lives > 1) return child;
     stop_actor(child, caf::exit_reason::kill);
     record_.wait_for("end a");
     return child;
