@@ -1,13 +1,17 @@
-// The blocks of a matrix product, compiled for each instruction set by gemm.cpp. The columns are
-// walked in panels of b that stay in the first cache, the rows in tiles that fit the registers.
+// The blocks of a matrix product, compiled for each instruction set by gemm.cpp and gemm_fp8.cpp.
+// The columns are walked in panels of b that stay in the first cache, the rows in tiles that fit
+// the registers.
 // Law 1: an element is one chain of FMAs over k from +0. Between blocks of k it rests in memory as
 // f32, which rounds nothing, so neither blocks nor tiles show in the bits.
+// `promotes`: a product of codes. Each block of k is a chain of its own, from +0, which is scaled
+// and added to the total.
 
 constexpr int tile_rows = f16_registers == 32 ? 12 : f16_registers == 8 ? 6 : 4;
 constexpr int tile_vectors = f16_registers == 32 ? 2 : 1;
 constexpr int panel_cols = 16 * tile_vectors;
-constexpr int64_t block_depth = 384;
-constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with block_depth: 360 KB of a
+template <bool promotes>
+constexpr int64_t block_depth = promotes ? scale_depth : 384;
+constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with a depth of 384: 360 KB of a
 constexpr int few_rows_limit = f16_registers == 32 ? 8 : 4;
 
 /// A tile of c, at most tile_rows by panel_cols.
@@ -23,6 +27,9 @@ struct Tile {
   int64_t out_row;
   bool add;  ///< out + sums
   int cols;
+  const float*
+      a_scales;  ///< of the tile's rows, and of a whole panel of columns: where it promotes
+  const float* b_scales;
 };
 
 template <int vectors>
@@ -54,11 +61,30 @@ inline void store_sums(const Tile& t, const F16 (&sum)[rows][vectors]) {
   }
 }
 
+/// out = start + sums times both scales, in one rounding.
+template <int rows, int vectors>
+inline void promote_sums(const Tile& t, const F16 (&sum)[rows][vectors]) {
+  F16 b_scale[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) b_scale[v] = load(t.b_scales + 16 * v);
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+    const F16 a_scale = set1(t.a_scales[i]);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      const int n = lanes_of<vectors>(t.cols, v);
+      const F16 total =
+          t.start == nullptr ? zero() : load_lanes(t.start + i * t.start_row + 16 * v, n);
+      store_lanes(t.out + i * t.out_row + 16 * v, fma(sum[i][v], a_scale * b_scale[v], total), n);
+    }
+  }
+}
+
 /// `a_packed`: the rows of a column of a are neighbours (a_row is 1), else its columns (a_k is 1).
-template <int rows, int vectors, bool a_packed>
+template <int rows, int vectors, bool a_packed, bool promotes>
 inline void multiply_tile(const Tile& t) {
   F16 sum[rows][vectors];
-  if (t.start != nullptr) {
+  if (!promotes && t.start != nullptr) {
     load_sums<rows, vectors>(t, sum);
   } else {
 #pragma GCC unroll 16
@@ -83,7 +109,9 @@ inline void multiply_tile(const Tile& t) {
     a += a_k;
     b += t.b_k;
   }
-  if (!t.add && t.cols == 16 * vectors) {
+  if constexpr (promotes) {
+    promote_sums<rows, vectors>(t, sum);
+  } else if (!t.add && t.cols == 16 * vectors) {
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
@@ -96,22 +124,24 @@ inline void multiply_tile(const Tile& t) {
 
 using TileFunction = void (*)(const Tile&);
 
-template <int vectors, bool a_packed, int... row>
+template <int vectors, bool a_packed, bool promotes, int... row>
 inline TileFunction tile_function(int rows, std::integer_sequence<int, row...>) {
-  static constexpr TileFunction functions[] = {multiply_tile<row + 1, vectors, a_packed>...};
+  static constexpr TileFunction functions[] = {
+      multiply_tile<row + 1, vectors, a_packed, promotes>...};
   return functions[rows - 1];
 }
 
-template <int vectors>
+template <int vectors, bool promotes>
 inline TileFunction tile_function(int rows, bool a_packed) {
   constexpr auto all = std::make_integer_sequence<int, tile_rows>();
-  return a_packed ? tile_function<vectors, true>(rows, all)
-                  : tile_function<vectors, false>(rows, all);
+  return a_packed ? tile_function<vectors, true, promotes>(rows, all)
+                  : tile_function<vectors, false, promotes>(rows, all);
 }
 
+template <bool promotes>
 inline void multiply_tile(const Tile& t, int rows, bool a_packed) {
-  if (tile_vectors == 1 || t.cols <= 16) return tile_function<1>(rows, a_packed)(t);
-  return tile_function<tile_vectors>(rows, a_packed)(t);
+  if (tile_vectors == 1 || t.cols <= 16) return tile_function<1, promotes>(rows, a_packed)(t);
+  return tile_function<tile_vectors, promotes>(rows, a_packed)(t);
 }
 
 /// load_transposed of a block of which `rows` rows and `cols` columns are there; zeros behind.
@@ -167,66 +197,110 @@ inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_
   }
 }
 
-/// A few rows times a transposed b, without packing: 16 columns at a time stand in registers.
+/// Adds the products of k in [begin, end) to the sums of `rows` rows and n columns from j on,
+/// without packing b, which is stored transposed.
 template <int rows>
-inline void multiply_few_rows(const GemmBlock& g) {
-  for (int64_t j = 0; j < g.cols; j += 16) {
-    const int64_t n = std::min<int64_t>(16, g.cols - j);
-    F16 sum[rows];
+inline void add_few_rows(const GemmBlock& g, int64_t j, int64_t n, Range k_range,
+                         F16 (&sum)[rows]) {
+  for (int64_t k = k_range.begin; k < k_range.end; k += 16) {
+    F16 column[16];
+    const int64_t last = std::min<int64_t>(16, k_range.end - k);
+    load_transposed_part(g.b + j * g.b_stride + k, g.b_stride, n, last, column);
+    const float* a = g.a + k * g.a_k;
+    if (last == 16) {
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) sum[r] = zero();
-    for (int64_t k = 0; k < g.depth; k += 16) {
-      F16 column[16];
-      load_transposed_part(g.b + j * g.b_stride + k, g.b_stride, n, g.depth - k, column);
-      const float* a = g.a + k * g.a_k;
-      const int64_t last = std::min<int64_t>(16, g.depth - k);
-      if (last == 16) {
+      for (int i = 0; i < 16; ++i) {
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) {
-#pragma GCC unroll 16
-          for (int r = 0; r < rows; ++r) {
-            sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
-          }
-        }
-      } else {
-        for (int64_t i = 0; i < last; ++i) {
-          for (int r = 0; r < rows; ++r) {
-            sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
-          }
+        for (int r = 0; r < rows; ++r) {
+          sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
         }
       }
-    }
-    for (int r = 0; r < rows; ++r) {
-      float* out = g.c + r * g.c_row + j;
-      const int lanes = static_cast<int>(n);
-      store_lanes(out, g.add ? load_lanes(out, lanes) + sum[r] : sum[r], lanes);
+    } else {
+      for (int64_t i = 0; i < last; ++i) {
+        for (int r = 0; r < rows; ++r) {
+          sum[r] = fma(set1(a[r * g.a_row + i * g.a_k]), column[i], sum[r]);
+        }
+      }
     }
   }
 }
 
-template <int... row>
+/// The scales of n columns from j on, which is a multiple of `width`: so columns that share a scale
+/// (128 of them) fill the panel.
+template <int width>
+inline void find_b_scales(const GemmBlock& g, int64_t j, int64_t n, int64_t block,
+                          float (&out)[width]) {
+  static_assert(scale_depth % width == 0);
+  if (g.scales.b_tile_cols == 1) {
+    for (int i = 0; i < width; ++i) out[i] = i < n ? g.scales.b_scale(j + i, block) : 0.0f;
+  } else {
+    std::fill(out, out + width, g.scales.b_scale(j, block));
+  }
+}
+
+/// A few rows times a transposed b: 16 columns at a time stand in registers.
+template <int rows, bool promotes>
+inline void multiply_few_rows(const GemmBlock& g) {
+  for (int64_t j = 0; j < g.cols; j += 16) {
+    const int64_t n = std::min<int64_t>(16, g.cols - j);
+    F16 total[rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) total[r] = zero();
+    if constexpr (promotes) {
+      for (int64_t k0 = 0; k0 < g.depth; k0 += scale_depth) {
+        F16 sum[rows];
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) sum[r] = zero();
+        add_few_rows<rows>(g, j, n, {k0, std::min(g.depth, k0 + scale_depth)}, sum);
+        float b_scales[16];
+        find_b_scales(g, j, n, k0 / scale_depth, b_scales);
+        for (int r = 0; r < rows; ++r) {
+          const F16 scale = set1(g.scales.a_scale(r, k0 / scale_depth)) * load(b_scales);
+          total[r] = fma(sum[r], scale, total[r]);
+        }
+      }
+    } else {
+      add_few_rows<rows>(g, j, n, {0, g.depth}, total);
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* out = g.c + r * g.c_row + j;
+      const int lanes = static_cast<int>(n);
+      store_lanes(out, g.add ? load_lanes(out, lanes) + total[r] : total[r], lanes);
+    }
+  }
+}
+
+template <bool promotes, int... row>
 inline auto few_rows_function(int64_t rows, std::integer_sequence<int, row...>) {
-  static constexpr void (*functions[])(const GemmBlock&) = {multiply_few_rows<row + 1>...};
+  static constexpr void (*functions[])(const GemmBlock&) = {
+      multiply_few_rows<row + 1, promotes>...};
   return functions[rows - 1];
 }
 
 /// Rows [first, first + rows) of the block.
+template <bool promotes>
 inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, bool pack_a,
                                float* a_scratch, float* sum_scratch) {
-  alignas(64) float panel[block_depth * panel_cols];
+  constexpr int64_t most_depth = block_depth<promotes>;
+  alignas(64) float panel[most_depth * panel_cols];
+  float a_scales[block_rows], b_scales[panel_cols];  // where it promotes
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
-  for (int64_t k0 = 0; k0 < g.depth; k0 += block_depth) {
-    const int64_t depth = std::min(block_depth, g.depth - k0);
+  for (int64_t k0 = 0; k0 < g.depth; k0 += most_depth) {
+    const int64_t depth = std::min(most_depth, g.depth - k0);
     const bool last = k0 + depth == g.depth;
     for (int64_t i = 0; pack_a && i < tiles; ++i) {
       const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
       pack_rows(g, k0, depth, first + r0, r1 - r0, a_scratch + r0 * depth);
+    }
+    for (int64_t r = 0; promotes && r < rows; ++r) {
+      a_scales[r] = g.scales.a_scale(first + r, k0 / most_depth);
     }
     for (int64_t j = 0; j < g.cols; j += panel_cols) {
       const int cols = static_cast<int>(std::min<int64_t>(panel_cols, g.cols - j));
       // A single tile reads each element of b once: copying them would cost more.
       const bool pack_b = g.b_transposed || tiles > 1 || cols % 16 != 0;
       if (pack_b) pack_panel(g, k0, depth, j, cols, panel);
+      if constexpr (promotes) find_b_scales(g, j, cols, k0 / most_depth, b_scales);
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
         float* c = g.c + (first + r0) * g.c_row + j;
@@ -247,8 +321,10 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
             .out = last ? c : sums,
             .out_row = last ? g.c_row : sums_row,
             .add = last && g.add,
-            .cols = cols};
-        multiply_tile(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
+            .cols = cols,
+            .a_scales = a_scales + r0,
+            .b_scales = b_scales};
+        multiply_tile<promotes>(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
       }
     }
   }
@@ -264,21 +340,23 @@ inline void multiply_nothing(const GemmBlock& g) {
   }
 }
 
+template <bool promotes>
 inline void multiply_block(const GemmBlock& g) {
   if (g.rows <= 0 || g.cols <= 0) return;
   if (g.depth == 0) return multiply_nothing(g);
   if (g.b_transposed && g.rows <= few_rows_limit) {
-    return few_rows_function(g.rows, std::make_integer_sequence<int, few_rows_limit>())(g);
+    constexpr auto all = std::make_integer_sequence<int, few_rows_limit>();
+    return few_rows_function<promotes>(g.rows, all)(g);
   }
   const bool pack_a = g.cols > 256;
   const int64_t most_rows = std::min(block_rows, g.rows);
-  const int64_t depth = std::min(block_depth, g.depth);
+  const int64_t depth = std::min(block_depth<promotes>, g.depth);
   Buffer a_scratch, sum_scratch;
   if (pack_a) a_scratch = allocate_f32({most_rows * depth + 16});
-  if (g.add && g.depth > block_depth) sum_scratch = allocate_f32({most_rows * g.cols});
+  if (g.add && g.depth > block_depth<promotes>) sum_scratch = allocate_f32({most_rows * g.cols});
   for (int64_t first = 0; first < g.rows; first += block_rows) {
-    multiply_row_block(g, first, std::min(block_rows, g.rows - first), pack_a,
-                       pack_a ? values<float>(a_scratch.view) : nullptr,
-                       sum_scratch ? values<float>(sum_scratch.view) : nullptr);
+    multiply_row_block<promotes>(g, first, std::min(block_rows, g.rows - first), pack_a,
+                                 pack_a ? values<float>(a_scratch.view) : nullptr,
+                                 sum_scratch ? values<float>(sum_scratch.view) : nullptr);
   }
 }

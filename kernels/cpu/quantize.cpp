@@ -1,6 +1,8 @@
 #include "kernels/quantize.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <string>
 
 #include "kernels/tensor.h"
@@ -14,6 +16,24 @@ float scaled(bool negative, uint32_t mantissa, int exponent) {
   const float power = std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
   const float magnitude = static_cast<float>(mantissa) * power;
   return negative ? -magnitude : magnitude;
+}
+
+/// Exponent and fraction of a format with f fraction bits and the exponent's `bias` to the nearest
+/// even, as an integer whose lower f bits are the fraction; at most `largest`.
+uint32_t nearest_code(float magnitude, int f, int bias, uint32_t largest) {
+  const auto bits = std::bit_cast<uint32_t>(magnitude);
+  const int exponent = std::max(static_cast<int>(bits >> 23) - 127, 1 - bias);
+  // Bits of f32's fraction that fall away; below the least normal number all of them and more.
+  const int dropped = 23 - f + (exponent + 127 - std::max(static_cast<int>(bits >> 23), 1));
+  if (dropped > 24) return 0;  // less than half of the least number
+  const uint32_t hidden = bits >> 23 == 0 ? 0u : 0x800000u;
+  const uint32_t fraction = (bits & 0x7fffffu) | hidden;
+  const uint32_t odd = (fraction >> dropped) & 1u;
+  const uint32_t rounded = (fraction + (1u << (dropped - 1)) - 1u + odd) >> dropped;
+  // A normal number's leading 1 is counted in `rounded`, so it adds 1 to the exponent's field; and
+  // so does a fraction that rounds up to the next power of two.
+  const uint32_t code = (static_cast<uint32_t>(exponent + bias - 1) << f) + rounded;
+  return std::min(code, largest);
 }
 
 void expect_length(const char* what, size_t found, int64_t wanted) {
@@ -57,6 +77,30 @@ float f8_e4m3_to_f32(uint8_t bits) {
   }
   if (exponent == 0) return scaled(negative, mantissa, -9);
   return scaled(negative, mantissa | 0x8u, static_cast<int>(exponent) - 10);
+}
+
+uint8_t f32_to_f8_e4m3(float value) {
+  const uint32_t sign = std::bit_cast<uint32_t>(value) >> 31 << 7;
+  if (value != value) return static_cast<uint8_t>(sign | 0x7fu);
+  return static_cast<uint8_t>(sign | nearest_code(std::fabs(value), 3, 7, 0x7eu));
+}
+
+float e5m6_to_f32(uint16_t bits) {
+  const bool negative = (bits & 0x800u) != 0;
+  const uint32_t exponent = (bits >> 6) & 0x1fu;
+  const uint32_t mantissa = bits & 0x3fu;
+  if (exponent == 0x1f) {
+    const uint32_t sign = negative ? 0x80000000u : 0u;
+    return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 17));
+  }
+  if (exponent == 0) return scaled(negative, mantissa, -20);
+  return scaled(negative, mantissa | 0x40u, static_cast<int>(exponent) - 21);
+}
+
+uint16_t f32_to_e5m6(float value) {
+  const uint32_t sign = std::bit_cast<uint32_t>(value) >> 31 << 11;
+  if (value != value) return static_cast<uint16_t>(sign | 0x7e0u);
+  return static_cast<uint16_t>(sign | nearest_code(std::fabs(value), 6, 15, 0x7bfu));
 }
 
 void dequantize_blocks(const DequantizeBlocksArgs& args) {

@@ -67,6 +67,88 @@ TEST(F8E4m3, FollowsItsFormula) {
   }
 }
 
+/// The nearest of a format's finite numbers, which ascend with their codes; a tie goes to the even
+/// code.
+int nearest_of(const std::vector<double>& numbers, double magnitude) {
+  const int last = static_cast<int>(numbers.size()) - 1;
+  if (magnitude > numbers.back()) return last;  // where f64 no longer tells distances apart
+  int best = 0;
+  for (int code = 1; code <= last; ++code) {
+    const double now = std::abs(numbers[static_cast<size_t>(code)] - magnitude);
+    const double before = std::abs(numbers[static_cast<size_t>(best)] - magnitude);
+    if (now < before || (now == before && code % 2 == 0)) best = code;
+  }
+  return best;
+}
+
+TEST(F8E4m3, IsRoundedToTheNearestOfItsNumbersFromEveryBf16) {
+  std::vector<double> numbers;
+  for (int code = 0; code < 0x7f; ++code) {
+    numbers.push_back(f8_e4m3_to_f32(static_cast<uint8_t>(code)));
+  }
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = bf16_to_f32(static_cast<uint16_t>(bits));
+    const int sign = bits >= 0x8000 ? 0x80 : 0;
+    const int wanted = std::isnan(value)   ? 0x7f
+                       : std::isinf(value) ? 0x7e
+                                           : nearest_of(numbers, std::abs(value));
+    ASSERT_EQ(f32_to_f8_e4m3(value), sign | wanted) << value;
+  }
+}
+
+TEST(F8E4m3, EveryCodeIsItsOwnNearest) {
+  for (int code = 0; code < 256; ++code) {
+    EXPECT_EQ(f32_to_f8_e4m3(f8_e4m3_to_f32(static_cast<uint8_t>(code))), code);
+  }
+}
+
+TEST(F8E4m3, SeesEveryBitOfF32) {
+  const float half_way = 1.0625f;  // between 1 (even) and 1.125
+  EXPECT_EQ(f32_to_f8_e4m3(half_way), 0x38);
+  EXPECT_EQ(f32_to_f8_e4m3(std::nextafter(half_way, 2.0f)), 0x39);
+  EXPECT_EQ(f32_to_f8_e4m3(std::ldexp(1.0f, -10)), 0);  // half the least number: to even
+  EXPECT_EQ(f32_to_f8_e4m3(std::nextafter(std::ldexp(1.0f, -10), 1.0f)), 1);
+  EXPECT_EQ(f32_to_f8_e4m3(std::numeric_limits<float>::denorm_min()), 0);
+}
+
+TEST(E5m6, FollowsItsFormula) {
+  EXPECT_EQ(e5m6_to_f32(0x7bf), 65024.0f);
+  EXPECT_EQ(e5m6_to_f32(0x3c0), 1.0f);
+  EXPECT_EQ(e5m6_to_f32(0x001), std::ldexp(1.0f, -20));
+  EXPECT_EQ(e5m6_to_f32(0x7c0), std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(e5m6_to_f32(0x7e0)));
+  for (int bits = 0; bits < 0x7c0; ++bits) {
+    const int exponent = bits >> 6;
+    const double fraction = (bits & 63) / 64.0;
+    const double wanted =
+        exponent == 0 ? std::ldexp(fraction, -14) : std::ldexp(1 + fraction, exponent - 15);
+    ASSERT_EQ(e5m6_to_f32(static_cast<uint16_t>(bits)), wanted) << bits;
+    ASSERT_EQ(e5m6_to_f32(static_cast<uint16_t>(bits | 0x800)), -wanted) << bits;
+  }
+}
+
+TEST(E5m6, IsRoundedToTheNearestOfItsNumbersFromEveryBf16) {
+  std::vector<double> numbers;
+  for (int code = 0; code < 0x7c0; ++code) {
+    numbers.push_back(e5m6_to_f32(static_cast<uint16_t>(code)));
+  }
+  for (uint32_t bits = 0; bits < 0x8000; ++bits) {  // the sign is looked at once each
+    const float value = bf16_to_f32(static_cast<uint16_t>(bits));
+    const int wanted = std::isnan(value)   ? 0x7e0
+                       : std::isinf(value) ? 0x7bf
+                                           : nearest_of(numbers, value);
+    ASSERT_EQ(f32_to_e5m6(value), wanted) << value;
+    ASSERT_EQ(f32_to_e5m6(-value), 0x800 | wanted) << value;
+  }
+}
+
+TEST(E5m6, EveryFiniteCodeIsItsOwnNearest) {
+  for (int code = 0; code < 0x1000; ++code) {
+    if ((code & 0x7c0) == 0x7c0) continue;
+    EXPECT_EQ(f32_to_e5m6(e5m6_to_f32(static_cast<uint16_t>(code))), code);
+  }
+}
+
 TEST(DequantizeBlocks, MultipliesEachRaggedBlockWithItsScale) {
   const std::vector<uint8_t> codes(15, 0x38);         // 1 everywhere, 3 x 5
   const std::vector<float> scales{1, 2, 3, 4, 5, 6};  // blocks of 2 x 2: 2 x 3 of them

@@ -1,0 +1,26 @@
+// How a product is cut into parts for the threads. Nothing of it shows in the result.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cpu/gemm_block.h"
+#include "kernels/queue.h"
+
+namespace troupe::kernels::cpu {
+
+/// Computes a part. Its columns begin at a multiple of 32.
+using MultiplyBlock = void (*)(const GemmBlock& part);
+
+/// Throws KernelError unless there are groups + 1 ascending row numbers from 0 to `rows`.
+void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_t groups,
+                    int64_t rows);
+
+/// Enqueues one product.
+void run_product(Queue& queue, const GemmBlock& whole, MultiplyBlock multiply);
+
+/// Enqueues products of one shape of columns that stand one behind the other: a part takes panels
+/// from several of them, about as much work as any other part.
+void run_groups(Queue& queue, std::vector<GemmBlock> groups, MultiplyBlock multiply);
+
+}  // namespace troupe::kernels::cpu

@@ -1,0 +1,284 @@
+#if !defined(TROUPE_ISA_PASS)
+
+#include "kernels/rounding.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "kernels/cpu/gemm_plan.h"
+#include "kernels/profile.h"
+
+namespace troupe::kernels::cpu {
+
+/// How a tile is encoded.
+struct TileRule {
+  float largest;       ///< number of the format
+  float least_normal;  ///< of the format
+  float rounder;       ///< 1.5 * 2^(23 - fraction bits): see encode_lanes
+  float least_amax;
+  bool power_of_two;
+};
+
+/// Neighbouring tiles of one row of tiles.
+struct TileBlock {
+  TileRule rule;
+  const float* x;
+  int64_t x_row;
+  float* y;
+  int64_t y_row;
+  float* scales;  ///< of the first tile; null: y gets code times scale
+  int64_t rows, cols, tile_cols;
+};
+
+}  // namespace troupe::kernels::cpu
+
+#define TROUPE_ISA_FILE "kernels/cpu/rounding.cpp"
+#include "kernels/cpu/for_each_isa.h"
+
+namespace troupe::kernels {
+
+using namespace cpu;
+
+namespace {
+
+// Not (n + tile - 1) / tile: a tile may be as large as a number can be.
+int64_t tiles_over(int64_t n, int64_t tile) { return n / tile + (n % tile != 0 ? 1 : 0); }
+
+TileRule rule_of(const QuantizeTilesArgs& args) {
+  const bool e4m3 = args.format == TileFormat::e4m3;
+  return {.largest = largest_of(args.format),
+          .least_normal = e4m3 ? 0x1p-6f : 0x1p-14f,
+          .rounder = e4m3 ? 0x1.8p20f : 0x1.8p17f,
+          .least_amax = args.least_amax,
+          .power_of_two = args.power_of_two};
+}
+
+/// Rows of tiles: where each begins and how many rows it has.
+class TileRows {
+ public:
+  TileRows(const std::vector<int64_t>& offsets, int64_t rows, int64_t tile_rows)
+      : tile_rows_(tile_rows) {
+    if (offsets.empty()) {
+      offsets_ = {0, rows};
+    } else {
+      offsets_ = offsets;
+    }
+    for (size_t g = 0; g + 1 < offsets_.size(); ++g) {
+      starts_.push_back(starts_.back() + tiles_over(offsets_[g + 1] - offsets_[g], tile_rows));
+    }
+  }
+  int64_t count() const { return starts_.back(); }
+  Range rows(int64_t tile) const {
+    const auto after = std::upper_bound(starts_.begin(), starts_.end(), tile);
+    const auto group = static_cast<size_t>(after - starts_.begin() - 1);
+    const int64_t begin = offsets_[group] + (tile - starts_[group]) * tile_rows_;
+    return {begin, begin + std::min(tile_rows_, offsets_[group + 1] - begin)};
+  }
+
+ private:
+  int64_t tile_rows_;
+  std::vector<int64_t> offsets_;
+  std::vector<int64_t> starts_{0};  ///< tiles before each group
+};
+
+void expect_tiles(const std::string& what, const QuantizeTilesArgs& args) {
+  const int64_t T = args.x.rows(), K = args.x.cols();
+  if (args.tile_rows < 1 || args.tile_cols < 1) {
+    throw KernelError(what + " tile is " + std::to_string(args.tile_rows) + " x " +
+                      std::to_string(args.tile_cols) + ", wanted at least 1 x 1");
+  }
+  if (!(args.least_amax >= 0x1p-100f && args.least_amax <= std::numeric_limits<float>::max())) {
+    throw KernelError(what + " least_amax is " + std::to_string(args.least_amax) +
+                      ", wanted a finite number of at least 2^-100");
+  }
+  expect_shape((what + " x").c_str(), args.x, DType::f32, {T, K});
+  if (!args.offsets.empty()) {
+    expect_offsets(what.c_str(), args.offsets, args.offsets.size() - 1, T);
+  }
+}
+
+/// Everything of `args` is checked; without scales the codes are decoded.
+void run_tiles(Queue& queue, const QuantizeTilesArgs& args) {
+  const int64_t K = args.x.cols();
+  const auto bands = std::make_shared<const TileRows>(args.offsets, args.x.rows(), args.tile_rows);
+  const int64_t across = tiles_over(K, args.tile_cols);
+  // An item is some neighbouring tiles of a row of tiles: about 128 columns.
+  const int64_t together = std::max<int64_t>(1, 128 / args.tile_cols);
+  const int64_t chunks = tiles_over(across, together);
+  const int64_t items = bands->count() * chunks;
+  const int64_t rows = std::min(args.tile_rows, args.x.rows());
+  const int64_t parts =
+      part_count(queue, items, rows * std::min(K, together * args.tile_cols) / 2 + 8);
+  const TileRule rule = rule_of(args);
+  queue.run(parts, [args, bands, rule, across, together, chunks, items, parts, K](int64_t part) {
+    const auto [begin, end] = part_range(items, parts, part);
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t band = item / chunks, tile = item % chunks * together;
+      const Range rows = bands->rows(band);
+      const int64_t col = tile * args.tile_cols;
+      const int64_t tiles = std::min(together, across - tile);
+      TROUPE_ISA_CALL(encode_tiles)
+      ({.rule = rule,
+        .x = values<float>(args.x) + rows.begin * args.x.row_stride + col,
+        .x_row = args.x.row_stride,
+        .y = values<float>(args.codes) + rows.begin * args.codes.row_stride + col,
+        .y_row = args.codes.row_stride,
+        .scales = args.scales.data == nullptr
+                      ? nullptr
+                      : values<float>(args.scales) + band * args.scales.row_stride + tile,
+        .rows = rows.end - rows.begin,
+        .cols = tiles < across - tile ? tiles * args.tile_cols : K - col,
+        .tile_cols = args.tile_cols});
+    }
+  });
+}
+
+}  // namespace
+
+float largest_of(TileFormat format) { return format == TileFormat::e4m3 ? 448.0f : 65024.0f; }
+
+int64_t tiles_of_groups(const std::vector<int64_t>& offsets, int64_t tile_rows) {
+  return offsets.empty() ? 0 : TileRows(offsets, 0, tile_rows).count();
+}
+
+void round_bf16(Queue& queue, const RoundBf16Args& args) {
+  const OperatorLabel label("round_bf16");
+  const int64_t T = args.x.rows(), D = args.x.cols();
+  expect_shape("round_bf16 x", args.x, DType::f32, {T, D});
+  expect_shape("round_bf16 y", args.y, DType::f32, {T, D});
+  const int64_t parts = part_count(queue, T, D / 4 + 1);
+  queue.run(parts, [args, T, parts](int64_t part) {
+    const auto [begin, end] = part_range(T, parts, part);
+    TROUPE_ISA_CALL(round_bf16_rows)(args, begin, end);
+  });
+}
+
+void quantize_tiles(Queue& queue, const QuantizeTilesArgs& args) {
+  const OperatorLabel label("quantize_tiles");
+  expect_tiles("quantize_tiles", args);
+  const int64_t T = args.x.rows(), K = args.x.cols();
+  const int64_t down = TileRows(args.offsets, T, args.tile_rows).count();
+  expect_shape("quantize_tiles codes", args.codes, DType::f32, {T, K});
+  expect_shape("quantize_tiles scales", args.scales, DType::f32,
+               {down, tiles_over(K, args.tile_cols)});
+  if (T > 0 && K > 0) run_tiles(queue, args);
+}
+
+void round_tiles(Queue& queue, const RoundTilesArgs& args) {
+  const OperatorLabel label("round_tiles");
+  const QuantizeTilesArgs same{.x = args.x,
+                               .format = args.format,
+                               .tile_rows = args.tile_rows,
+                               .tile_cols = args.tile_cols,
+                               .power_of_two = args.power_of_two,
+                               .codes = args.y,
+                               .scales = {},
+                               .offsets = args.offsets,
+                               .least_amax = args.least_amax};
+  expect_tiles("round_tiles", same);
+  const int64_t T = args.x.rows(), K = args.x.cols();
+  expect_shape("round_tiles y", args.y, DType::f32, {T, K});
+  if (T > 0 && K > 0) run_tiles(queue, same);
+}
+
+}  // namespace troupe::kernels
+
+#else
+
+inline void round_bf16_rows(const RoundBf16Args& args, int64_t begin, int64_t end) {
+  const F16 infinity = set1(std::numeric_limits<float>::infinity());
+  const I16 upper = set1_int(-0x10000);
+  for (int64_t t = begin; t < end; ++t) {
+    const float* x = values<float>(args.x) + t * args.x.row_stride;
+    float* y = values<float>(args.y) + t * args.y.row_stride;
+    for_lanes(args.x.cols(), [&](int64_t i, int n) {
+      const F16 value = load_lanes(x + i, n);
+      const I16 bits = as_int(value);
+      const I16 odd = shift_right_arithmetic<16>(bits) & set1_int(1);
+      const I16 rounded = (bits + set1_int(0x7fff) + odd) & upper;
+      const I16 quiet = (bits & upper) | set1_int(0x400000);
+      // The lesser one is NaN where the value is, and finite everywhere else.
+      const F16 magnitude = as_float(bits & set1_int(0x7fffffff));
+      const F16 finite = lesser_of(set1(std::numeric_limits<float>::max()), magnitude);
+      store_lanes(y + i, select_less(finite, infinity, as_float(rounded), as_float(quiet)), n);
+    });
+  }
+}
+
+inline F16 absolute_lanes(F16 x) { return as_float(as_int(x) & set1_int(0x7fffffff)); }
+
+/// Greatest absolute value, and a sum that is NaN if there was a NaN or an infinity.
+struct TileExtent {
+  F16 amax, trouble;
+};
+inline void extend(TileExtent& extent, F16 x) {
+  extent.amax = greater_of(absolute_lanes(x), extent.amax);  // keeps amax where x is NaN
+  extent.trouble = fma(x, zero(), extent.trouble);
+}
+
+inline F16 scale_lanes(const TileRule& rule, const TileExtent& extent) {
+  const F16 least = greater_of(extent.amax, set1(rule.least_amax));
+  const F16 quotient = least / set1(rule.largest);
+  // A fraction that is not zero carries into the exponent; then the fraction goes.
+  const I16 power = (as_int(quotient) + set1_int(0x7fffff)) & set1_int(0x7f800000);
+  const F16 scale = rule.power_of_two ? as_float(power) : quotient;
+  return select_less(extent.trouble, set1(1.0f), scale,
+                     set1(std::numeric_limits<float>::quiet_NaN()));
+}
+
+/// Numbers with f fraction bits between two powers of two, 2^e and 2^(e + 1), are 2^(e - f) apart.
+/// Adding 1.5 * 2^(23 + e - f) rounds to a multiple of that, since it is where f32's numbers are
+/// that far apart, ties to even; subtracting it again is exact. Below the least normal number the
+/// distance stays.
+inline F16 encode_lanes(const TileRule& rule, F16 x, F16 scale) {
+  const F16 value = x / scale;
+  const F16 magnitude = lesser_of(set1(rule.largest), absolute_lanes(value));
+  const F16 power = as_float(as_int(magnitude) & set1_int(0x7f800000));
+  const F16 shift = greater_of(power, set1(rule.least_normal)) * set1(rule.rounder);
+  const F16 rounded = (magnitude + shift) - shift;
+  const I16 sign = as_int(value) & set1_int(std::numeric_limits<int32_t>::min());
+  return select_less(scale, set1(std::numeric_limits<float>::infinity()),
+                     as_float(as_int(rounded) | sign),
+                     set1(std::numeric_limits<float>::quiet_NaN()));
+}
+
+/// Columns of n <= 16 lanes, of which a scale belongs to each lane.
+inline void encode_columns(const TileBlock& b, const F16& scale, int64_t col, int n, int64_t row) {
+  const F16 code = encode_lanes(b.rule, load_lanes(b.x + row * b.x_row + col, n), scale);
+  store_lanes(b.y + row * b.y_row + col, b.scales == nullptr ? code * scale : code, n);
+}
+
+/// Tiles of one column: the scales of 16 of them stand side by side.
+inline void encode_narrow_tiles(const TileBlock& b) {
+  for_lanes(b.cols, [&](int64_t col, int n) {
+    TileExtent extent{zero(), zero()};
+    for (int64_t row = 0; row < b.rows; ++row) {
+      extend(extent, load_lanes(b.x + row * b.x_row + col, n));
+    }
+    const F16 scale = scale_lanes(b.rule, extent);
+    if (b.scales != nullptr) store_lanes(b.scales + col, scale, n);
+    for (int64_t row = 0; row < b.rows; ++row) encode_columns(b, scale, col, n, row);
+  });
+}
+
+inline void encode_tiles(const TileBlock& b) {
+  if (b.tile_cols == 1) return encode_narrow_tiles(b);
+  for (int64_t first = 0, tile = 0; first < b.cols; first += b.tile_cols, ++tile) {
+    const int64_t cols = std::min(b.tile_cols, b.cols - first);
+    TileExtent extent{zero(), zero()};
+    for (int64_t row = 0; row < b.rows; ++row) {
+      const float* x = b.x + row * b.x_row + first;
+      for_lanes(cols, [&](int64_t i, int n) { extend(extent, load_lanes(x + i, n)); });
+    }
+    const TileExtent whole{set1(greatest_lane(extent.amax)), set1(sum_lanes(extent.trouble))};
+    const F16 scale = scale_lanes(b.rule, whole);
+    if (b.scales != nullptr) store_lanes(b.scales + tile, scale, 1);
+    for (int64_t row = 0; row < b.rows; ++row) {
+      for_lanes(cols, [&](int64_t i, int n) { encode_columns(b, scale, first + i, n, row); });
+    }
+  }
+}
+
+#endif
