@@ -58,8 +58,7 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
                  kernels::ThreadPool& threads, BatchSource source)
     : recipe(r), plan(p), arena(a), pool(threads), batches(std::move(source)),
       tensors(arena, recipe),
-      mla{&recipe.shape, &rope_,
-          kernels::softmax_scale(recipe.shape.query_width(), recipe.shape.yarn)},
+      mla(mla_context(recipe, rope_)),
       rope_(kernels::rope_table(recipe.sequence_rows, recipe.shape.rope, recipe.shape.rope_theta,
                                 recipe.shape.yarn)),
       indices_(indices_of(cast_of(plan, recipe.shape))) {}

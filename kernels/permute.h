@@ -24,6 +24,9 @@ struct CombineRowsArgs {
   ConstTensor group;              ///< [T, K] i32: routing group of the expert, ascending
   ConstTensor weight;             ///< [T, K] f32, or no data: all weights 1
   Tensor y;                       ///< out: [T, D] f32
+  /// Each group's sum is rounded to BF16, as it travels in a recipe of low precision: once, and
+  /// also where nothing travels (law 2; report section 3.3.3).
+  bool rounds_groups = false;
 };
 
 /// Law 2: for each routing group its sum is formed first, experts in id order:

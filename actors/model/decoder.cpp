@@ -34,7 +34,8 @@ int64_t rows_of(std::span<const Decoder::Part> parts) {
 }
 
 /// What the blocks ask for besides the shape belongs to training.
-Recipe forward_recipe(const kernels::ModelShape& shape) {
+Recipe forward_recipe(const Recipe& recipe) {
+  const kernels::ModelShape& shape = recipe.shape;
   return {.shape = shape,
           .seed = 0,
           .steps = 0,
@@ -47,7 +48,8 @@ Recipe forward_recipe(const kernels::ModelShape& shape) {
           .balance_alpha = 0.0,
           .mtp_weight = 0.0,
           .scale_bits = 0,
-          .on_nan = OnNan::stop};
+          .on_nan = OnNan::stop,
+          .precision = recipe.precision};
 }
 
 /// When an exception passes, operations under way must end before the memory that they use.
@@ -86,7 +88,7 @@ struct Decoder::Pass {
 };
 
 Decoder::Decoder(const Args& args)
-    : args_(args), recipe_(forward_recipe(args.recipe.shape)), tensors_(args.arena, recipe_),
+    : args_(args), recipe_(forward_recipe(args.recipe)), tensors_(args.arena, recipe_),
       rope_(kernels::rope_table(recipe_.shape.max_positions, recipe_.shape.rope,
                                 recipe_.shape.rope_theta, recipe_.shape.yarn)),
       view_{args.state, recipe_.scale_bits} {
@@ -215,7 +217,7 @@ Tensor Decoder::layer(Pass& pass, int64_t number, const Tensor& x) {
   const Tensor y = pass.layer.f32({x.rows(), x.cols()});
   kernels::attention_block_cached(
       args_.queue, pass.layer,
-      {.context = {&s, &rope_, kernels::softmax_scale(s.query_width(), s.yarn)},
+      {.context = mla_context(recipe_, rope_),
        .weights = tensors_.attention(number, view_), .form = args_.form, .x = x,
        .positions = pass.positions, .sequences = std::move(sequences)},
       y);
@@ -237,7 +239,7 @@ Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
   block.choose(queue, pass.layer, normed, bias, normed.rows(), 1);
   queue.wait();
   const DispatchedRows part = block.dispatch(queue, pass.layer).at(0);
-  kernels::ExpertsArgs experts{{}, part.offsets, part.rows};
+  kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows};
   for (int64_t e = 0; e < E; ++e) experts.weights.push_back(tensors_.expert(number, e, view_));
   const kernels::ExpertsSaved saved = kernels::experts_forward(queue, pass.layer, experts);
   const Tensor y = block.combine(queue, pass.layer, {saved.y});

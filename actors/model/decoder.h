@@ -21,7 +21,7 @@ class Decoder {
  public:
   struct Args {
     runtime::StateArena& arena;
-    const Recipe& recipe;                    ///< only its shape is read
+    const Recipe& recipe;                    ///< its shape and precision are read
     const std::vector<float>& routing_bias;  ///< [MoE layers * E]; MTP's may be left out
     kernels::Queue& queue;
     kernels::AttentionForm form;
@@ -69,7 +69,7 @@ class Decoder {
   kernels::Tensor routed(Pass& pass, int64_t number, const kernels::Tensor& normed);
 
   const Args args_;
-  const Recipe recipe_;  // of the shape alone: no balance loss
+  const Recipe recipe_;  // what forward needs: no balance loss
   const ModelTensors tensors_;
   const kernels::RopeTable rope_;
   const StepView view_;

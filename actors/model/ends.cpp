@@ -74,7 +74,7 @@ void HeadEnd::backward_weights(Queue& queue, Scratch& unit_scratch) const {
 float HeadEnd::loss() const { return kernels::values<float>(loss_)[0]; }
 
 kernels::MtpArgs MtpEnd::args() const {
-  return {.rms_eps = recipe_.shape.rms_eps, .weights = tensors_.mtp(module_, step_), .h = h_,
+  return {.precision = recipe_.precision, .rms_eps = recipe_.shape.rms_eps, .weights = tensors_.mtp(module_, step_), .h = h_,
           .ids = ids_, .rows = rows_};
 }
 

@@ -40,6 +40,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
   passage->args.x = passage->rows;
+  passage->args.options = ffn_options(company().recipe, true);
   const StepView step = view(message.id().micro_batch());
   for (int64_t e = range.first; e < range.first + range.count; ++e) {
     passage->args.weights.push_back(company().tensors.expert(layer, e, step));

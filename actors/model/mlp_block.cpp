@@ -11,11 +11,12 @@ using kernels::Scratch;
 using kernels::Tensor;
 
 MlpBlock::MlpBlock(const ModelTensors& tensors, const Recipe& recipe, int64_t layer, StepView step)
-    : tensors_(tensors), eps_(recipe.shape.rms_eps), layer_(layer), step_(step) {}
+    : tensors_(tensors), eps_(recipe.shape.rms_eps),
+      options_(ffn_options(recipe, !recipe.shape.is_dense(layer))), layer_(layer), step_(step) {}
 
 kernels::FfnBackwardArgs MlpBlock::own_args() const {
-  return {.weights = {tensors_.own_ffn(layer_, step_)}, .offsets = {0, x_.rows()},
-          .x = norm_.y, .dy = dy_, .dx = down_};
+  return {.options = options_, .weights = {tensors_.own_ffn(layer_, step_)},
+          .offsets = {0, x_.rows()}, .x = norm_.y, .dy = dy_, .dx = down_};
 }
 
 void MlpBlock::normalise(Queue& queue, Scratch& scratch, const ConstTensor& x) {
@@ -27,7 +28,7 @@ void MlpBlock::forward_own(Queue& queue, Scratch& scratch) {
   if (!tensors_.has_own_ffn(layer_)) return;
   own_ = scratch.f32({x_.rows(), x_.cols()});
   ffn_ = kernels::ffn_forward(queue, scratch,
-                              {.weights = {tensors_.own_ffn(layer_, step_)},
+                              {.options = options_, .weights = {tensors_.own_ffn(layer_, step_)},
                                .offsets = {0, x_.rows()}, .x = norm_.y, .y = own_});
 }
 

@@ -35,6 +35,7 @@ class MlpBlock {
 
   const ModelTensors& tensors_;
   const float eps_;
+  const kernels::FfnOptions options_;
   const int64_t layer_;
   const StepView step_;
   kernels::ConstTensor x_, dy_;

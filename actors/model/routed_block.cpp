@@ -51,7 +51,8 @@ std::vector<DispatchedRows> RoutedBlock::dispatch(Queue& queue, Scratch& scratch
 Tensor RoutedBlock::combine(Queue& queue, Scratch& scratch, std::vector<ConstTensor> rows) {
   const Tensor y = scratch.f32({x_.rows(), x_.cols()});
   kernels::combine_rows(queue, {.rows = std::move(rows), .source = plan_.source, .row = plan_.row,
-                                .group = plan_.group, .weight = gate_.weights, .y = y});
+                                .group = plan_.group, .weight = gate_.weights, .y = y,
+                                .rounds_groups = rounds_groups()});
   return y;
 }
 
@@ -76,7 +77,8 @@ Tensor RoutedBlock::combine_backward(Queue& queue, Scratch& scratch, std::vector
   const Tensor through_experts = scratch.f32({T, x_.cols()});
   const Tensor through_gate = scratch.f32({T, x_.cols()});
   kernels::combine_rows(queue, {.rows = std::move(dx), .source = plan_.source, .row = plan_.row,
-                                .group = plan_.group, .weight = {}, .y = through_experts});
+                                .group = plan_.group, .weight = {}, .y = through_experts,
+                                .rounds_groups = rounds_groups()});
   // Back into slots: a "combine" of one row each.
   dweights_ = scratch.f32({T, K});
   for (ConstTensor& part : dweights) part = reshape(part, {part.count(), 1});

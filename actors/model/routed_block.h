@@ -50,6 +50,8 @@ class RoutedBlock {
   const kernels::GateSaved& gate() const { return gate_; }
 
  private:
+  /// Both combines are BF16 unless everything is FP32 (report section 3.3.3).
+  bool rounds_groups() const { return recipe_.precision != kernels::Precision::fp32; }
   kernels::GateBackwardArgs gate_args(const kernels::Tensor& dx) const;
 
   const ModelTensors& tensors_;

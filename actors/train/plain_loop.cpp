@@ -56,8 +56,7 @@ struct PlainLoop::Pass {
     layers.push_back({{}, {}, MlpBlock(loop.tensors_, recipe, layer, view), {}, {}, {}});
     LayerPass& pass = layers.back();
     pass.attention_args = {
-        .context = {&recipe.shape, &loop.rope_,
-                    kernels::softmax_scale(recipe.shape.query_width(), recipe.shape.yarn)},
+        .context = mla_context(recipe, loop.rope_),
         .weights = loop.tensors_.attention(layer, view),
         .x = x, .positions = positions, .sequence_rows = rows};
     const Tensor y = scratch.f32({x.rows(), x.cols()});
@@ -77,6 +76,7 @@ struct PlainLoop::Pass {
     pass.routed->choose(queue(), scratch, pass.mlp.normed(), bias, rows, step.sequences);
     queue().wait();
     const DispatchedRows part = pass.routed->dispatch(queue(), scratch).at(0);
+    pass.experts_args.options = ffn_options(recipe, true);
     for (int64_t e = 0; e < E; ++e) {
       pass.experts_args.weights.push_back(loop.tensors_.expert(layer, e, view));
     }

@@ -18,6 +18,17 @@ Balance balance_of(config::Routing::Balance balance) {
   }
 }
 
+kernels::Precision precision_of(config::Train::Precision precision) {
+  switch (precision) {
+    case config::Train::BF16:
+      return kernels::Precision::bf16;
+    case config::Train::FP8:
+      return kernels::Precision::fp8;
+    default:
+      return kernels::Precision::fp32;
+  }
+}
+
 }  // namespace
 
 Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
@@ -34,7 +45,21 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
           .balance_alpha = train.routing().balance_alpha(),
           .mtp_weight = train.mtp_weight(),
           .scale_bits = train.fixed_point_bits(),
-          .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop};
+          .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop,
+          .precision = precision_of(train.precision()),
+          .recompute = train.recompute()};
+}
+
+kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope) {
+  return {.shape = &recipe.shape,
+          .rope = &rope,
+          .scale = kernels::softmax_scale(recipe.shape.query_width(), recipe.shape.yarn),
+          .precision = recipe.precision,
+          .recompute = recipe.recompute};
+}
+
+kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe) {
+  return {.precision = recipe.precision, .is_moe = is_moe, .recompute = recipe.recompute};
 }
 
 double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t steps) {

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "config/proto/run.pb.h"
+#include "kernels/layers/ffn.h"
+#include "kernels/layers/mla.h"
 #include "kernels/layers/params.h"
 #include "kernels/optimizer.h"
 
@@ -28,6 +30,8 @@ struct Recipe {
   double mtp_weight;      ///< lambda; each of D modules counts lambda / D
   int scale_bits;         ///< s of the sum law
   OnNan on_nan;
+  kernels::Precision precision = kernels::Precision::fp32;
+  bool recompute = false;  ///< changes memory and time, no bit
 
   int64_t rows() const { return sequences * sequence_rows; }
   int64_t tokens_per_step() const { return rows() * micro_batches; }
@@ -41,6 +45,11 @@ struct Recipe {
 
 /// `run` has been validated; `shape` is the model's.
 Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape);
+
+/// How attention computes; `rope` and `recipe` outlive the context.
+kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope);
+/// How the dense MLP of a layer, or its experts (`is_moe`), compute.
+kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe);
 
 /// Learning rate of step N >= 1: linear warm-up from 0 over warmup_steps, then constant, or decayed
 /// to final_lr at the last step.

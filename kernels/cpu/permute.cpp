@@ -161,6 +161,7 @@ inline void combine_row(const CombineRowsArgs& args, int64_t t, const float* con
       const F16 row = load_lanes(rows[k] + i, n);
       sum = weight ? fma(set1(weight[k]), row, sum) : sum + row;
       if (k + 1 < K && group[k + 1] == group[k]) continue;
+      if (args.rounds_groups) sum = nearest_bf16(sum);
       total = first ? sum : total + sum;
       first = false;
       sum = zero();

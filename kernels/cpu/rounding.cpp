@@ -188,21 +188,11 @@ void round_tiles(Queue& queue, const RoundTilesArgs& args) {
 #else
 
 inline void round_bf16_rows(const RoundBf16Args& args, int64_t begin, int64_t end) {
-  const F16 infinity = set1(std::numeric_limits<float>::infinity());
-  const I16 upper = set1_int(-0x10000);
   for (int64_t t = begin; t < end; ++t) {
     const float* x = values<float>(args.x) + t * args.x.row_stride;
     float* y = values<float>(args.y) + t * args.y.row_stride;
     for_lanes(args.x.cols(), [&](int64_t i, int n) {
-      const F16 value = load_lanes(x + i, n);
-      const I16 bits = as_int(value);
-      const I16 odd = shift_right_arithmetic<16>(bits) & set1_int(1);
-      const I16 rounded = (bits + set1_int(0x7fff) + odd) & upper;
-      const I16 quiet = (bits & upper) | set1_int(0x400000);
-      // The lesser one is NaN where the value is, and finite everywhere else.
-      const F16 magnitude = as_float(bits & set1_int(0x7fffffff));
-      const F16 finite = lesser_of(set1(std::numeric_limits<float>::max()), magnitude);
-      store_lanes(y + i, select_less(finite, infinity, as_float(rounded), as_float(quiet)), n);
+      store_lanes(y + i, nearest_bf16(load_lanes(x + i, n)), n);
     });
   }
 }

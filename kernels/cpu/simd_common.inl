@@ -48,6 +48,19 @@ inline void store_lanes(float* p, F16 a, int n) {
   }
 }
 
+/// Nearest bfloat16, ties to even; beyond the largest one infinity; NaN stays NaN.
+inline F16 nearest_bf16(F16 value) {
+  const I16 bits = as_int(value), upper = set1_int(-0x10000);
+  const I16 odd = shift_right_arithmetic<16>(bits) & set1_int(1);
+  const I16 rounded = (bits + set1_int(0x7fff) + odd) & upper;
+  const I16 quiet = (bits & upper) | set1_int(0x400000);
+  // The lesser one is NaN where the value is, and finite everywhere else.
+  const F16 magnitude = as_float(bits & set1_int(0x7fffffff));
+  const F16 finite = lesser_of(set1(std::numeric_limits<float>::max()), magnitude);
+  return select_less(finite, set1(std::numeric_limits<float>::infinity()), as_float(rounded),
+                     as_float(quiet));
+}
+
 /// Sum of products of two rows: lane i takes elements i, i + 16, ... by FMA, then the fixed tree.
 inline float dot(const float* a, const float* b, int64_t count) {
   F16 sum = zero();

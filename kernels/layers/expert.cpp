@@ -6,7 +6,7 @@ namespace troupe::kernels {
 namespace {
 
 FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, const Tensor& dx) {
-  return {.weights = args.weights, .offsets = args.offsets, .x = args.x, .dy = saved.dy, .dx = dx};
+  return {.options = args.options, .weights = args.weights, .offsets = args.offsets, .x = args.x, .dy = saved.dy, .dx = dx};
 }
 
 }  // namespace
@@ -14,8 +14,8 @@ FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, con
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
   ExpertsSaved saved;
   saved.y = scratch.f32({args.x.rows(), args.x.cols()});
-  saved.ffn = ffn_forward(queue, scratch, {.weights = args.weights, .offsets = args.offsets,
-                                           .x = args.x, .y = saved.y});
+  saved.ffn = ffn_forward(queue, scratch, {.options = args.options, .weights = args.weights,
+                                           .offsets = args.offsets, .x = args.x, .y = saved.y});
   return saved;
 }
 

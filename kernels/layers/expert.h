@@ -7,6 +7,7 @@ namespace troupe::kernels {
 
 /// A set of experts and their rows, sorted by expert, (sequence, position) order within one.
 struct ExpertsArgs {
+  FfnOptions options = {};
   std::vector<FfnWeights> weights;  ///< one an expert, in id order
   std::vector<int64_t> offsets;     ///< rows of each: one more than experts
   ConstTensor x;                    ///< [R, D]

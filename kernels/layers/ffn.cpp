@@ -1,28 +1,27 @@
 #include "kernels/layers/ffn.h"
 
-#include "kernels/gemm.h"
 #include "kernels/permute.h"
+#include "kernels/rounding.h"
 #include "kernels/swiglu.h"
 
 namespace troupe::kernels {
 namespace {
 
-template <class Member>
-void through(Queue& queue, const FfnForwardArgs& args, const ConstTensor& x, Member member,
-             const Tensor& y) {
-  std::vector<ConstTensor> weights;
-  for (const FfnWeights& w : args.weights) weights.push_back(w.*member);
-  grouped_gemm(queue, {.a = x, .b = std::move(weights), .transpose_b = true,
-                       .offsets = args.offsets, .c = y});
+/// Of rows that are dispatched to experts, and of their gradients.
+Scales dispatch_scales(const FfnOptions& options) {
+  return options.is_moe ? Scales::powers_of_two : Scales::any;
 }
 
 template <class Member>
-void back_through(Queue& queue, const FfnBackwardArgs& args, const ConstTensor& dy, Member member,
-                  const Tensor& dx) {
-  std::vector<ConstTensor> weights;
-  for (const FfnWeights& w : args.weights) weights.push_back(w.*member);
-  grouped_gemm(queue, {.a = dy, .b = std::move(weights), .transpose_b = false,
-                       .offsets = args.offsets, .c = dx});
+std::vector<ConstTensor> matrices(const std::vector<FfnWeights>& weights, Member member) {
+  std::vector<ConstTensor> out;
+  for (const FfnWeights& w : weights) out.push_back(w.*member);
+  return out;
+}
+
+/// fp8 alone: what stays of gate and up is their E4M3 copy, and `activated` follows from that.
+bool keeps_e4m3(const FfnOptions& options) {
+  return options.is_moe && options.precision == Precision::fp8;
 }
 
 }  // namespace
@@ -30,11 +29,26 @@ void back_through(Queue& queue, const FfnBackwardArgs& args, const ConstTensor& 
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
   if (args.weights.empty()) return {};
   const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
-  const FfnSaved saved{scratch.f32({R, F}), scratch.f32({R, F}), scratch.f32({R, F})};
-  through(queue, args, args.x, &FfnWeights::gate, saved.gate);
-  through(queue, args, args.x, &FfnWeights::up, saved.up);
-  swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = saved.activated});
-  through(queue, args, saved.activated, &FfnWeights::down, args.y);
+  const bool keeps_activated = !args.options.recompute && !keeps_e4m3(args.options);
+  PassingScratch passing(queue);
+  FfnSaved saved{scratch.f32({R, F}), scratch.f32({R, F}), {}};
+  const Tensor activated = (keeps_activated ? scratch : *passing).f32({R, F});
+  const auto through = [&](const ConstTensor& x, auto member, Scales scales, const Tensor& y) {
+    grouped_linear_forward(queue, {.precision = args.options.precision, .scales = scales, .x = x,
+                                   .weights = matrices(args.weights, member),
+                                   .offsets = args.offsets, .y = y});
+  };
+  through(args.x, &FfnWeights::gate, dispatch_scales(args.options), saved.gate);
+  through(args.x, &FfnWeights::up, dispatch_scales(args.options), saved.up);
+  swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
+  through(activated, &FfnWeights::down, Scales::any, args.y);
+  if (keeps_activated) saved.activated = activated;
+  if (keeps_e4m3(args.options)) {
+    for (const Tensor& input : {saved.gate, saved.up}) {
+      round_tiles(queue, {.x = input, .format = TileFormat::e4m3, .tile_rows = 1,
+                          .tile_cols = 128, .power_of_two = false, .y = input});
+    }
+  }
   return saved;
 }
 
@@ -44,11 +58,17 @@ FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardA
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
   const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F})};
   const Tensor dactivated = scratch.f32({R, F}), dx_up = scratch.f32({R, D});
-  back_through(queue, args, args.dy, &FfnWeights::down, dactivated);
+  const auto back_through = [&](const ConstTensor& dy, auto member, Scales scales,
+                                const Tensor& dx) {
+    grouped_linear_backward_inputs(queue, {.precision = args.options.precision, .scales = scales,
+                                           .dy = dy, .weights = matrices(args.weights, member),
+                                           .offsets = args.offsets, .dx = dx});
+  };
+  back_through(args.dy, &FfnWeights::down, dispatch_scales(args.options), dactivated);
   swiglu_backward(queue, {.dy = dactivated, .gate = saved.gate, .up = saved.up,
                           .dgate = deltas.dgate, .dup = deltas.dup});
-  back_through(queue, args, deltas.dgate, &FfnWeights::gate, args.dx);
-  back_through(queue, args, deltas.dup, &FfnWeights::up, dx_up);
+  back_through(deltas.dgate, &FfnWeights::gate, Scales::any, args.dx);
+  back_through(deltas.dup, &FfnWeights::up, Scales::any, dx_up);
   add(queue, {.a = args.dx, .b = dx_up, .y = args.dx});
   return deltas;
 }
@@ -56,19 +76,25 @@ FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardA
 void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
                           const FfnSaved& saved, const FfnDeltas& deltas,
                           const std::vector<FfnGradients>& gradients) {
-  const auto matrices = [&](const ConstTensor& dy, const ConstTensor& x, auto member) {
-    if (gradients.empty() || !(gradients[0].*member).is_wanted()) return;
-    std::vector<Tensor> units;
-    for (size_t g = 0; g < gradients.size(); ++g) units.push_back(scratch.f32({dy.cols(), x.cols()}));
-    grouped_gemm_weights(queue, {.a = dy, .b = x, .offsets = args.offsets, .c = units});
-    for (size_t g = 0; g < gradients.size(); ++g) {
-      if (args.offsets[g] == args.offsets[g + 1]) continue;
-      add_unit(queue, gradients[g].*member, units[g]);
-    }
+  if (gradients.empty()) return;
+  const auto add_units = [&](const ConstTensor& dy, Scales dy_scales, const ConstTensor& x,
+                             Scales x_scales, auto member) {
+    std::vector<GradientSum> into;
+    for (const FfnGradients& g : gradients) into.push_back(g.*member);
+    grouped_linear_backward_weights(
+        queue, scratch, {.precision = args.options.precision, .dy_scales = dy_scales,
+                         .x_scales = x_scales, .dy = dy, .x = x, .offsets = args.offsets,
+                         .into = std::move(into)});
   };
-  matrices(args.dy, saved.activated, &FfnGradients::down);
-  matrices(deltas.dgate, args.x, &FfnGradients::gate);
-  matrices(deltas.dup, args.x, &FfnGradients::up);
+  Tensor activated = saved.activated;
+  if (activated.data == nullptr) {
+    activated = scratch.f32({saved.gate.rows(), saved.gate.cols()});
+    swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
+  }
+  const Scales dispatched = dispatch_scales(args.options);
+  add_units(args.dy, dispatched, activated, Scales::any, &FfnGradients::down);
+  add_units(deltas.dgate, Scales::any, args.x, dispatched, &FfnGradients::gate);
+  add_units(deltas.dup, Scales::any, args.x, dispatched, &FfnGradients::up);
 }
 
 }  // namespace troupe::kernels

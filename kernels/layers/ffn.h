@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kernels/layers/gradient.h"
+#include "kernels/layers/linear.h"
 
 namespace troupe::kernels {
 
@@ -17,7 +17,17 @@ struct FfnTensors {
 using FfnWeights = FfnTensors<ConstTensor>;
 using FfnGradients = FfnTensors<GradientSum>;
 
+/// How a network computes, and what it keeps for backward.
+struct FfnOptions {
+  Precision precision = Precision::fp32;
+  /// Of a layer with experts. In fp8 the rows that come, and the gradients that come back, then
+  /// have scales that are powers of two, and gate and up are kept in E4M3 (report section 3.3.3).
+  bool is_moe = false;
+  bool recompute = false;  ///< backward computes `activated` again; the same bits
+};
+
 struct FfnForwardArgs {
+  FfnOptions options = {};
   std::vector<FfnWeights> weights;  ///< one network a group, all of one width F; none: no rows
   std::vector<int64_t> offsets;     ///< rows [offsets[g], offsets[g + 1]) belong to group g
   ConstTensor x;                    ///< [R, D]
@@ -25,13 +35,15 @@ struct FfnForwardArgs {
 };
 
 struct FfnSaved {
-  Tensor gate, up, activated;  // [R, F]
+  Tensor gate, up;   // [R, F]
+  Tensor activated;  // [R, F]; no data: computed again from gate and up
 };
 
 /// y = down(silu(gate(x)) * up(x)).
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args);
 
 struct FfnBackwardArgs {
+  FfnOptions options = {};
   std::vector<FfnWeights> weights;
   std::vector<int64_t> offsets;
   ConstTensor x;   ///< [R, D]

@@ -23,6 +23,7 @@ class Scratch {
     return kept_.back().view;
   }
   void clear() { kept_.clear(); }
+  bool is_empty() const { return kept_.empty(); }
 
   /// The memory that a tensor of this scratch begins, to share it beyond the scratch's life.
   std::shared_ptr<void> memory_of(const Tensor& tensor) const {
@@ -34,6 +35,24 @@ class Scratch {
 
  private:
   std::deque<Buffer> kept_;
+};
+
+/// Memory of operations that nobody reads afterwards: it goes when what has been enqueued until the
+/// end of the scope has ended.
+class PassingScratch {
+ public:
+  explicit PassingScratch(Queue& queue) : queue_(queue) {}
+  ~PassingScratch() {
+    if (!scratch_->is_empty()) queue_.then([kept = std::move(scratch_)](std::exception_ptr) {});
+  }
+  PassingScratch(const PassingScratch&) = delete;
+  PassingScratch& operator=(const PassingScratch&) = delete;
+  Scratch& operator*() { return *scratch_; }
+  Scratch* operator->() { return scratch_.get(); }
+
+ private:
+  Queue& queue_;
+  std::shared_ptr<Scratch> scratch_ = std::make_shared<Scratch>();
 };
 
 /// The fixed-point sum of one tensor's gradient in a step. `data` is empty for a tensor that is

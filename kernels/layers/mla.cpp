@@ -1,10 +1,10 @@
 #include "kernels/layers/mla.h"
 
 #include "kernels/attention.h"
-#include "kernels/gemm.h"
 #include "kernels/layers/mla_projections.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
+#include "kernels/rounding.h"
 
 namespace troupe::kernels {
 namespace mla {
@@ -16,9 +16,10 @@ ConstTensor head_columns(const ConstTensor& t, int64_t heads, int64_t first, int
   return columns(reshape(t, {t.rows() * heads, t.cols() / heads}), first, n);
 }
 
-void project(Queue& queue, const ConstTensor& x, const ConstTensor& weight, const Tensor& y) {
-  gemm(queue, {.a = x, .b = weight, .transpose_a = false, .transpose_b = true, .c = y,
-               .add_to_c = false});
+void project(Queue& queue, const MlaContext& context, const ConstTensor& x,
+             const ConstTensor& weight, const Tensor& y) {
+  linear_forward(queue, {.precision = context.precision, .scales = Scales::any, .x = x,
+                         .weight = weight, .y = y});
 }
 
 namespace {
@@ -52,35 +53,51 @@ void sum_over_heads(Queue& queue, Scratch& scratch, const ModelShape& s, const T
 
 }  // namespace
 
-void query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
-                      const MlaWeights& weights, const ConstTensor& x,
-                      const ConstTensor& positions, MlaSaved& saved) {
+void project_output(Queue& queue, const MlaContext& context, const ConstTensor& o,
+                    const ConstTensor& weight, const Tensor& y) {
+  linear_forward(queue, {.precision = context.precision, .scales = output_scales, .x = o,
+                         .weight = weight, .y = y});
+}
+
+void down_projections(Queue& queue, Scratch& scratch, const MlaContext& context,
+                      const MlaWeights& weights, const ConstTensor& x, MlaSaved& saved) {
   const ModelShape& s = *context.shape;
   const int64_t T = x.rows();
-  saved.q = scratch.f32({T, s.heads * s.query_width()});
   if (s.q_lora > 0) {
     saved.q_latent = scratch.f32({T, s.q_lora});
-    saved.q_inverse_rms = scratch.f32({T});
-    saved.q_normed = scratch.f32({T, s.q_lora});
-    project(queue, x, weights.q_a, saved.q_latent);
-    rms_norm(queue, {.x = saved.q_latent, .weight = weights.q_a_norm, .eps = s.rms_eps,
-                     .y = saved.q_normed, .inverse_rms = saved.q_inverse_rms});
-    project(queue, saved.q_normed, weights.q_b, saved.q);
-  } else {
-    project(queue, x, weights.q_b, saved.q);
+    project(queue, context, x, weights.q_a, saved.q_latent);
   }
-  rotate(queue, context, head_columns(saved.q, s.heads, s.nope, s.rope), s.heads, positions, false);
-
   saved.kv_down = scratch.f32({T, s.kv_lora + s.rope});
-  saved.kv_inverse_rms = scratch.f32({T});
-  saved.latent = scratch.f32({T, s.kv_lora + s.rope});
-  project(queue, x, weights.kv_a, saved.kv_down);
+  project(queue, context, x, weights.kv_a, saved.kv_down);
+}
+
+MlaUp query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
+                       const MlaWeights& weights, const ConstTensor& x,
+                       const ConstTensor& positions, const MlaSaved& saved) {
+  const ModelShape& s = *context.shape;
+  const int64_t T = x.rows();
+  MlaUp up;
+  up.q = scratch.f32({T, s.heads * s.query_width()});
+  if (s.q_lora > 0) {
+    up.q_inverse_rms = scratch.f32({T});
+    up.q_normed = scratch.f32({T, s.q_lora});
+    rms_norm(queue, {.x = saved.q_latent, .weight = weights.q_a_norm, .eps = s.rms_eps,
+                     .y = up.q_normed, .inverse_rms = up.q_inverse_rms});
+    project(queue, context, up.q_normed, weights.q_b, up.q);
+  } else {
+    project(queue, context, x, weights.q_b, up.q);
+  }
+  rotate(queue, context, head_columns(up.q, s.heads, s.nope, s.rope), s.heads, positions, false);
+
+  up.kv_inverse_rms = scratch.f32({T});
+  up.latent = scratch.f32({T, s.kv_lora + s.rope});
   rms_norm(queue, {.x = columns(saved.kv_down, 0, s.kv_lora), .weight = weights.kv_a_norm,
-                   .eps = s.rms_eps, .y = columns(saved.latent, 0, s.kv_lora),
-                   .inverse_rms = saved.kv_inverse_rms});
-  const Tensor key = columns(saved.latent, s.kv_lora, s.rope);
+                   .eps = s.rms_eps, .y = columns(up.latent, 0, s.kv_lora),
+                   .inverse_rms = up.kv_inverse_rms});
+  const Tensor key = columns(up.latent, s.kv_lora, s.rope);
   copy(queue, {.x = columns(saved.kv_down, s.kv_lora, s.rope), .y = key});
   rotate(queue, context, key, 1, positions, false);
+  return up;
 }
 
 void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
@@ -89,7 +106,7 @@ void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
   const ModelShape& s = *context.shape;
   const int64_t n = latent.rows(), H = s.heads;
   const Tensor kv = scratch.f32({n, H * (s.nope + s.v_head)});
-  project(queue, columns(latent, 0, s.kv_lora), weights.kv_b, kv);
+  project(queue, context, columns(latent, 0, s.kv_lora), weights.kv_b, kv);
   copy(queue, {.x = head_columns(kv, H, 0, s.nope), .y = head_columns(k, H, 0, s.nope)});
   copy(queue, {.x = head_columns(kv, H, s.nope, s.v_head), .y = head_columns(v, H, 0, s.v_head)});
   gather_rows(queue, {.x = columns(latent, s.kv_lora, s.rope),
@@ -99,6 +116,21 @@ void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
 
 }  // namespace mla
 
+namespace {
+
+MlaUp compute_up(Queue& queue, Scratch& scratch, const MlaContext& context,
+                 const MlaWeights& weights, const ConstTensor& x, const ConstTensor& positions,
+                 const MlaSaved& saved) {
+  const ModelShape& s = *context.shape;
+  MlaUp up = mla::query_and_latent(queue, scratch, context, weights, x, positions, saved);
+  up.k = scratch.f32({x.rows(), s.heads * s.query_width()});
+  up.v = scratch.f32({x.rows(), s.heads * s.v_head});
+  mla::expand_latent(queue, scratch, context, weights, up.latent, up.k, up.v);
+  return up;
+}
+
+}  // namespace
+
 MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args) {
   const ModelShape& s = *args.context.shape;
   const int64_t T = args.x.rows(), S = args.sequence_rows;
@@ -107,33 +139,44 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
                       std::to_string(S) + "-row sequences");
   }
   MlaSaved saved;
-  mla::query_and_latent(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
-  saved.k = scratch.f32({T, s.heads * s.query_width()});
-  saved.v = scratch.f32({T, s.heads * s.v_head});
-  mla::expand_latent(queue, scratch, args.context, args.weights, saved.latent, saved.k, saved.v);
-
+  mla::down_projections(queue, scratch, args.context, args.weights, args.x, saved);
+  PassingScratch passing(queue);
+  const bool keeps_up = !args.context.recompute;
+  const MlaUp up = compute_up(queue, keeps_up ? scratch : *passing, args.context, args.weights,
+                              args.x, args.positions, saved);
+  if (keeps_up) saved.up = up;
   saved.o = scratch.f32({T, s.heads * s.v_head});
   saved.log_sums = scratch.f32({T, s.heads});
   std::vector<AttentionSequence> sequences;
   for (int64_t row = 0; row < T; row += S) {
-    sequences.push_back({row, S, 0, {{row_range(ConstTensor(saved.k), row, S)}, S},
-                         {{row_range(ConstTensor(saved.v), row, S)}, S}});
+    sequences.push_back({row, S, 0, {{row_range(ConstTensor(up.k), row, S)}, S},
+                         {{row_range(ConstTensor(up.v), row, S)}, S}});
   }
-  attention(queue, {.q = saved.q, .heads = s.heads, .key_heads = s.heads,
+  attention(queue, {.q = up.q, .heads = s.heads, .key_heads = s.heads,
                     .scale = args.context.scale, .sequences = std::move(sequences), .o = saved.o,
                     .log_sums = saved.log_sums});
-  mla::project(queue, saved.o, args.weights.o, args.y);
+  mla::project_output(queue, args.context, saved.o, args.weights.o, args.y);
+  if (args.context.precision == Precision::fp8) {
+    // What is kept has more bits than E4M3, as attention's backward reads it too (report 3.3.3).
+    round_tiles(queue, {.x = saved.o, .format = TileFormat::e5m6, .tile_rows = 1, .tile_cols = 128,
+                        .power_of_two = true, .y = saved.o});
+  }
   return saved;
 }
 
 MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
-                              const MlaSaved& saved) {
+                              MlaSaved& saved) {
   const ModelShape& s = *args.context.shape;
   const int64_t T = args.x.rows(), H = s.heads;
+  if (saved.up.q.data == nullptr) {
+    saved.up = compute_up(queue, scratch, args.context, args.weights, args.x, args.positions,
+                          saved);
+  }
+  const MlaUp& up = saved.up;
   const auto through = [&](const ConstTensor& dy, const ConstTensor& weight, const Tensor& dx,
                            bool add) {
-    gemm(queue, {.a = dy, .b = weight, .transpose_a = false, .transpose_b = false, .c = dx,
-                 .add_to_c = add});
+    linear_backward_inputs(queue, {.precision = args.context.precision, .dy = dy, .weight = weight,
+                                   .dx = dx, .add_to_dx = add});
   };
   const Tensor d_o = scratch.f32({T, H * s.v_head});
   const Tensor dk = scratch.f32({T, H * s.query_width()});
@@ -141,7 +184,7 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
   MlaDeltas d;
   d.dq = scratch.f32({T, H * s.query_width()});
   through(args.dy, args.weights.o, d_o, false);
-  attention_backward(queue, {.do_ = d_o, .q = saved.q, .k = saved.k, .v = saved.v, .o = saved.o,
+  attention_backward(queue, {.do_ = d_o, .q = up.q, .k = up.k, .v = up.v, .o = saved.o,
                              .log_sums = saved.log_sums, .sequence_rows = args.sequence_rows,
                              .heads = H, .key_heads = H, .scale = args.context.scale, .dq = d.dq,
                              .dk = dk, .dv = dv});
@@ -156,7 +199,7 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
   through(d.dkv, args.weights.kv_b, d.dc, false);
   rms_norm_backward_inputs(queue, {.dy = d.dc, .x = columns(saved.kv_down, 0, s.kv_lora),
                                    .weight = args.weights.kv_a_norm,
-                                   .inverse_rms = saved.kv_inverse_rms,
+                                   .inverse_rms = saved.up.kv_inverse_rms,
                                    .dx = columns(d.dkv_down, 0, s.kv_lora)});
   const Tensor dkey = columns(d.dkv_down, s.kv_lora, s.rope);
   mla::sum_over_heads(queue, scratch, s, dk, dkey);
@@ -170,7 +213,7 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
     through(d.dq, args.weights.q_b, d.dq_normed, false);
     rms_norm_backward_inputs(queue, {.dy = d.dq_normed, .x = saved.q_latent,
                                      .weight = args.weights.q_a_norm,
-                                     .inverse_rms = saved.q_inverse_rms, .dx = d.dq_latent});
+                                     .inverse_rms = saved.up.q_inverse_rms, .dx = d.dq_latent});
     through(d.dq_latent, args.weights.q_a, args.dx, false);
   } else {
     through(d.dq, args.weights.q_b, args.dx, false);
@@ -182,12 +225,10 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
 void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
                           const MlaSaved& saved, const MlaDeltas& d, const MlaGradients& gradients) {
   const ModelShape& s = *args.context.shape;
-  const auto matrix = [&](const ConstTensor& dy, const ConstTensor& x, const GradientSum& into) {
-    if (!into.is_wanted()) return;
-    const Tensor unit = scratch.f32({dy.cols(), x.cols()});
-    gemm(queue, {.a = dy, .b = x, .transpose_a = true, .transpose_b = false, .c = unit,
-                 .add_to_c = false});
-    add_unit(queue, into, unit);
+  const auto matrix = [&](const ConstTensor& dy, const ConstTensor& x, const GradientSum& into,
+                          Scales scales = Scales::any) {
+    linear_backward_weights(queue, scratch, {.precision = args.context.precision, .scales = scales,
+                                             .dy = dy, .x = x, .into = into});
   };
   const auto norm = [&](const ConstTensor& dy, const ConstTensor& x, const ConstTensor& inverse,
                         const GradientSum& into) {
@@ -196,13 +237,13 @@ void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs&
     rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = inverse, .dweight = unit});
     add_unit(queue, into, unit);
   };
-  matrix(args.dy, saved.o, gradients.o);
-  matrix(d.dkv, columns(saved.latent, 0, s.kv_lora), gradients.kv_b);
-  norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.kv_inverse_rms, gradients.kv_a_norm);
+  matrix(args.dy, saved.o, gradients.o, mla::output_scales);
+  matrix(d.dkv, columns(saved.up.latent, 0, s.kv_lora), gradients.kv_b);
+  norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.up.kv_inverse_rms, gradients.kv_a_norm);
   matrix(d.dkv_down, args.x, gradients.kv_a);
   if (s.q_lora > 0) {
-    matrix(d.dq, saved.q_normed, gradients.q_b);
-    norm(d.dq_normed, saved.q_latent, saved.q_inverse_rms, gradients.q_a_norm);
+    matrix(d.dq, saved.up.q_normed, gradients.q_b);
+    norm(d.dq_normed, saved.q_latent, saved.up.q_inverse_rms, gradients.q_a_norm);
     matrix(d.dq_latent, args.x, gradients.q_a);
   } else {
     matrix(d.dq, args.x, gradients.q_b);

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kernels/layers/gradient.h"
+#include "kernels/layers/linear.h"
 #include "kernels/layers/params.h"
 #include "kernels/rope.h"
 
@@ -20,6 +20,10 @@ struct MlaContext {
   const ModelShape* shape;
   const RopeTable* rope;
   float scale;  ///< of the scores
+  Precision precision = Precision::fp32;  ///< of the projections
+  /// Backward computes norms and up-projections again instead of keeping their results. The same
+  /// bits: they are the same operators on the same rows.
+  bool recompute = false;
 };
 
 /// One tensor an operator uses, as a weight, or (Tensor = GradientSum) as its gradient.
@@ -36,13 +40,20 @@ struct MlaTensors {
 using MlaWeights = MlaTensors<ConstTensor>;
 using MlaGradients = MlaTensors<GradientSum>;
 
+/// What follows from the down-projections by norms, rotations and up-projections.
+struct MlaUp {
+  Tensor q_inverse_rms, q_normed;  // [T], [T, q_lora]
+  Tensor kv_inverse_rms;           // [T]
+  Tensor latent;                   // [T, C + R] normed c, rotated key: what a cache holds
+  Tensor q, k, v;                  // [T, H * (nope + R)] twice, [T, H * v_head]
+};
+
 /// What forward computes and backward reads.
 struct MlaSaved {
-  Tensor q_latent, q_inverse_rms, q_normed;  // [T, q_lora], [T], [T, q_lora]
-  Tensor kv_down, kv_inverse_rms;            // [T, C + R] before norm and rotation, [T]
-  Tensor latent;                             // [T, C + R] normed c, rotated key: what a cache holds
-  Tensor q, k, v;                            // [T, H * (nope + R)] twice, [T, H * v_head]
-  Tensor o, log_sums;                        // [T, H * v_head], [T, H]
+  Tensor q_latent;     // [T, q_lora]
+  Tensor kv_down;      // [T, C + R] before norm and rotation
+  MlaUp up;            // nothing, if it is computed again
+  Tensor o, log_sums;  // [T, H * v_head], [T, H]; o in fp8 as its E5M6 copy
 };
 
 struct MlaForwardArgs {
@@ -73,8 +84,9 @@ struct MlaBackwardArgs {
   Tensor dx;              ///< out: [T, D]
 };
 
+/// Fills `saved.up` again, if it is not there.
 MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
-                              const MlaSaved& saved);
+                              MlaSaved& saved);
 void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
                           const MlaSaved& saved, const MlaDeltas& deltas,
                           const MlaGradients& gradients);

@@ -107,8 +107,10 @@ Tensor absorbed_values(Queue& queue, Scratch& scratch, const MlaCachedArgs& args
   const ModelShape& s = *args.context.shape;
   const Tensor out = scratch.f32({mixed.rows(), s.heads * s.v_head});
   for (int64_t h = 0; h < s.heads; ++h) {
-    mla::project(queue, columns(mixed, h * s.kv_lora, s.kv_lora),
-                 up_rows(args, h, s.nope, s.v_head), columns(out, h * s.v_head, s.v_head));
+    gemm(queue, {.a = columns(mixed, h * s.kv_lora, s.kv_lora),
+                 .b = up_rows(args, h, s.nope, s.v_head), .transpose_a = false,
+                 .transpose_b = true, .c = columns(out, h * s.v_head, s.v_head),
+                 .add_to_c = false});
   }
   return out;
 }
@@ -120,13 +122,15 @@ void mla_cached(Queue& queue, Scratch& scratch, const MlaCachedArgs& args) {
   const bool is_absorbed = args.form == AttentionForm::absorbed;
   check(args);
   MlaSaved saved;
-  mla::query_and_latent(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
+  mla::down_projections(queue, scratch, args.context, args.weights, args.x, saved);
+  const MlaUp up = mla::query_and_latent(queue, scratch, args.context, args.weights, args.x,
+                                         args.positions, saved);
 
   std::vector<AttentionSequence> sequences;
   int64_t row = 0;
   for (const CachedSequence& part : args.sequences) {
     const int64_t first = part.cache->length;
-    append(queue, s, row_range(ConstTensor(saved.latent), row, part.rows), *part.cache);
+    append(queue, s, row_range(ConstTensor(up.latent), row, part.rows), *part.cache);
     sequences.push_back(is_absorbed ? over_latent(args, *part.cache)
                                     : expanded(queue, scratch, args, *part.cache));
     sequences.back().query_row = row;
@@ -134,13 +138,14 @@ void mla_cached(Queue& queue, Scratch& scratch, const MlaCachedArgs& args) {
     sequences.back().first_position = first;
     row += part.rows;
   }
-  const Tensor q = is_absorbed ? absorbed_query(queue, scratch, args, saved.q) : saved.q;
+  const Tensor q = is_absorbed ? absorbed_query(queue, scratch, args, up.q) : up.q;
   const Tensor o = scratch.f32({q.rows(), s.heads * (is_absorbed ? s.kv_lora : s.v_head)});
   attention(queue, {.q = q, .heads = s.heads, .key_heads = is_absorbed ? 1 : s.heads,
                     .scale = args.context.scale, .sequences = std::move(sequences), .o = o,
                     .log_sums = {}});
-  mla::project(queue, is_absorbed ? absorbed_values(queue, scratch, args, o) : o, args.weights.o,
-               args.y);
+  mla::project_output(queue, args.context,
+                      is_absorbed ? absorbed_values(queue, scratch, args, o) : o, args.weights.o,
+                      args.y);
 }
 
 }  // namespace troupe::kernels

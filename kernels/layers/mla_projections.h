@@ -10,12 +10,23 @@ Tensor head_columns(const Tensor& t, int64_t heads, int64_t first, int64_t n);
 ConstTensor head_columns(const ConstTensor& t, int64_t heads, int64_t first, int64_t n);
 
 /// y = x weight^T, weight as stored: [out, in].
-void project(Queue& queue, const ConstTensor& x, const ConstTensor& weight, const Tensor& y);
+void project(Queue& queue, const MlaContext& context, const ConstTensor& x,
+             const ConstTensor& weight, const Tensor& y);
 
-/// Fills q, q_latent and latent (with what they come from) of `saved`.
-void query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
-                      const MlaWeights& weights, const ConstTensor& x,
-                      const ConstTensor& positions, MlaSaved& saved);
+/// The projection after attention; in fp8 its input has scales that are powers of two (report
+/// section 3.3.2).
+constexpr Scales output_scales = Scales::powers_of_two;
+void project_output(Queue& queue, const MlaContext& context, const ConstTensor& o,
+                    const ConstTensor& weight, const Tensor& y);
+
+/// Fills q_latent and kv_down of `saved`.
+void down_projections(Queue& queue, Scratch& scratch, const MlaContext& context,
+                      const MlaWeights& weights, const ConstTensor& x, MlaSaved& saved);
+
+/// Everything of `MlaUp` but k and v.
+MlaUp query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
+                       const MlaWeights& weights, const ConstTensor& x,
+                       const ConstTensor& positions, const MlaSaved& saved);
 
 /// Keys and values of every head from latent rows: k [n, H * (nope + R)], v [n, H * v_head].
 void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,

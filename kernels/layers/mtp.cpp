@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "kernels/embedding.h"
-#include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
 
@@ -24,8 +23,8 @@ MtpSaved mtp_forward(Queue& queue, Scratch& scratch, const MtpArgs& args, const 
   gather_rows(queue, {.x = args.h, .index = index, .y = saved.h_rows});
   rms_norm(queue, {.x = saved.h_rows, .weight = args.weights.hnorm, .eps = args.rms_eps,
                    .y = columns(saved.joined, D, D), .inverse_rms = saved.h_inverse_rms});
-  gemm(queue, {.a = saved.joined, .b = args.weights.eh_proj, .transpose_a = false,
-               .transpose_b = true, .c = y, .add_to_c = false});
+  linear_forward(queue, {.precision = args.precision, .scales = Scales::any, .x = saved.joined,
+                         .weight = args.weights.eh_proj, .y = y});
   return saved;
 }
 
@@ -33,8 +32,9 @@ MtpDeltas mtp_backward_inputs(Queue& queue, Scratch& scratch, const MtpArgs& arg
                               const MtpSaved& saved, const ConstTensor& dy, const Tensor& dh) {
   const int64_t D = args.h.cols(), kept = args.rows - 1, T = dy.rows();
   const MtpDeltas deltas{scratch.f32({T, 2 * D}), scratch.f32({T, D})};
-  gemm(queue, {.a = dy, .b = args.weights.eh_proj, .transpose_a = false, .transpose_b = false,
-               .c = deltas.djoined, .add_to_c = false});
+  linear_backward_inputs(queue, {.precision = args.precision, .dy = dy,
+                                 .weight = args.weights.eh_proj, .dx = deltas.djoined,
+                                 .add_to_dx = false});
   rms_norm_backward_inputs(queue, {.dy = columns(deltas.djoined, 0, D), .x = saved.embedded,
                                    .weight = args.weights.enorm,
                                    .inverse_rms = saved.e_inverse_rms, .dx = deltas.dembedded});
@@ -67,12 +67,9 @@ void mtp_backward_weights(Queue& queue, Scratch& scratch, const MtpArgs& args,
                                       .dweight = unit});
     add_unit(queue, into, unit);
   };
-  if (gradients.eh_proj.is_wanted()) {
-    const Tensor unit = scratch.f32({D, 2 * D});
-    gemm(queue, {.a = dy, .b = saved.joined, .transpose_a = true, .transpose_b = false, .c = unit,
-                 .add_to_c = false});
-    add_unit(queue, gradients.eh_proj, unit);
-  }
+  linear_backward_weights(queue, scratch, {.precision = args.precision, .scales = Scales::any,
+                                           .dy = dy, .x = saved.joined,
+                                           .into = gradients.eh_proj});
   norm(columns(deltas.djoined, 0, D), saved.embedded, saved.e_inverse_rms, gradients.enorm);
   norm(columns(deltas.djoined, D, D), saved.h_rows, saved.h_inverse_rms, gradients.hnorm);
   if (gradients.embedding.is_wanted()) {

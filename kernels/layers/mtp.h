@@ -3,7 +3,7 @@
 // embeddings of the tokens one further ahead.
 #pragma once
 
-#include "kernels/layers/gradient.h"
+#include "kernels/layers/linear.h"
 #include "kernels/layers/params.h"
 
 namespace troupe::kernels {
@@ -20,6 +20,7 @@ using MtpGradients = MtpTensors<GradientSum>;
 
 /// B sequences; `rows` hidden rows each in h, of which the last has no token ahead.
 struct MtpArgs {
+  Precision precision = Precision::fp32;
   float rms_eps;
   MtpWeights weights;
   ConstTensor h;    ///< [B * rows, D]

@@ -13,6 +13,11 @@ MlaBackwardArgs mla_args(const AttentionBlockArgs& args, const AttentionBlockSav
           .dx = saved.dnormed};
 }
 
+NormSaved input_norm(Queue& queue, Scratch& scratch, const AttentionBlockArgs& args) {
+  return norm_forward(queue, scratch, args.x, args.weights.input_norm,
+                      args.context.shape->rms_eps);
+}
+
 }  // namespace
 
 NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
@@ -35,11 +40,13 @@ void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy
 AttentionBlockSaved attention_block_forward(Queue& queue, Scratch& scratch,
                                             const AttentionBlockArgs& args, const Tensor& y) {
   AttentionBlockSaved saved;
-  saved.norm = norm_forward(queue, scratch, args.x, args.weights.input_norm,
-                            args.context.shape->rms_eps);
+  PassingScratch passing(queue);
+  const bool keeps_norm = !args.context.recompute;
+  const NormSaved norm = input_norm(queue, keeps_norm ? scratch : *passing, args);
+  if (keeps_norm) saved.norm = norm;
   saved.mla = mla_forward(queue, scratch,
                           {.context = args.context, .weights = args.weights.mla,
-                           .x = saved.norm.y, .positions = args.positions,
+                           .x = norm.y, .positions = args.positions,
                            .sequence_rows = args.sequence_rows, .y = y});
   add(queue, {.a = args.x, .b = y, .y = y});
   return saved;
@@ -48,6 +55,7 @@ AttentionBlockSaved attention_block_forward(Queue& queue, Scratch& scratch,
 void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
                                      const AttentionBlockArgs& args, AttentionBlockSaved& saved,
                                      const ConstTensor& dy, const Tensor& dx) {
+  if (saved.norm.y.data == nullptr) saved.norm = input_norm(queue, scratch, args);
   saved.dnormed = scratch.f32({dy.rows(), dy.cols()});
   saved.deltas = mla_backward_inputs(queue, scratch, mla_args(args, saved, dy), saved.mla);
   rms_norm_backward_inputs(queue, {.dy = saved.dnormed, .x = args.x,

@@ -33,7 +33,7 @@ struct AttentionBlockArgs {
 };
 
 struct AttentionBlockSaved {
-  NormSaved norm;
+  NormSaved norm;    // nothing, if it is computed again
   MlaSaved mla;
   MlaDeltas deltas;  // after backward for inputs
   Tensor dnormed;    // likewise

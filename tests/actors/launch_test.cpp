@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "tests/actors/run_of.h"
 #include "tests/actors/train/small_recipe.h"
@@ -56,6 +57,26 @@ TEST(Launch, WithAndWithoutMtpAndBalanceLossTheHashIsThePlainLoops) {
           << mtp_layers << " MTP layers, balance " << static_cast<int>(balance);
     }
   }
+}
+
+// The same for every precision, and for what is computed again in backward.
+TEST(Launch, PrecisionsHaveTheirHashAndRecomputationShowsInNone) {
+  std::set<std::string> hashes;
+  for (const auto precision :
+       {kernels::Precision::fp32, kernels::Precision::bf16, kernels::Precision::fp8}) {
+    Recipe recipe = recipe_of(3, 3, 2);
+    recipe.precision = precision;
+    const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+    hashes.insert(wanted);
+    for (const bool recompute : {false, true}) {
+      recipe.recompute = recompute;
+
+      EXPECT_EQ(play_plainly(recipe, learnable(recipe)).hash, wanted) << to_string(precision);
+      EXPECT_EQ(play_with_actors(recipe, {2, 2, 2, 2, 1, 2}, learnable(recipe)).hash, wanted)
+          << to_string(precision) << (recompute ? ", recomputed" : "");
+    }
+  }
+  EXPECT_EQ(hashes.size(), 3u);
 }
 
 TEST(Launch, RecordsSayWhatThePlainLoopsSay) {

@@ -116,6 +116,22 @@ TEST(Permute, CombineAddsWithinGroupsBeforeAcrossThem) {
   }
 }
 
+TEST(Permute, CombineRoundsEachGroupsSumOnceWhereItIsToldTo) {
+  ThreadPool pool(1);
+  Queue queue(pool);
+  const Buffer rows = floats({1.0f, 0x1p-9f, 0x1p-8f}, {3, 1}), y = allocate_f32({2, 1});
+  const Buffer source = integers({0, 0, 0, 0, 0, 0}, {2, 3});
+  const Buffer row = integers({0, 1, 2, 0, 1, 2}, {2, 3});
+  const Buffer group = integers({0, 0, 0, 0, 1, 1}, {2, 3});
+
+  combine_rows(queue, {.rows = {rows}, .source = source, .row = row, .group = group, .weight = {},
+                       .y = y, .rounds_groups = true});
+  queue.wait();
+
+  EXPECT_EQ(to_vector(y)[0], 1.0f + 0x1p-7f);               // 1 + 3/512, to the nearest BF16
+  EXPECT_EQ(to_vector(y)[1], 1.0f + (0x1p-9f + 0x1p-8f));   // groups that are BF16 already
+}
+
 TEST(Permute, CombineOfNoExpertsIsZero) {
   ThreadPool pool(1);
   Queue queue(pool);

@@ -88,7 +88,7 @@ TEST_P(Mla, BackwardGivesTheDerivativesOfInputAndWeights) {
   const Buffer dx = allocate_f32({sequences * rows, layer.shape.hidden});
   auto sums = sums_for(layer.buffers);
 
-  const MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
+  MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
   const auto args = layer.backward_args(dx);
   const MlaDeltas deltas = mla_backward_inputs(queue, scratch, args, saved);
   mla_backward_weights(queue, scratch, args, saved, deltas, gradients(sums));
@@ -112,7 +112,7 @@ TEST_P(Mla, TheBitsAreTheSameEverywhere) {
     const Buffer y = allocate_f32({sequences * rows, layer.shape.hidden});
     const Buffer dx = allocate_f32({sequences * rows, layer.shape.hidden});
     auto sums = sums_for(layer.buffers);
-    const MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
+    MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
     const auto args = layer.backward_args(dx);
     const MlaDeltas deltas = mla_backward_inputs(queue, scratch, args, saved);
     mla_backward_weights(queue, scratch, args, saved, deltas, gradients(sums));
@@ -134,7 +134,7 @@ TEST_P(Mla, WeightsThatAreNotTrainedHaveNoGradient) {
   Layer layer(GetParam().shape);
   const Buffer y = allocate_f32({sequences * rows, layer.shape.hidden});
   const Buffer dx = allocate_f32({sequences * rows, layer.shape.hidden});
-  const MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
+  MlaSaved saved = mla_forward(queue, scratch, layer.forward_args(y));
   const auto args = layer.backward_args(dx);
   const MlaDeltas deltas = mla_backward_inputs(queue, scratch, args, saved);
   Sum o(layer.buffers.o.view.count());

@@ -1,0 +1,217 @@
+#include "kernels/layers/linear.h"
+
+#include "kernels/gemm.h"
+#include "kernels/gemm_fp8.h"
+#include "kernels/permute.h"
+#include "kernels/rounding.h"
+
+namespace troupe::kernels {
+
+const char* to_string(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return "FP32";
+    case Precision::bf16:
+      return "BF16";
+    default:
+      return "FP8";
+  }
+}
+
+namespace {
+
+constexpr int64_t tile = 128;
+/// Gradients are divided by the step's tokens before they come here: the release's 1e-4, meant for
+/// activations, would round them away.
+constexpr float least_gradient = 0x1p-100f;
+constexpr float least_activation = 1e-4f;
+
+/// An operand of a product in FP8.
+struct Codes {
+  Tensor values;
+  Tensor scales;
+};
+
+Tensor rounded(Queue& queue, Scratch& scratch, const ConstTensor& x) {
+  const Tensor y = scratch.f32({x.rows(), x.cols()});
+  round_bf16(queue, {.x = x, .y = y});
+  return y;
+}
+
+int64_t tiles_of(int64_t n) { return (n + tile - 1) / tile; }
+
+/// 1 x 128.
+Codes row_codes(Queue& queue, Scratch& scratch, const ConstTensor& x, Scales scales,
+                float least_amax) {
+  const Codes codes{scratch.f32({x.rows(), x.cols()}), scratch.f32({x.rows(), tiles_of(x.cols())})};
+  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,
+                         .power_of_two = scales == Scales::powers_of_two, .codes = codes.values,
+                         .scales = codes.scales, .least_amax = least_amax});
+  return codes;
+}
+
+/// 128 x 128.
+Codes weight_codes(Queue& queue, Scratch& scratch, const ConstTensor& w) {
+  const Codes codes{scratch.f32({w.rows(), w.cols()}),
+                    scratch.f32({tiles_of(w.rows()), tiles_of(w.cols())})};
+  quantize_tiles(queue, {.x = w, .format = TileFormat::e4m3, .tile_rows = tile, .tile_cols = tile,
+                         .power_of_two = false, .codes = codes.values, .scales = codes.scales});
+  return codes;
+}
+
+/// 128 x 1, tiles beginning anew with each group.
+Codes column_codes(Queue& queue, Scratch& scratch, const ConstTensor& x, Scales scales,
+                   const std::vector<int64_t>& offsets, float least_amax) {
+  const Codes codes{scratch.f32({x.rows(), x.cols()}),
+                    scratch.f32({tiles_of_groups(offsets, tile), x.cols()})};
+  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = tile, .tile_cols = 1,
+                         .power_of_two = scales == Scales::powers_of_two, .codes = codes.values,
+                         .scales = codes.scales, .offsets = offsets, .least_amax = least_amax});
+  return codes;
+}
+
+/// Rows of every group times its weight, transposed (forward) or as stored (backward).
+struct GroupedProduct {
+  Precision precision;
+  Scales scales;
+  float least_amax;
+  ConstTensor x;
+  const std::vector<ConstTensor>& weights;
+  bool transposed;
+  std::vector<int64_t> offsets;
+  Tensor y;
+};
+
+void multiply_fp8(Queue& queue, Scratch& scratch, GroupedProduct p) {
+  const Codes x = row_codes(queue, scratch, p.x, p.scales, p.least_amax);
+  std::vector<ConstTensor> codes, scales;
+  for (size_t g = 0; g < p.weights.size(); ++g) {
+    const bool has_rows = p.offsets[g] < p.offsets[g + 1];
+    const ConstTensor& w = p.weights[g];
+    const Codes weight = has_rows ? weight_codes(queue, scratch, w)
+                                  : Codes{scratch.f32({w.rows(), w.cols()}),
+                                          scratch.f32({tiles_of(w.rows()), tiles_of(w.cols())})};
+    codes.push_back(weight.values);
+    scales.push_back(weight.scales);
+  }
+  grouped_gemm_fp8(queue, {.a = x.values, .a_scales = x.scales, .b = std::move(codes),
+                           .b_scales = std::move(scales), .transpose_b = p.transposed,
+                           .offsets = std::move(p.offsets), .c = p.y});
+}
+
+void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
+  std::vector<ConstTensor> weights;
+  for (const ConstTensor& w : p.weights) weights.push_back(rounded(queue, scratch, w));
+  grouped_gemm(queue, {.a = rounded(queue, scratch, p.x), .b = std::move(weights),
+                       .transpose_b = p.transposed, .offsets = std::move(p.offsets), .c = p.y});
+}
+
+/// What linear layers give in bf16 and fp8 is BF16.
+void multiply(Queue& queue, GroupedProduct p) {
+  if (p.x.rows() == 0) return;
+  PassingScratch passing(queue);
+  const Tensor y = p.y;
+  if (p.precision == Precision::fp8) {
+    multiply_fp8(queue, *passing, std::move(p));
+  } else {
+    multiply_bf16(queue, *passing, std::move(p));
+  }
+  round_bf16(queue, {.x = y, .y = y});
+}
+
+/// Each group's dy^T x; a weight's gradient stays FP32.
+void multiply_columns(Queue& queue, const GroupedLinearBackwardWeightsArgs& args,
+                      const std::vector<Tensor>& units) {
+  PassingScratch passing(queue);
+  if (args.precision == Precision::fp32) {
+    grouped_gemm_weights(queue, {.a = args.dy, .b = args.x, .offsets = args.offsets, .c = units});
+  } else if (args.precision == Precision::bf16) {
+    grouped_gemm_weights(queue, {.a = rounded(queue, *passing, args.dy),
+                                 .b = rounded(queue, *passing, args.x), .offsets = args.offsets,
+                                 .c = units});
+  } else {
+    const Codes dy = column_codes(queue, *passing, args.dy, args.dy_scales, args.offsets,
+                                  least_gradient);
+    const Codes x = column_codes(queue, *passing, args.x, args.x_scales, args.offsets,
+                                 least_activation);
+    grouped_gemm_weights_fp8(queue, {.a = dy.values, .a_scales = dy.scales, .b = x.values,
+                                     .b_scales = x.scales, .offsets = args.offsets, .c = units});
+  }
+}
+
+}  // namespace
+
+void linear_forward(Queue& queue, const LinearArgs& args) {
+  if (args.precision != Precision::fp32) {
+    return multiply(queue, {.precision = args.precision, .scales = args.scales,
+                            .least_amax = least_activation, .x = args.x, .weights = {args.weight},
+                            .transposed = true, .offsets = {0, args.x.rows()}, .y = args.y});
+  }
+  gemm(queue, {.a = args.x, .b = args.weight, .transpose_a = false, .transpose_b = true,
+               .c = args.y, .add_to_c = false});
+}
+
+void linear_backward_inputs(Queue& queue, const LinearBackwardInputsArgs& args) {
+  if (args.precision != Precision::fp32) {
+    PassingScratch passing(queue);
+    const Tensor dx =
+        args.add_to_dx ? passing->f32({args.dx.rows(), args.dx.cols()}) : args.dx;
+    multiply(queue, {.precision = args.precision, .scales = Scales::any,
+                     .least_amax = least_gradient, .x = args.dy, .weights = {args.weight},
+                     .transposed = false, .offsets = {0, args.dy.rows()}, .y = dx});
+    if (args.add_to_dx) add(queue, {.a = args.dx, .b = dx, .y = args.dx});
+    return;
+  }
+  gemm(queue, {.a = args.dy, .b = args.weight, .transpose_a = false, .transpose_b = false,
+               .c = args.dx, .add_to_c = args.add_to_dx});
+}
+
+void linear_backward_weights(Queue& queue, Scratch& scratch,
+                             const LinearBackwardWeightsArgs& args) {
+  if (!args.into.is_wanted()) return;
+  if (args.precision != Precision::fp32) {
+    return grouped_linear_backward_weights(
+        queue, scratch, {.precision = args.precision, .dy_scales = Scales::any,
+                         .x_scales = args.scales, .dy = args.dy, .x = args.x,
+                         .offsets = {0, args.dy.rows()}, .into = {args.into}});
+  }
+  const Tensor unit = scratch.f32({args.dy.cols(), args.x.cols()});
+  gemm(queue, {.a = args.dy, .b = args.x, .transpose_a = true, .transpose_b = false, .c = unit,
+               .add_to_c = false});
+  add_unit(queue, args.into, unit);
+}
+
+void grouped_linear_forward(Queue& queue, const GroupedLinearArgs& args) {
+  if (args.precision != Precision::fp32) {
+    return multiply(queue, {.precision = args.precision, .scales = args.scales,
+                            .least_amax = least_activation, .x = args.x, .weights = args.weights,
+                            .transposed = true, .offsets = args.offsets, .y = args.y});
+  }
+  grouped_gemm(queue, {.a = args.x, .b = args.weights, .transpose_b = true,
+                       .offsets = args.offsets, .c = args.y});
+}
+
+void grouped_linear_backward_inputs(Queue& queue, const GroupedLinearBackwardInputsArgs& args) {
+  if (args.precision != Precision::fp32) {
+    return multiply(queue, {.precision = args.precision, .scales = args.scales,
+                            .least_amax = least_gradient, .x = args.dy, .weights = args.weights,
+                            .transposed = false, .offsets = args.offsets, .y = args.dx});
+  }
+  grouped_gemm(queue, {.a = args.dy, .b = args.weights, .transpose_b = false,
+                       .offsets = args.offsets, .c = args.dx});
+}
+
+void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
+                                     const GroupedLinearBackwardWeightsArgs& args) {
+  if (args.into.empty() || !args.into[0].is_wanted()) return;
+  std::vector<Tensor> units;
+  for (size_t g = 0; g < args.into.size(); ++g) {
+    units.push_back(scratch.f32({args.dy.cols(), args.x.cols()}));
+  }
+  multiply_columns(queue, args, units);
+  for (size_t g = 0; g < args.into.size(); ++g) {
+    if (args.offsets[g] < args.offsets[g + 1]) add_unit(queue, args.into[g], units[g]);
+  }
+}
+
+}  // namespace troupe::kernels
