@@ -16,7 +16,7 @@ namespace troupe::kernels {
 /// f32: partial = one chain of FMAs over 128 of k, ascending, from +0; then
 /// total = fma(partial, scale_a * scale_b, total), total from +0, blocks ascending ("promotion").
 ///
-/// narrow: as measured on Hopper. 32 products of k and the accumulator are aligned: each is cut,
+/// narrow: as reported of Hopper. 32 products of k and the accumulator are aligned: each is cut,
 /// toward zero, to a multiple of 2^(e - 13), e the greatest exponent (floor of log2) among the 33
 /// of them. The exact sum of these is cut, toward zero, to 13 fraction bits (14 significant ones)
 /// and is the new accumulator. Every `promote_every` of k it is added to the f32 total and begins
@@ -24,7 +24,10 @@ namespace troupe::kernels {
 /// total). Where it does not, one accumulator meets several scales: then each product is multiplied
 /// by its scale_a * scale_b, exactly, before it is aligned, and total = total + accumulator.
 /// NaN and infinite products give NaN. Slow: for experiments.
-/// Source: Zhao et al., "Insights into DeepSeek-V3", arXiv:2505.09343, section 3.1.1.
+/// Source: Zhao et al., "Insights into DeepSeek-V3", arXiv:2505.09343, section 3.1.1: 32 products
+/// aligned to the greatest exponent, 13 fraction bits kept, registers of 1 + 8 + 13 bits. Whether
+/// the accumulator takes part in the alignment it does not say; that it does is our choice, the
+/// coarser one.
 enum class Accumulator : uint8_t { f32, narrow };
 
 /// Arguments of `gemm_fp8`. op(b) is [K, N].

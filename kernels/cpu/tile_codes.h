@@ -1,0 +1,35 @@
+// What rounding.cpp and mxfp8.cpp share with their kernels per instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace troupe::kernels::cpu {
+
+/// The scale of a tile whose greatest absolute value is amax.
+enum class Scaling : uint8_t {
+  quotient,     ///< amax / largest
+  least_power,  ///< the least power of two not below that
+  mx,           ///< 2^(floor(log2 amax) - 8): MXFP8's, under which numbers above `largest` are cut
+};
+
+/// How a tile is encoded.
+struct TileRule {
+  float largest;       ///< number of the format
+  float least_normal;  ///< of the format
+  float rounder;       ///< 1.5 * 2^(23 - fraction bits): see encode_lanes
+  float least_amax;    ///< what a tile is scaled by at least
+  Scaling scaling;
+};
+
+/// Neighbouring tiles of one row of tiles.
+struct TileBlock {
+  TileRule rule;
+  const float* x;
+  int64_t x_row;
+  float* y;
+  int64_t y_row;
+  float* scales;  ///< of the first tile; null: y gets code times scale
+  int64_t rows, cols, tile_cols;
+};
+
+}  // namespace troupe::kernels::cpu

@@ -1,0 +1,79 @@
+// Tiles of codes, compiled for each instruction set by rounding.cpp and mxfp8.cpp.
+
+inline F16 absolute_lanes(F16 x) { return as_float(as_int(x) & set1_int(0x7fffffff)); }
+
+/// Greatest absolute value, and a sum that is NaN if there was a NaN or an infinity.
+struct TileExtent {
+  F16 amax, trouble;
+};
+inline void extend(TileExtent& extent, F16 x) {
+  extent.amax = greater_of(absolute_lanes(x), extent.amax);  // keeps amax where x is NaN
+  extent.trouble = fma(x, zero(), extent.trouble);
+}
+
+inline F16 scale_lanes(const TileRule& rule, const TileExtent& extent) {
+  const F16 amax = greater_of(extent.amax, set1(rule.least_amax));
+  const I16 exponent = set1_int(0x7f800000);
+  F16 scale = amax / set1(rule.largest);
+  if (rule.scaling == Scaling::least_power) {
+    // A fraction that is not zero carries into the exponent; then the fraction goes.
+    scale = as_float((as_int(scale) + set1_int(0x7fffff)) & exponent);
+  } else if (rule.scaling == Scaling::mx) {
+    scale = as_float(as_int(amax) & exponent) * set1(0x1p-8f);
+  }
+  return select_less(extent.trouble, set1(1.0f), scale,
+                     set1(std::numeric_limits<float>::quiet_NaN()));
+}
+
+/// Numbers with f fraction bits between two powers of two, 2^e and 2^(e + 1), are 2^(e - f) apart.
+/// Adding 1.5 * 2^(23 + e - f) rounds to a multiple of that, since it is where f32's numbers are
+/// that far apart, ties to even; subtracting it again is exact. Below the least normal number the
+/// distance stays.
+inline F16 encode_lanes(const TileRule& rule, F16 x, F16 scale) {
+  const F16 value = x / scale;
+  const F16 magnitude = lesser_of(set1(rule.largest), absolute_lanes(value));
+  const F16 power = as_float(as_int(magnitude) & set1_int(0x7f800000));
+  const F16 shift = greater_of(power, set1(rule.least_normal)) * set1(rule.rounder);
+  const F16 rounded = (magnitude + shift) - shift;
+  const I16 sign = as_int(value) & set1_int(std::numeric_limits<int32_t>::min());
+  return select_less(scale, set1(std::numeric_limits<float>::infinity()),
+                     as_float(as_int(rounded) | sign),
+                     set1(std::numeric_limits<float>::quiet_NaN()));
+}
+
+/// Columns of n <= 16 lanes, of which a scale belongs to each lane.
+inline void encode_columns(const TileBlock& b, const F16& scale, int64_t col, int n, int64_t row) {
+  const F16 code = encode_lanes(b.rule, load_lanes(b.x + row * b.x_row + col, n), scale);
+  store_lanes(b.y + row * b.y_row + col, b.scales == nullptr ? code * scale : code, n);
+}
+
+/// Tiles of one column: the scales of 16 of them stand side by side.
+inline void encode_narrow_tiles(const TileBlock& b) {
+  for_lanes(b.cols, [&](int64_t col, int n) {
+    TileExtent extent{zero(), zero()};
+    for (int64_t row = 0; row < b.rows; ++row) {
+      extend(extent, load_lanes(b.x + row * b.x_row + col, n));
+    }
+    const F16 scale = scale_lanes(b.rule, extent);
+    if (b.scales != nullptr) store_lanes(b.scales + col, scale, n);
+    for (int64_t row = 0; row < b.rows; ++row) encode_columns(b, scale, col, n, row);
+  });
+}
+
+inline void encode_tiles(const TileBlock& b) {
+  if (b.tile_cols == 1) return encode_narrow_tiles(b);
+  for (int64_t first = 0, tile = 0; first < b.cols; first += b.tile_cols, ++tile) {
+    const int64_t cols = std::min(b.tile_cols, b.cols - first);
+    TileExtent extent{zero(), zero()};
+    for (int64_t row = 0; row < b.rows; ++row) {
+      const float* x = b.x + row * b.x_row + first;
+      for_lanes(cols, [&](int64_t i, int n) { extend(extent, load_lanes(x + i, n)); });
+    }
+    const TileExtent whole{set1(greatest_lane(extent.amax)), set1(sum_lanes(extent.trouble))};
+    const F16 scale = scale_lanes(b.rule, whole);
+    if (b.scales != nullptr) store_lanes(b.scales + tile, scale, 1);
+    for (int64_t row = 0; row < b.rows; ++row) {
+      for_lanes(cols, [&](int64_t i, int n) { encode_columns(b, scale, first + i, n, row); });
+    }
+  }
+}
