@@ -26,7 +26,8 @@ auto expect_same_bits_everywhere(F run) {
       kernels::Queue other(pool);
       const auto found = run(other);
       EXPECT_EQ(found.size(), expected.size());
-      EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(found[0])), 0)
+      const size_t bytes = found.size() * sizeof(found[0]);
+      EXPECT_TRUE(bytes == 0 || std::memcmp(found.data(), expected.data(), bytes) == 0)
           << to_string(isa) << ", " << threads << " threads";
     }
   }
