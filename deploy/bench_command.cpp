@@ -16,6 +16,7 @@
 #include "actors/train/plain_loop.h"
 #include "config/parameters.h"
 #include "config/validate.h"
+#include "deploy/bench_recompute.h"
 #include "deploy/bench_restart.h"
 #include "deploy/machine.h"
 #include "deploy/training_data.h"
@@ -248,6 +249,7 @@ class StepBench {
 void add_bench_command(CLI::App& app) {
   CLI::App* bench = app.add_subcommand("bench", "Measure");
   bench->require_subcommand(1);
+  add_bench_recompute(*bench);
   add_bench_restart(*bench);
   auto options = std::make_shared<Options>();
   CLI::App* step = bench->add_subcommand("step", "Training steps of actors and of the plain loop");

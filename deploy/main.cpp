@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "deploy/ablate/ablate_command.h"
 #include "deploy/bench_command.h"
 #include "deploy/checkpoint_command.h"
 #include "deploy/conform_command.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_eval_command(app);
   troupe::deploy::add_checkpoint_command(app);
   troupe::deploy::add_replay_command(app);
+  troupe::deploy::add_ablate_command(app);
   troupe::deploy::add_conform_command(app);
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);

@@ -55,6 +55,11 @@ class Pool {
     return {live_, peak_};
   }
 
+  void forget_peak() {
+    std::lock_guard lock(mutex_);
+    peak_ = live_;
+  }
+
  private:
   void* take_kept(size_t bytes) {
     std::lock_guard lock(mutex_);
@@ -116,6 +121,8 @@ Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape) {
 }
 
 BufferUse buffer_use() { return pool().use(); }
+
+void forget_peak() { pool().forget_peak(); }
 
 void release_kept_buffers() { pool().release(); }
 

@@ -35,6 +35,9 @@ struct BufferUse {
 };
 BufferUse buffer_use();
 
+/// From now on the peak is that of the live bytes from now on.
+void forget_peak();
+
 /// Gives kept memory back to the system.
 void release_kept_buffers();
 

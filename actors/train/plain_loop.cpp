@@ -107,8 +107,9 @@ struct PlainLoop::Pass {
     const Tensor dattention = pass.mlp.finish_backward(queue(), scratch, drouted);
     pass.mlp.backward_weights(queue(), unit_scratch);
     const Tensor dx = scratch.f32({dy.rows(), dy.cols()});
-    kernels::attention_block_backward_inputs(queue(), scratch, pass.attention_args, pass.attention,
-                                             dattention, dx);
+    // What is computed again goes with the layer, as it does with an attention shard's passage.
+    kernels::attention_block_backward_inputs(queue(), unit_scratch, pass.attention_args,
+                                             pass.attention, dattention, dx);
     kernels::attention_block_backward_weights(queue(), unit_scratch, pass.attention_args,
                                               pass.attention, dattention,
                                               loop.tensors_.attention_gradients(layer, view));

@@ -33,7 +33,21 @@ std::string size_text(int64_t bytes) {
   return fmt::format("{:.{}f} {}", size, unit == 0 ? 0 : 1, units[unit]);
 }
 
-/// Floats that a layer keeps of one token for its backward pass.
+/// Floats that a layer keeps of one token for its backward pass, unless they are recomputed.
+int64_t recomputed_floats(const Model& m, int32_t layer) {
+  const int64_t queries =
+      int64_t{m.heads()} * (int64_t{m.qk_nope_head_dim()} + m.qk_rope_head_dim());
+  // The normed input, the normed latents with the rotated key, queries, keys, values, the inverse
+  // roots of the three norms; the outputs of SwiGLU.
+  const int64_t attention = m.hidden_size() + m.q_lora_rank() + m.kv_lora_rank() +
+                            m.qk_rope_head_dim() + 2 * queries +
+                            int64_t{m.heads()} * m.v_head_dim() + (m.q_lora_rank() > 0 ? 3 : 2);
+  if (layer < m.dense_layers()) return attention + m.dense_intermediate_size();
+  return attention + (int64_t{m.experts_per_token()} + m.shared_experts()) *
+                         m.expert_intermediate_size();
+}
+
+/// Floats that a layer keeps of one token for its backward pass, if nothing is recomputed.
 int64_t saved_floats(const Model& m, int32_t layer) {
   const int64_t hidden = m.hidden_size();
   const int64_t queries =
@@ -60,6 +74,15 @@ int64_t stage_saved_floats(const Model& m, const StagePlan& stage) {
     if (m.mtp_layers() > 0) floats += saved_floats(m, m.layers()) + 6 * m.hidden_size();
   }
   return floats;
+}
+
+int64_t stage_recomputed_floats(const Model& m, const StagePlan& stage) {
+  int64_t floats = 0;
+  for (int layer = stage.first_layer; layer < stage.first_layer + stage.layers; ++layer) {
+    floats += recomputed_floats(m, layer);
+  }
+  const bool has_mtp = stage.first_layer + stage.layers == m.layers() && m.mtp_layers() > 0;
+  return floats + (has_mtp ? recomputed_floats(m, m.layers()) : 0);
 }
 
 std::string describe_model(const PlanArgs& args) {
@@ -121,6 +144,11 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
 
 }  // namespace
 
+int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage) {
+  return 4 * int64_t{args.run.run.train().micro_batch()} * args.run.run.data().seq_len() *
+         stage_recomputed_floats(args.model.model, stage);
+}
+
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage) {
   const StagePlan& part = plan.stages[static_cast<size_t>(stage)];
   const Train& train = args.run.run.train();
@@ -132,7 +160,10 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
   }
   // In floating point: sizes that no machine has may go beyond 64 bits.
   const double activations = 4.0 * live * train.micro_batch() * args.run.run.data().seq_len() *
-                             static_cast<double>(stage_saved_floats(args.model.model, part));
+                             static_cast<double>(stage_saved_floats(args.model.model, part) -
+                                                 (train.recompute() ? stage_recomputed_floats(
+                                                                          args.model.model, part)
+                                                                    : 0));
   return {.weight_bytes = 2 * 4 * part.parameters,
           .moment_bytes = 2 * 8 * part.parameters,
           .gradient_bytes = 8 * part.parameters,

@@ -19,6 +19,9 @@ struct MemoryEstimate {
 /// activations are each worker's own.
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage);
 
+/// What `train.recompute` saves of the activations of one micro-batch in the layers of `stage`.
+int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage);
+
 /// Throws ConfigError if weights, moments, gradients and activations of all workers, which stand in
 /// one process, need more than `memory_bytes`.
 void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes);

@@ -53,6 +53,21 @@ TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
   EXPECT_GT(activations("parallel.pipeline=2"), activations("parallel.pipeline=1") / 2);
 }
 
+TEST(EstimateMemory, RecomputationSavesWhatItSays) {
+  const auto args_of = [](const LoadedRun& run, const LoadedModel& model) {
+    return PlanArgs{.run = run, .model = model, .cores = 1};
+  };
+  const LoadedRun kept_run = tiny_run(), run = tiny_run({"train.recompute=true"});
+  const LoadedModel model = model_of(run);
+  const Plan plan = make_plan(args_of(run, model));
+  const int64_t kept = estimate_memory(args_of(kept_run, model), plan, 0).activation_bytes;
+
+  const int64_t recomputed = estimate_memory(args_of(run, model), plan, 0).activation_bytes;
+
+  EXPECT_EQ(kept - recomputed, recomputed_bytes(args_of(run, model), plan.stages[0]));
+  EXPECT_LT(recomputed, kept * 3 / 4);
+}
+
 TEST(CheckMemory, RefusesWhatTheMachineDoesNotHold) {
   const LoadedRun run = tiny_run({"model.file=config/models/deepseek_v3.textproto"});
   const LoadedModel model = model_of(run);
