@@ -27,6 +27,14 @@ void resolve_all(google::protobuf::RepeatedPtrField<std::string>& texts, const s
   }
 }
 
+/// `files`: Data or DataSource, at the field `prefix`.
+template <class Files>
+void resolve_files(Files& files, const std::string& prefix, const LoadedRun& run) {
+  resolve_all(*files.mutable_text(), prefix + ".text", run);
+  resolve_all(*files.mutable_jsonl(), prefix + ".jsonl", run);
+  resolve_all(*files.mutable_tokens(), prefix + ".tokens", run);
+}
+
 void resolve_paths(LoadedRun& loaded) {
   Run& run = loaded.run;
   if (run.model().has_file()) resolve(*run.mutable_model()->mutable_file(), "model.file", loaded);
@@ -35,9 +43,10 @@ void resolve_paths(LoadedRun& loaded) {
   }
   if (run.has_data()) {
     Data& data = *run.mutable_data();
-    resolve_all(*data.mutable_text(), "data.text", loaded);
-    resolve_all(*data.mutable_jsonl(), "data.jsonl", loaded);
-    resolve_all(*data.mutable_tokens(), "data.tokens", loaded);
+    resolve_files(data, "data", loaded);
+    for (int i = 0; i < data.source_size(); ++i) {
+      resolve_files(*data.mutable_source(i), fmt::format("data.source[{}]", i), loaded);
+    }
     if (data.tokenizer().has_file()) {
       resolve(*data.mutable_tokenizer()->mutable_file(), "data.tokenizer.file", loaded);
     }

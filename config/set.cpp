@@ -116,16 +116,40 @@ class Setter {
     size_t begin = 0;
     while (true) {
       const size_t end = path.find('.', begin);
-      const auto* field =
-          section->GetDescriptor()->FindFieldByName(path.substr(begin, end - begin));
-      if (field == nullptr || (end != std::string::npos && field->message_type() == nullptr)) {
+      const std::string part = path.substr(begin, end - begin);
+      const size_t bracket = part.find('[');
+      const auto* field = section->GetDescriptor()->FindFieldByName(part.substr(0, bracket));
+      const bool is_list =
+          field != nullptr && field->is_repeated() && field->message_type() != nullptr;
+      if (field == nullptr || (end != std::string::npos && field->message_type() == nullptr) ||
+          (bracket != std::string::npos && !is_list)) {
         throw ConfigError(describe(
             {place_, path, "an unknown field", nearest_field(*message_.GetDescriptor(), path)}));
       }
       if (end == std::string::npos) return {section, field};
-      section = section->GetReflection()->MutableMessage(section, field);
+      section = is_list ? element(*section, *field, path.substr(0, end))
+                        : section->GetReflection()->MutableMessage(section, field);
       begin = end + 1;
     }
+  }
+
+  /// The section of a list that `path` ends in, as data.source[0].
+  Message* element(Message& section, const FieldDescriptor& field, const std::string& path) const {
+    const int size = section.GetReflection()->FieldSize(section, &field);
+    const size_t bracket = path.rfind('[');
+    const std::string list = path.substr(0, path.ends_with(']') ? bracket : std::string::npos);
+    int index = -1;
+    if (list.size() < path.size()) {
+      const std::string_view number(path.data() + bracket + 1, path.size() - bracket - 2);
+      if (!parse_number(number, index)) index = -1;
+    }
+    if (index < 0 || index >= size) {
+      const std::string last = size > 1 ? fmt::format(" to {}[{}]", list, size - 1) : "";
+      throw ConfigError(
+          describe({place_, path, fmt::format("a list of {} sections", size),
+                    size == 0 ? "sections in the run file" : list + "[0]" + last}));
+    }
+    return section.GetReflection()->MutableRepeatedMessage(&section, &field, index);
   }
 
   std::string first_field(const std::string& path) const {

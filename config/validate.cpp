@@ -9,6 +9,7 @@ namespace troupe::config {
 namespace {
 
 constexpr int64_t most_steps = int64_t{1} << 40;
+constexpr int most_sources = 1000;
 
 void check_recipe(const Train& train, Checks& checks) {
   if (!train.has_steps()) checks.add("train.steps", "nothing", "the number of steps");
@@ -35,12 +36,54 @@ void check_optimizer(const Optimizer& optimizer, Checks& checks) {
                   std::max(optimizer.lr(), 0.0));
 }
 
+/// Files of Data or of DataSource.
+template <class Files>
+int count_files(const Files& files) {
+  return files.text_size() + files.jsonl_size() + files.tokens_size();
+}
+
+void check_source(const Data& data, int index, Checks& checks) {
+  const DataSource& source = data.source(index);
+  const std::string field = fmt::format("data.source[{}]", index);
+  if (source.name().empty()) checks.add(field + ".name", "nothing", "a name for messages");
+  for (int i = 0; i < index; ++i) {
+    if (source.name().empty() || data.source(i).name() != source.name()) continue;
+    checks.add(field + ".name", source.name() + ", the name of another source", "another name");
+    break;
+  }
+  if (count_files(source) == 0) {
+    checks.add(field, "no file", "at least one of text, jsonl and tokens");
+  }
+  checks.in_range(field + ".weight", source.weight(), 0.001, 1000.0);
+  if (source.has_holdout()) checks.below(field + ".holdout", source.holdout(), 0, 1);
+}
+
+/// Whether there is text that a tokenizer can be trained on.
+bool check_sources(const Data& data, Checks& checks) {
+  bool has_text = data.text_size() + data.jsonl_size() > 0;
+  if (data.source_size() == 0 && count_files(data) == 0) {
+    checks.add("data.text", "no file",
+               "at least one of data.text, data.jsonl and data.tokens, or data.source");
+  }
+  if (data.source_size() > 0 && count_files(data) > 0) {
+    checks.add("data.source", "files of data beside it", "all files in a source, or no source");
+  }
+  if (data.source_size() > most_sources) {
+    checks.add("data.source", fmt::format("{} sources", data.source_size()),
+               fmt::format("at most {}", most_sources));
+    return has_text;
+  }
+  for (int i = 0; i < data.source_size(); ++i) {
+    check_source(data, i, checks);
+    has_text = has_text || data.source(i).text_size() + data.source(i).jsonl_size() > 0;
+  }
+  return has_text;
+}
+
 void check_data(const LoadedRun& loaded, const Model& model, Checks& checks) {
   const Data& data = loaded.run.data();
   const Tokenizer& tokenizer = data.tokenizer();
-  if (data.text_size() + data.jsonl_size() + data.tokens_size() == 0) {
-    checks.add("data.text", "no file", "at least one of data.text, data.jsonl and data.tokens");
-  }
+  const bool has_text = check_sources(data, checks);
   // The MTP loss needs a second next token.
   const int32_t shortest = model.mtp_layers() > 0 ? 3 : 2;
   if (data.seq_len() > model.max_positions()) {
@@ -50,12 +93,14 @@ void check_data(const LoadedRun& loaded, const Model& model, Checks& checks) {
     checks.in_range("data.seq_len", data.seq_len(), shortest, model.max_positions());
   }
   checks.below("data.holdout", data.holdout(), 0, 1);
+  checks.in_range("data.fim_rate", data.fim_rate(), 0.0, 1.0);
+  checks.in_range("data.split_joined_rate", data.split_joined_rate(), 0.0, 1.0);
   if (tokenizer.source_case() == Tokenizer::SOURCE_NOT_SET) {
     if (!loaded.run.model().has_huggingface()) {
       checks.add("data.tokenizer", "nothing", "file or train { vocab_size }");
     }
   } else if (tokenizer.has_train()) {
-    if (data.text_size() + data.jsonl_size() == 0) {
+    if (!has_text) {
       checks.add("data.tokenizer.train", "no text to train on", "data.text or data.jsonl");
     }
     if (tokenizer.train().vocab_size() != model.vocab_size()) {
@@ -78,9 +123,6 @@ void check_available(const Run& run, Checks& checks) {
   if (run.train().attention_form() != Train::EXPANDED) {
     refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
            "EXPANDED");
-  }
-  if (run.data().fim_rate() != 0) {
-    refuse("data.fim_rate", fmt::format("{}", run.data().fim_rate()), "0");
   }
   if (run.cluster().nodes() != 1) {
     refuse("cluster.nodes", fmt::format("{}", run.cluster().nodes()), "1");
@@ -138,12 +180,18 @@ void validate_files(const LoadedRun& run) {
       checks.add(field, "no file " + path, "a file");
     }
   };
-  const auto check_all = [&](const char* field, const auto& paths) {
+  const auto check_all = [&](const std::string& field, const auto& paths) {
     for (int i = 0; i < paths.size(); ++i) check(fmt::format("{}[{}]", field, i), paths[i]);
   };
-  check_all("data.text", data.text());
-  check_all("data.jsonl", data.jsonl());
-  check_all("data.tokens", data.tokens());
+  const auto check_files = [&](const std::string& field, const auto& files) {
+    check_all(field + ".text", files.text());
+    check_all(field + ".jsonl", files.jsonl());
+    check_all(field + ".tokens", files.tokens());
+  };
+  check_files("data", data);
+  for (int i = 0; i < data.source_size(); ++i) {
+    check_files(fmt::format("data.source[{}]", i), data.source(i));
+  }
   if (data.tokenizer().has_file()) check("data.tokenizer.file", data.tokenizer().file());
   checks.finish();
 }

@@ -138,7 +138,7 @@ void pack(const PackOptions& options) {
   const auto add = [&](const std::vector<runtime::Document>& documents) {
     for (const runtime::Document& document : documents) {
       const auto ids = runtime::encode_document(tokenizer, document);
-      writer.add(ids, document.text_bytes());
+      writer.add(ids, document.text_bytes(), document.is_running_text());
       n_tokens += ids.size();
     }
     n_documents += documents.size();

@@ -14,6 +14,29 @@ std::vector<std::filesystem::path> paths(
   return {texts.begin(), texts.end()};
 }
 
+/// `files`: Data or DataSource.
+template <class Files>
+runtime::SourceText::Source source_of(const Files& files) {
+  return {.name = {},
+          .text = paths(files.text()),
+          .jsonl = paths(files.jsonl()),
+          .tokens = paths(files.tokens()),
+          .holdout = files.holdout(),
+          .weight = 1};
+}
+
+std::vector<runtime::SourceText::Source> sources_of(const config::Data& data) {
+  if (data.source_size() == 0) return {source_of(data)};
+  std::vector<runtime::SourceText::Source> sources;
+  for (const config::DataSource& each : data.source()) {
+    sources.push_back(source_of(each));
+    sources.back().name = each.name();
+    sources.back().weight = each.weight();
+    if (!each.has_holdout()) sources.back().holdout = data.holdout();
+  }
+  return sources;
+}
+
 std::shared_ptr<const runtime::Tokenizer> tokenizer_of(const config::LoadedRun& run,
                                                        const runtime::SourceText& source) {
   const config::Data& data = run.run.data();
@@ -63,11 +86,7 @@ std::vector<actors::MicroBatch> TrainingData::step(const actors::Recipe& recipe,
 
 TrainingData read_training_data(const config::LoadedRun& run, const config::Model& model) {
   const config::Data& data = run.run.data();
-  runtime::SourceText source({.text = paths(data.text()),
-                              .jsonl = paths(data.jsonl()),
-                              .tokens = paths(data.tokens()),
-                              .seed = run.run.train().seed(),
-                              .holdout = data.holdout()});
+  runtime::SourceText source({.sources = sources_of(data), .seed = run.run.train().seed()});
   TrainingData out;
   out.tokenizer = tokenizer_of(run, source);
   if (out.tokenizer->vocabulary_size() != model.vocab_size()) {
@@ -80,7 +99,11 @@ TrainingData read_training_data(const config::LoadedRun& run, const config::Mode
   }
   out.corpus = std::make_shared<const runtime::Corpus>(std::move(source).encode(*out.tokenizer));
   out.sampler = std::make_shared<runtime::BatchSampler>(
-      runtime::BatchSampler::Args{*out.corpus, run.run.train().seed(), data.seq_len()});
+      runtime::BatchSampler::Args{.corpus = *out.corpus,
+                                  .seed = run.run.train().seed(),
+                                  .seq_len = data.seq_len(),
+                                  .fim_rate = data.fim_rate(),
+                                  .split_joined_rate = data.split_joined_rate()});
   auto heldout = std::make_shared<std::vector<runtime::HeldOutDocument>>();
   for (size_t i = 0; i < out.corpus->held_out().size(); ++i) {
     heldout->push_back(out.corpus->held_out_document(i));

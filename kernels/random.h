@@ -18,6 +18,8 @@ enum class Purpose : uint32_t {
   sampling = 4,
   span_corruption = 5,
   failpoints = 6,
+  fill_in_the_middle = 7,
+  split_joined = 8,
   test = 1000,
 };
 

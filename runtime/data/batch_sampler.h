@@ -2,60 +2,52 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "runtime/data/corpus.h"
+#include "runtime/data/document_stream.h"
+#include "runtime/data/mixture.h"
+#include "runtime/data/rewriter.h"
 
 namespace troupe::runtime {
 
 /// Cuts the training documents into sequences.
 ///
-/// The documents of a pass, shuffled by (seed, pass), each with bos before and eos behind it,
-/// follow one another without a mark between passes: one endless stream. Sequence i is its tokens
-/// [i S, i S + S], S + 1 of them, so that every token is a target once. For the main model tokens
-/// [0, S) are inputs and [1, S] targets; an MTP layer of depth d predicts token t + 1 + d at
-/// t < S - d.
+/// Each source is an endless stream of tokens (`DocumentStream`), cut into sequences of its own:
+/// number j is the tokens [j S, j S + S], S + 1 of them, so that every token is a target once. The
+/// mixture says from which source sequence i of the run is, and how many of that source came before
+/// it. For the main model tokens [0, S) are inputs and [1, S] targets; an MTP layer of depth d
+/// predicts token t + 1 + d at t < S - d.
 ///
-/// A sequence is a function of (corpus, seed, S, i): how sequences are cut into micro-batches,
-/// steps and workers shows in no token. The state of a run is how many sequences it has consumed,
-/// and nothing else. Safe to use from many threads.
+/// A sequence is a function of (corpus, rates, seed, S, i): how sequences are cut into
+/// micro-batches, steps and workers shows in no token. The state of a run is how many sequences it
+/// has consumed, and nothing else. Safe to use from many threads.
 class BatchSampler {
  public:
   struct Args {
     const Corpus& corpus;  ///< outlives the sampler
     std::uint64_t seed;
-    std::int32_t seq_len;  ///< S
+    std::int32_t seq_len;                        ///< S
+    double fim_rate = 0, split_joined_rate = 0;  ///< see Rewriter
   };
-  /// Throws DataError if the stream would have no tokens, or documents could not be told apart.
+  /// Throws DataError if a stream would have no tokens, documents could not be told apart, or a
+  /// rate or a weight is out of range.
   explicit BatchSampler(Args args);
-  ~BatchSampler();
 
   std::int32_t seq_len() const { return static_cast<std::int32_t>(seq_len_); }
 
-  /// Tokens of one pass over the training documents, bos and eos included.
-  std::uint64_t tokens_per_pass() const { return tokens_per_pass_; }
+  /// Tokens of one pass over the training documents of a source, bos and eos included.
+  std::uint64_t tokens_of_pass(std::uint32_t source, std::uint64_t pass);
 
   /// Writes sequences first .. first + count - 1 to `tokens`, [count, S + 1].
   void fill(std::uint64_t first, std::uint64_t count, std::span<std::int32_t> tokens);
 
  private:
-  struct Pass;
-
-  std::shared_ptr<const Pass> pass(std::uint64_t number);
-  void read_stream(std::uint64_t begin, std::span<std::int32_t> tokens);
-  void read_document(std::uint32_t document, std::uint64_t first,
-                     std::span<std::int32_t> tokens) const;
-  std::uint64_t stream_tokens(std::uint32_t document) const;
-
-  const Corpus& corpus_;
-  std::uint64_t seed_, seq_len_;
-  std::uint64_t tokens_per_pass_ = 0;
-  std::uint64_t bos_, eos_;  // 1 or 0 tokens
-
-  std::mutex mutex_;
-  std::shared_ptr<const Pass> passes_[2];  // the ones used last: sequences may lie across two
+  std::uint64_t seq_len_;
+  Rewriter rewriter_;
+  Mixture mixture_;
+  std::vector<std::unique_ptr<DocumentStream>> streams_;  // by source
 };
 
 }  // namespace troupe::runtime

@@ -22,6 +22,9 @@ struct Document {
   std::vector<Turn> turns;
 
   std::uint64_t text_bytes() const;  ///< UTF-8 bytes of all turns
+
+  /// Neither messages nor a prompt with its completion.
+  bool is_running_text() const { return turns.size() == 1 && turns[0].role == Role::text; }
 };
 
 /// The ids of a document, without bos before it and eos behind it. Special tokens written out in

@@ -39,8 +39,8 @@ void TokenFile::read_header() {
   if (std::memcmp(header.magic, token_file_magic, sizeof header.magic) != 0) {
     fail("not a token file: it does not begin with TROUPTOK");
   }
-  if (header.version != token_file_version) {
-    fail("token file of version " + std::to_string(header.version) + "; 1 is read");
+  if (header.version < 1 || header.version > token_file_version) {
+    fail("token file of version " + std::to_string(header.version) + "; 1 and 2 are read");
   }
   if (XXH3_64bits(bytes(), offsetof(TokenFileHeader, header_hash)) != header.header_hash) {
     fail("the header is damaged");
@@ -97,8 +97,16 @@ std::uint64_t TokenFile::document_tokens(std::uint64_t document) const {
   return document_begin(document + 1) - document_begin(document);
 }
 
-std::uint64_t TokenFile::document_text_bytes(std::uint64_t document) const {
+std::uint64_t TokenFile::text_field(std::uint64_t document) const {
   return load<std::uint64_t>(bytes() + table_ + document * token_table_row_bytes + 8);
+}
+
+std::uint64_t TokenFile::document_text_bytes(std::uint64_t document) const {
+  return text_field(document) & ~token_table_turns_bit;
+}
+
+bool TokenFile::is_running_text(std::uint64_t document) const {
+  return (text_field(document) & token_table_turns_bit) == 0;
 }
 
 void TokenFile::read(std::uint64_t document, std::uint64_t first,

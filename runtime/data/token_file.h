@@ -18,7 +18,7 @@ namespace troupe::runtime {
 ///
 /// All numbers are little-endian:
 ///    0  "TROUPTOK"
-///    8  u32 version, 1
+///    8  u32 version, 2
 ///   12  u32 bytes a token, 2 or 4
 ///   16  u64 documents
 ///   24  u64 tokens
@@ -28,7 +28,9 @@ namespace troupe::runtime {
 ///   48  u64 xxh3 of all bytes behind the header
 ///   56  u64 xxh3 of the 56 bytes before
 ///   64  the tokens; zeros up to a multiple of 8 bytes; for each document u64 end (the number of
-///       tokens up to and with it) and u64 bytes of its text
+///       tokens up to and with it) and u64 bytes of its text, with the highest bit set if the
+///       document is made of turns (messages, or a prompt and its completion)
+/// Version 1 did not know of turns: its documents count as running text.
 /// Documents hold neither bos before them nor eos behind them.
 class TokenFile {
  public:
@@ -46,6 +48,7 @@ class TokenFile {
 
   std::uint64_t document_tokens(std::uint64_t document) const;
   std::uint64_t document_text_bytes(std::uint64_t document) const;
+  bool is_running_text(std::uint64_t document) const;
 
   /// Copies tokens from `first` of the document on. Throws DataError if there are fewer, or if an
   /// id is not below the vocabulary size.
@@ -54,6 +57,7 @@ class TokenFile {
  private:
   const std::uint8_t* bytes() const { return file_.bytes().data(); }
   std::uint64_t document_begin(std::uint64_t document) const;
+  std::uint64_t text_field(std::uint64_t document) const;
   void read_header();
   void check_table() const;
 
@@ -78,7 +82,7 @@ class TokenFileWriter {
   TokenFileWriter(const TokenFileWriter&) = delete;
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
 
-  void add(std::span<const std::int32_t> tokens, std::uint64_t text_bytes);
+  void add(std::span<const std::int32_t> tokens, std::uint64_t text_bytes, bool is_running_text);
   void finish();
 
  private:

@@ -42,7 +42,8 @@ void TokenFileWriter::write(const void* bytes, std::size_t size) {
   if (size > 0 && std::fwrite(bytes, size, 1, file_) != 1) fail("cannot be written");
 }
 
-void TokenFileWriter::add(std::span<const std::int32_t> tokens, std::uint64_t text_bytes) {
+void TokenFileWriter::add(std::span<const std::int32_t> tokens, std::uint64_t text_bytes,
+                          bool is_running_text) {
   for (const std::int32_t token : tokens) {
     if (token < 0 || token >= args_.vocabulary_size) {
       throw DataError(args_.path.string() + ": document " + std::to_string(table_.size()) +
@@ -57,7 +58,7 @@ void TokenFileWriter::add(std::span<const std::int32_t> tokens, std::uint64_t te
     write(tokens.data(), tokens.size_bytes());
   }
   n_tokens_ += tokens.size();
-  table_.push_back({n_tokens_, text_bytes});
+  table_.push_back({n_tokens_, is_running_text ? text_bytes : text_bytes | token_table_turns_bit});
 }
 
 void TokenFileWriter::finish() {

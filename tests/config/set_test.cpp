@@ -72,6 +72,33 @@ TEST_F(SetTest, NamesTheNearestFieldForAWrongPath) {
   EXPECT_EQ(apply_error("=2"), "--set =2: the field: found no path, wanted path=value");
 }
 
+TEST_F(SetTest, NamesASectionOfAListByItsNumber) {
+  Origins origins = parse_textproto("a", "data { source { name: 'a' text: 'x' } source {} }", run_);
+
+  apply_settings(std::vector<std::string>{"data.source[1].name=b", "data.source[0].text=y"}, run_,
+                 origins);
+
+  EXPECT_EQ(run_.data().source(0).name(), "a");
+  EXPECT_THAT(run_.data().source(0).text(), ElementsAre("y"));
+  EXPECT_EQ(run_.data().source(1).name(), "b");
+  EXPECT_EQ(origins.place("data.source[1].name"), "--set data.source[1].name=b");
+  for (const char* path : {"data.source[2].name", "data.source.name", "data.source[-1].name",
+                           "data.source[.name", "data.source[x].name", "data.source].name"}) {
+    EXPECT_NE(apply_error(std::string(path) + "=c"), "") << path;
+  }
+  EXPECT_EQ(apply_error("data.source.weight=2"),
+            "--set data.source.weight=2: data.source: found a list of 2 sections, wanted "
+            "data.source[0] to data.source[1]");
+  EXPECT_EQ(apply_error("train[0].steps=2"),
+            "--set train[0].steps=2: train[0].steps: found an unknown field, wanted train.steps");
+}
+
+TEST_F(SetTest, ListWithoutSectionsIsLeftToTheFile) {
+  EXPECT_EQ(apply_error("data.source[0].weight=2"),
+            "--set data.source[0].weight=2: data.source[0]: found a list of 0 sections, wanted "
+            "sections in the run file");
+}
+
 TEST_F(SetTest, RefusesWrongValues) {
   EXPECT_EQ(apply_error("train.steps=2x"),
             "--set train.steps=2x: train.steps: found '2x', wanted an integer");

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/textproto.h"
 #include "tests/config/fixtures.h"
 
 namespace troupe::config {
@@ -33,6 +34,9 @@ TEST(ValidateRun, RefusesValuesOutOfRange) {
   EXPECT_THAT(run_error({"train.optimizer.lr=1e-3", "train.optimizer.final_lr=1"}),
               HasSubstr("train.optimizer.final_lr: found 1, wanted 0 to 0.001"));
   EXPECT_THAT(run_error({"data.holdout=1"}), HasSubstr("data.holdout: found 1"));
+  EXPECT_THAT(run_error({"data.fim_rate=1.5"}), HasSubstr("data.fim_rate: found 1.5, wanted 0"));
+  EXPECT_THAT(run_error({"data.split_joined_rate=nan"}), HasSubstr("joined_rate: found nan"));
+  EXPECT_EQ(run_error({"data.fim_rate=0.1", "data.split_joined_rate=1"}), "");
   EXPECT_THAT(run_error({"cluster.threads=0"}), HasSubstr("cluster.threads: found 0"));
   EXPECT_THAT(run_error({"parallel.data=-1"}), HasSubstr("parallel.data: found -1"));
   EXPECT_EQ(run_error({"train.optimizer.warmup_steps=0", "train.routing.gamma=0"}), "");
@@ -73,6 +77,48 @@ TEST(ValidateRun, NeedsDataStepsAndTokenizer) {
   EXPECT_THAT(error, HasSubstr("train.steps: found nothing"));
 }
 
+/// The tiny run with `sources` instead of its text.
+LoadedRun mixed(const std::string& sources) {
+  LoadedRun run = tiny_run();
+  Run mixture;
+  run.origins = parse_textproto("mix.textproto", "data { " + sources + " }", mixture);
+  run.run.mutable_data()->clear_text();
+  run.run.MergeFrom(mixture);
+  return run;
+}
+
+std::string mixture_error(const std::string& sources) {
+  return error_of([&] {
+    const LoadedRun run = mixed(sources);
+    validate(run, model_of(run));
+  });
+}
+
+TEST(ValidateRun, SourcesOfAMixtureHaveNamesFilesAndWeights) {
+  EXPECT_EQ(mixture_error("source { name: 'a' text: 'x' } source { name: 'b' tokens: 'y' weight: 3 "
+                          "holdout: 0 }"),
+            "");
+  EXPECT_EQ(mixture_error("source { text: 'x' }"),
+            "mix.textproto:1:8: data.source[0].name: found nothing, wanted a name for messages");
+  EXPECT_THAT(mixture_error("source { name: 'a' text: 'x' } source { name: 'a' text: 'y' }"),
+              HasSubstr("data.source[1].name: found a, the name of another source"));
+  EXPECT_THAT(mixture_error("source { name: 'a' }"),
+              HasSubstr("data.source[0]: found no file, wanted at least one of text, jsonl"));
+  EXPECT_THAT(mixture_error("source { name: 'a' text: 'x' weight: 0 }"),
+              HasSubstr("data.source[0].weight: found 0, wanted 0.001 to 1000"));
+  EXPECT_THAT(mixture_error("source { name: 'a' text: 'x' holdout: 1 }"),
+              HasSubstr("data.source[0].holdout: found 1"));
+  EXPECT_THAT(mixture_error("text: 'z' source { name: 'a' text: 'x' }"),
+              HasSubstr("data.source: found files of data beside it, wanted all files in a"));
+  EXPECT_THAT(mixture_error("source { name: 'a' tokens: 'x' }"),
+              HasSubstr("data.tokenizer.train: found no text to train on"));
+}
+
+TEST(ValidateRun, MissingFileOfASourceIsNamed) {
+  EXPECT_THAT(error_of([] { validate_files(mixed("source { name: 'a' jsonl: '/no/file' }")); }),
+              HasSubstr("data.source[0].jsonl[0]: found no file /no/file"));
+}
+
 TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
   EXPECT_EQ(run_error({"train.optimizer.moments=BF16"}),
             "--set train.optimizer.moments=BF16: train.optimizer.moments: found BF16, which is not "
@@ -80,8 +126,6 @@ TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
   EXPECT_THAT(run_error({"train.attention_form=ABSORBED"}),
               HasSubstr("train.attention_form: found ABSORBED, which is not available yet, wanted "
                         "EXPANDED"));
-  EXPECT_THAT(run_error({"data.fim_rate=0.1"}),
-              HasSubstr("data.fim_rate: found 0.1, which is not"));
   EXPECT_THAT(run_error({"cluster.nodes=2"}), HasSubstr("cluster.nodes: found 2, which is not"));
   EXPECT_THAT(run_error({"cluster.redundancy=1"}), HasSubstr("cluster.redundancy: found 1, which"));
   EXPECT_THAT(run_error({"parallel.schedule=DUALPIPE"}),
@@ -89,7 +133,7 @@ TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
                         "ONE_F_ONE_B"));
   EXPECT_THAT(run_error({"checkpoint.every=0"}), HasSubstr("checkpoint.every: found 0"));
   EXPECT_THAT(run_error({"checkpoint.keep=0"}), HasSubstr("checkpoint.keep: found 0"));
-  EXPECT_EQ(run_error({"data.fim_rate=0", "cluster.nodes=1", "parallel.schedule=ONE_F_ONE_B"}), "");
+  EXPECT_EQ(run_error({"cluster.nodes=1", "parallel.schedule=ONE_F_ONE_B"}), "");
 }
 
 TEST(ValidateModel, RefusesWhatRoutingCannotUse) {

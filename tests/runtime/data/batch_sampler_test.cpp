@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "runtime/data/error.h"
+#include "tests/runtime/data/line_corpus.h"
 
 namespace troupe::runtime {
 namespace {
@@ -29,7 +30,13 @@ class BatchSamplerTest : public testing::Test {
            << "\"}\n";
     }
     file.close();
-    SourceText text({.text = {}, .jsonl = {path_}, .tokens = {}, .seed = 1, .holdout = 0.2});
+    SourceText text({.sources = {{.name = "",
+                                  .text = {},
+                                  .jsonl = {path_},
+                                  .tokens = {},
+                                  .holdout = 0.2,
+                                  .weight = 1}},
+                     .seed = 1});
     tokenizer_ = std::make_unique<Tokenizer>(
         Tokenizer::from_json(write_tokenizer_json(text.train_tokenizer(265)), "bytes"));
     corpus_ = std::make_unique<Corpus>(std::move(text).encode(*tokenizer_));
@@ -61,7 +68,7 @@ class BatchSamplerTest : public testing::Test {
 
 TEST_F(BatchSamplerTest, EachPassHoldsEachTrainingDocumentOnceBetweenBosAndEos) {
   BatchSampler sampler({.corpus = *corpus_, .seed = 1, .seq_len = 5});
-  const auto pass = static_cast<std::size_t>(sampler.tokens_per_pass());
+  const auto pass = static_cast<std::size_t>(sampler.tokens_of_pass(0, 0));
   const Ids tokens = stream(1, 5, 3 * pass);
   std::map<Ids, int> wanted;
   for (const std::uint32_t i : corpus_->training()) {
@@ -88,7 +95,7 @@ TEST_F(BatchSamplerTest, EachPassHoldsEachTrainingDocumentOnceBetweenBosAndEos) 
 
 TEST_F(BatchSamplerTest, PassesAndSeedsShuffleDifferently) {
   BatchSampler sampler({.corpus = *corpus_, .seed = 1, .seq_len = 5});
-  const auto pass = static_cast<std::ptrdiff_t>(sampler.tokens_per_pass());
+  const auto pass = static_cast<std::ptrdiff_t>(sampler.tokens_of_pass(0, 0));
   const Ids tokens = stream(1, 5, static_cast<std::size_t>(2 * pass));
 
   EXPECT_NE(Ids(tokens.begin(), tokens.begin() + pass), Ids(tokens.begin() + pass, tokens.end()));
@@ -134,7 +141,7 @@ TEST_F(BatchSamplerTest, SequenceIsAFunctionOfItsNumber) {
 TEST_F(BatchSamplerTest, SequenceLengthDoesNotChangeTheStream) {
   EXPECT_EQ(stream(1, 3, 500), stream(1, 200, 500));
   BatchSampler sampler({.corpus = *corpus_, .seed = 1, .seq_len = 2000});  // several passes in one
-  EXPECT_GT(2000u, 2 * sampler.tokens_per_pass());
+  EXPECT_GT(2000u, 2 * sampler.tokens_of_pass(0, 0));
   EXPECT_EQ(stream(1, 2000, 2000), stream(1, 11, 2000));
 }
 
@@ -157,7 +164,84 @@ TEST_F(BatchSamplerTest, HeldOutDocumentsNeverAppear) {
 
   BatchSampler sampler({.corpus = *corpus_, .seed = 1, .seq_len = 5});
 
-  EXPECT_EQ(sampler.tokens_per_pass(), tokens);
+  EXPECT_EQ(sampler.tokens_of_pass(0, 0), tokens);
+}
+
+/// Two sources of weights 7 and 3, everything rewritten.
+class MixedSamplerTest : public testing::Test {
+ protected:
+  BatchSampler sampler() const {
+    return BatchSampler({.corpus = *lines_.corpus,
+                         .seed = 1,
+                         .seq_len = 9,
+                         .fim_rate = 0.5,
+                         .split_joined_rate = 0.5});
+  }
+
+  static Ids sequences(BatchSampler& sampler, std::uint64_t first, std::uint64_t count) {
+    Ids tokens(count * 10);
+    sampler.fill(first, count, tokens);
+    return tokens;
+  }
+
+  LineCorpus lines_{{.name = testing::UnitTest::GetInstance()->current_test_info()->name(),
+                     .n = 60,
+                     .has_more = true,
+                     .holdout = 0.2}};
+};
+
+TEST_F(MixedSamplerTest, SequencesOfASourceFollowOneAnother) {
+  BatchSampler mixed = sampler();
+  const double weights[] = {7, 3};
+  Mixture mixture(weights);
+  const Rewriter rewriter(
+      {.corpus = *lines_.corpus, .seed = 1, .fim_rate = 0.5, .split_joined_rate = 0.5});
+  const Ids tokens = sequences(mixed, 0, 2000);
+
+  for (std::uint32_t s = 0; s < 2; ++s) {
+    DocumentStream stream({.corpus = *lines_.corpus,
+                           .rewriter = rewriter,
+                           .documents = lines_.corpus->sources()[s].training,
+                           .seed = 1});
+    std::uint64_t index = 0;
+    for (std::uint64_t i = 0; i < 2000; ++i) {
+      if (mixture.draws(i, 1)[0].source != s) continue;
+      Ids wanted(10);
+      stream.read(9 * index++, wanted);
+      EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(),
+                             tokens.begin() + static_cast<std::ptrdiff_t>(10 * i)))
+          << "source " << s << ", sequence " << i;
+    }
+    EXPECT_EQ(index, s == 0 ? 1400u : 600u);
+  }
+}
+
+// A run that goes on at any sequence sees what it would have seen.
+TEST_F(MixedSamplerTest, SequenceIsAFunctionOfItsNumber) {
+  BatchSampler straight = sampler();
+  const Ids wanted = sequences(straight, 0, 5000);
+  EXPECT_GT(5000u * 9 * 3 / 10, 3 * straight.tokens_of_pass(1, 0)) << "several passes";
+
+  for (std::uint64_t i = 4990; i > 700; i -= 611) {
+    BatchSampler fresh = sampler();
+    const Ids found = sequences(fresh, i, 3);
+    EXPECT_TRUE(std::equal(found.begin(), found.end(),
+                           wanted.begin() + static_cast<std::ptrdiff_t>(10 * i)))
+        << i;
+  }
+}
+
+TEST_F(MixedSamplerTest, ManyThreadsReadTheSame) {
+  BatchSampler mixed = sampler();
+  const Ids wanted = sequences(mixed, 0, 1000);
+  BatchSampler fresh = sampler();
+  std::vector<Ids> found(4);
+  std::vector<std::thread> threads;
+
+  for (Ids& ids : found) threads.emplace_back([&] { ids = sequences(fresh, 0, 1000); });
+  for (std::thread& thread : threads) thread.join();
+
+  EXPECT_THAT(found, testing::Each(wanted));
 }
 
 TEST_F(BatchSamplerTest, WrongRoomAndWrongLengthAreRefused) {

@@ -29,11 +29,35 @@ class CorpusTest : public testing::Test {
   ~CorpusTest() override { fs::remove_all(folder_); }
 
   SourceText source(std::uint64_t seed, double holdout, std::vector<fs::path> tokens = {}) const {
-    return SourceText({.text = {folder_ / "words.dict"},
-                       .jsonl = {},
-                       .tokens = std::move(tokens),
-                       .seed = seed,
-                       .holdout = holdout});
+    return SourceText({.sources = {{.name = "",
+                                    .text = {folder_ / "words.dict"},
+                                    .jsonl = {},
+                                    .tokens = std::move(tokens),
+                                    .holdout = holdout,
+                                    .weight = 1}},
+                       .seed = seed});
+  }
+
+  /// The words, and beside them a source of `n` lines of JSON.
+  SourceText two_sources(double holdout_of_lines, int n = 200) const {
+    std::ofstream file(folder_ / "lines.jsonl");
+    for (int i = 0; i < n; ++i) file << "{\"text\": \"line " << i << "\"}\n";
+    file << R"({"messages": [{"role": "user", "content": "?"}]})" << "\n"
+         << R"({"prompt": "2 + 2", "completion": " = 4"})" << "\n";
+    file.close();
+    return SourceText({.sources = {{.name = "lines",
+                                    .text = {},
+                                    .jsonl = {folder_ / "lines.jsonl"},
+                                    .tokens = {},
+                                    .holdout = holdout_of_lines,
+                                    .weight = 1},
+                                   {.name = "words",
+                                    .text = {folder_ / "words.dict"},
+                                    .jsonl = {},
+                                    .tokens = {},
+                                    .holdout = 0.1,
+                                    .weight = 3}},
+                       .seed = 1});
   }
 
   static Tokenizer train(const SourceText& source) {
@@ -127,15 +151,17 @@ TEST_F(CorpusTest, TokenFileReadsLikeTheTextItWasMadeOf) {
   for (std::uint32_t i = 0; i < from_text.n_documents(); ++i) {
     std::vector<std::int32_t> tokens(from_text.document_tokens(i));
     from_text.read(i, 0, tokens);
-    writer.add(tokens, text_of(from_text, tokenizer, i).size());
+    writer.add(tokens, text_of(from_text, tokenizer, i).size(), true);
   }
   writer.finish();
 
-  const Corpus from_file = SourceText({.text = {},
-                                       .jsonl = {},
-                                       .tokens = {folder_ / "words.tokens"},
-                                       .seed = 1,
-                                       .holdout = 0.1})
+  const Corpus from_file = SourceText({.sources = {{.name = "",
+                                                    .text = {},
+                                                    .jsonl = {},
+                                                    .tokens = {folder_ / "words.tokens"},
+                                                    .holdout = 0.1,
+                                                    .weight = 1}},
+                                       .seed = 1})
                                .encode(tokenizer);
 
   EXPECT_EQ(from_file.held_out(), from_text.held_out());
@@ -152,6 +178,41 @@ TEST_F(CorpusTest, TokenFileOfAnotherTokenizerIsRefused) {
 
   EXPECT_THAT([&] { source(1, 0.1, {path}).encode(tokenizer); },
               ThrowsMessage<DataError>(HasSubstr("other.tokens: made with another tokenizer")));
+}
+
+TEST_F(CorpusTest, SourcesDivideTheDocumentsAndHaveTheirOwnShareHeldOut) {
+  const Tokenizer tokenizer = train(source(1, 0));
+
+  const Corpus corpus = two_sources(0.5).encode(tokenizer);
+
+  ASSERT_EQ(corpus.sources().size(), 2u);
+  const auto &lines = corpus.sources()[0], &words = corpus.sources()[1];
+  EXPECT_EQ(lines.name, "lines");
+  EXPECT_EQ(words.weight, 3);
+  EXPECT_NEAR(lines.training.size(), 101, 25);
+  EXPECT_NEAR(words.training.size(), 900, 30);
+  EXPECT_LT(lines.training.back(), 202u);
+  EXPECT_GE(words.training.front(), 202u);
+  EXPECT_EQ(lines.training.size() + words.training.size(), corpus.training().size());
+}
+
+TEST_F(CorpusTest, MessagesAndPromptsAreNoRunningText) {
+  const Tokenizer tokenizer = train(source(1, 0));
+
+  const Corpus corpus = two_sources(0).encode(tokenizer);
+
+  EXPECT_TRUE(corpus.is_running_text(199));
+  EXPECT_FALSE(corpus.is_running_text(200));
+  EXPECT_FALSE(corpus.is_running_text(201));
+  EXPECT_TRUE(corpus.is_running_text(202));
+}
+
+TEST_F(CorpusTest, SourceWithNothingToTrainOnIsNamed) {
+  const Tokenizer tokenizer = train(source(1, 0));
+  SourceText text = two_sources(0.999, 0);
+
+  EXPECT_THAT([&] { std::move(text).encode(tokenizer); },
+              ThrowsMessage<DataError>(HasSubstr("train on in source lines")));
 }
 
 TEST_F(CorpusTest, BadHoldoutAndEmptyTextAreRefused) {

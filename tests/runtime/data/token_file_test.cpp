@@ -1,7 +1,9 @@
 #include "runtime/data/token_file.h"
 
 #include <gmock/gmock.h>
+#include <xxhash.h>
 
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -26,9 +28,9 @@ class TokenFileTest : public testing::Test {
   void write(std::int32_t vocabulary_size) {
     TokenFileWriter writer(
         {.path = path_, .vocabulary_size = vocabulary_size, .tokenizer_fingerprint = 77});
-    writer.add(std::vector<std::int32_t>{5, 6, 7}, 11);
-    writer.add({}, 0);
-    writer.add(std::vector<std::int32_t>{vocabulary_size - 1, 0}, 4);
+    writer.add(std::vector<std::int32_t>{5, 6, 7}, 11, true);
+    writer.add({}, 0, true);
+    writer.add(std::vector<std::int32_t>{vocabulary_size - 1, 0}, 4, false);
     writer.finish();
   }
 
@@ -64,6 +66,8 @@ TEST_F(TokenFileTest, ReadsBackWhatWasWritten) {
     EXPECT_THAT(document(file, 2), ElementsAre(vocabulary_size - 1, 0));
     EXPECT_EQ(file.document_text_bytes(0), 11u);
     EXPECT_EQ(file.document_text_bytes(2), 4u);
+    EXPECT_TRUE(file.is_running_text(0));
+    EXPECT_FALSE(file.is_running_text(2));
     // 64 bytes of header, 5 tokens rounded up to 8 bytes, 3 rows.
     EXPECT_EQ(file.file_bytes(), 64u + (vocabulary_size <= 65536 ? 16 : 24) + 3 * 16);
   }
@@ -81,21 +85,42 @@ TEST_F(TokenFileTest, ReadingBeyondADocumentIsAnError) {
   EXPECT_THROW(file.read(3, 0, tokens), DataError);
 }
 
+TEST_F(TokenFileTest, VersionOneIsReadAndNewerOnesAreRefused) {
+  write(1024);
+  const std::string whole = bytes();
+  const auto of_version = [&](char version) {
+    std::string changed = whole;
+    changed[8] = version;
+    const std::uint64_t hash = XXH3_64bits(changed.data(), 56);
+    std::memcpy(changed.data() + 56, &hash, sizeof hash);
+    return changed;
+  };
+
+  overwrite(of_version(1));
+  EXPECT_EQ(TokenFile(path_).document_tokens(0), 3u);
+
+  for (const char version : {0, 3}) {
+    overwrite(of_version(version));
+    EXPECT_THAT([&] { TokenFile file(path_); },
+                ThrowsMessage<DataError>(HasSubstr("; 1 and 2 are read")));
+  }
+}
+
 TEST_F(TokenFileTest, WriterRefusesIdsOutsideTheVocabulary) {
   TokenFileWriter writer({.path = path_, .vocabulary_size = 10, .tokenizer_fingerprint = 0});
 
   EXPECT_THAT(
       [&] {
-        writer.add(std::vector<std::int32_t>{3, 10}, 1);
+        writer.add(std::vector<std::int32_t>{3, 10}, 1, true);
       },
       ThrowsMessage<DataError>(HasSubstr("holds the id 10; ids are below 10")));
-  EXPECT_THROW(writer.add(std::vector<std::int32_t>{-1}, 1), DataError);
+  EXPECT_THROW(writer.add(std::vector<std::int32_t>{-1}, 1, true), DataError);
 }
 
 TEST_F(TokenFileTest, UnfinishedFileLeavesNothingBehind) {
   {
     TokenFileWriter writer({.path = path_, .vocabulary_size = 10, .tokenizer_fingerprint = 0});
-    writer.add(std::vector<std::int32_t>{1}, 1);
+    writer.add(std::vector<std::int32_t>{1}, 1, true);
   }
 
   EXPECT_FALSE(std::filesystem::exists(path_));
