@@ -1,19 +1,21 @@
 #include "runtime/data/bpe.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <queue>
 #include <tuple>
 
 #include "runtime/data/error.h"
+#include "runtime/data/word_table.h"
 
 namespace troupe::runtime {
 namespace {
 
-std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
-  return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) |
-         static_cast<std::uint32_t>(right);
-}
+constexpr std::int32_t no_rank = 0x7FFFFFFF;
+
+/// Up to here looking at all pairs for each merge is faster than a queue of candidates.
+constexpr std::size_t short_word_bytes = 48;
 
 bool occurs_in_utf8(int byte) { return byte != 0xC0 && byte != 0xC1 && byte < 0xF5; }
 
@@ -39,29 +41,24 @@ struct Candidate {
 /// The ids of words seen before. Results do not depend on it: whoever finds it in use goes without.
 struct Bpe::Cache {
   static constexpr std::size_t max_word_bytes = 64;
-  static constexpr std::size_t max_words = 1 << 16;
+  static constexpr std::size_t max_words = 1 << 18;
 
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view word) const {
-      return std::hash<std::string_view>()(word);
-    }
-  };
   struct Span {
     std::uint32_t begin, count;
   };
 
   std::mutex mutex;
-  std::unordered_map<std::string, Span, Hash, std::equal_to<>> words;
+  WordTable words;
+  std::vector<Span> spans;  // of ids, by the word's number
   std::vector<std::int32_t> ids;
 
   bool find(std::string_view word, std::vector<std::int32_t>& out) {
     const std::unique_lock lock(mutex, std::try_to_lock);
     if (!lock) return false;
-    const auto found = words.find(word);
-    if (found == words.end()) return false;
-    const auto begin = ids.begin() + found->second.begin;
-    out.insert(out.end(), begin, begin + found->second.count);
+    const std::uint32_t number = words.find(word);
+    if (number == WordTable::none) return false;
+    const auto begin = ids.begin() + spans[number].begin;
+    out.insert(out.end(), begin, begin + spans[number].count);
     return true;
   }
 
@@ -70,10 +67,12 @@ struct Bpe::Cache {
     if (!lock) return;
     if (words.size() >= max_words) {
       words.clear();
+      spans.clear();
       ids.clear();
     }
-    const Span span{static_cast<std::uint32_t>(ids.size()), static_cast<std::uint32_t>(count)};
-    if (words.emplace(word, span).second) ids.insert(ids.end(), begin, begin + count);
+    if (words.add(word) < spans.size()) return;
+    spans.push_back({static_cast<std::uint32_t>(ids.size()), static_cast<std::uint32_t>(count)});
+    ids.insert(ids.end(), begin, begin + count);
   }
 };
 
@@ -91,10 +90,11 @@ Bpe::Bpe(Args args)
                            "; a byte-level vocabulary has one for each byte");
     }
   }
-  rules_.reserve(args.merges.size());
   for (std::size_t rank = 0; rank < args.merges.size(); ++rank) {
     const BpeMerge& merge = args.merges[rank];
-    rules_[pair_key(merge.left, merge.right)] = {static_cast<std::int32_t>(rank), merge.result};
+    const std::uint32_t number = pairs_.add(token_pair(merge.left, merge.right));
+    rules_.resize(pairs_.size());
+    rules_[number] = {static_cast<std::int32_t>(rank), merge.result};
   }
 }
 
@@ -111,28 +111,61 @@ void Bpe::encode(std::string_view word, std::vector<std::int32_t>& ids) const {
   if (whole != vocabulary_.end()) {
     ids.push_back(whole->second);
   } else {
-    merge_word(word, ids);
+    word.size() <= short_word_bytes ? merge_short_word(word, ids) : merge_long_word(word, ids);
   }
   if (cached) cache_->insert(word, ids.data() + begin, ids.size() - begin);
 }
 
-void Bpe::merge_word(std::string_view word, std::vector<std::int32_t>& ids) const {
+std::int32_t Bpe::byte_id(std::string_view word, std::size_t position) const {
+  const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(word[position])];
+  if (id < 0) {
+    throw TokenizerError("a byte that is not UTF-8 at offset " + std::to_string(position));
+  }
+  return id;
+}
+
+Bpe::Rule Bpe::rule(std::int32_t left, std::int32_t right) const {
+  const std::uint32_t number = pairs_.find(token_pair(left, right));
+  return number == PairTable::none ? Rule{no_rank, -1} : rules_[number];
+}
+
+void Bpe::merge_short_word(std::string_view word, std::vector<std::int32_t>& ids) const {
+  std::int32_t tokens[short_word_bytes];
+  Rule rules[short_word_bytes];  // of a token and the one behind it; the last has none
+  std::size_t size = word.size();
+  for (std::size_t i = 0; i < size; ++i) tokens[i] = byte_id(word, i);
+  for (std::size_t i = 0; i + 1 < size; ++i) rules[i] = rule(tokens[i], tokens[i + 1]);
+  while (size > 1) {
+    std::size_t best = 0;
+    for (std::size_t i = 1; i + 1 < size; ++i) {
+      if (rules[i].rank < rules[best].rank) best = i;
+    }
+    if (rules[best].rank == no_rank) break;
+    tokens[best] = rules[best].result;
+    --size;
+    std::copy(tokens + best + 2, tokens + size + 1, tokens + best + 1);
+    std::copy(rules + best + 1, rules + size, rules + best);
+    if (best > 0) rules[best - 1] = rule(tokens[best - 1], tokens[best]);
+    if (best + 1 < size) rules[best] = rule(tokens[best], tokens[best + 1]);
+  }
+  ids.insert(ids.end(), tokens, tokens + size);
+}
+
+void Bpe::merge_long_word(std::string_view word, std::vector<std::int32_t>& ids) const {
   if (word.size() > 0x7FFFFFFF) throw TokenizerError("a word of more than 2^31 bytes");
   const auto size = static_cast<std::int32_t>(word.size());
   std::vector<Symbol> symbols(word.size());
   for (std::int32_t i = 0; i < size; ++i) {
-    const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(word[i])];
-    if (id < 0) throw TokenizerError("a byte that is not UTF-8 at offset " + std::to_string(i));
-    symbols[i] = {id, i - 1, i + 1 < size ? i + 1 : -1, 1};
+    symbols[i] = {byte_id(word, i), i - 1, i + 1 < size ? i + 1 : -1, 1};
   }
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates;
   const auto consider = [&](std::int32_t position) {
     if (position < 0 || symbols[position].next < 0) return;
     const Symbol& left = symbols[position];
     const Symbol& right = symbols[left.next];
-    const auto rule = rules_.find(pair_key(left.id, right.id));
-    if (rule == rules_.end()) return;
-    candidates.push({rule->second.rank, position, rule->second.result, left.bytes + right.bytes});
+    const Rule found = rule(left.id, right.id);
+    if (found.rank == no_rank) return;
+    candidates.push({found.rank, position, found.result, left.bytes + right.bytes});
   };
   for (std::int32_t i = 0; i < size; ++i) consider(i);
   while (!candidates.empty()) {

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/data/pair_table.h"
+
 namespace troupe::runtime {
 
 /// One merge of a byte-pair encoding: `left` and `right` side by side become `result`.
@@ -38,10 +40,14 @@ class Bpe {
   };
   struct Cache;
 
-  void merge_word(std::string_view word, std::vector<std::int32_t>& ids) const;
+  std::int32_t byte_id(std::string_view word, std::size_t position) const;
+  Rule rule(std::int32_t left, std::int32_t right) const;
+  void merge_short_word(std::string_view word, std::vector<std::int32_t>& ids) const;
+  void merge_long_word(std::string_view word, std::vector<std::int32_t>& ids) const;
 
   std::unordered_map<std::string, std::int32_t> vocabulary_;
-  std::unordered_map<std::uint64_t, Rule> rules_;  // (left, right) -> rule
+  PairTable pairs_;          // that have a rule
+  std::vector<Rule> rules_;  // by the pair's number
   std::int32_t byte_ids_[256];
   bool ignore_merges_;
   std::unique_ptr<Cache> cache_;

@@ -7,27 +7,23 @@
 
 #include "runtime/data/byte_level.h"
 #include "runtime/data/error.h"
+#include "runtime/data/pair_table.h"
 #include "runtime/data/tokenizer_defaults.h"
 #include "runtime/data/utf8.h"
 
 namespace troupe::runtime {
 namespace {
 
-using Pair = std::uint64_t;  // left id in the upper half: pairs compare as (left, right)
-
-Pair make_pair(std::int32_t left, std::int32_t right) {
-  return (static_cast<Pair>(left) << 32) | static_cast<std::uint32_t>(right);
-}
-
+/// The words' tokens lie side by side in one list; a word only ever gets shorter.
 struct Word {
-  std::vector<std::int32_t> ids;
+  std::size_t begin, size;
   std::int64_t count;
 };
 
 /// A pair by its count at the time it was queued: the best first.
 struct Queued {
   std::int64_t count;
-  Pair pair;
+  TokenPair pair;
   bool operator<(const Queued& other) const {
     return count != other.count ? count < other.count : pair > other.pair;
   }
@@ -36,11 +32,12 @@ struct Queued {
 /// Counts of all pairs, kept up to date while words change.
 class PairCounts {
  public:
-  explicit PairCounts(std::vector<Word> words) : words_(std::move(words)) {
+  PairCounts(std::vector<Word> words, std::vector<std::int32_t> ids)
+      : words_(std::move(words)), ids_(std::move(ids)) {
     for (std::size_t w = 0; w < words_.size(); ++w) {
-      const Word& word = words_[w];
-      for (std::size_t i = 0; i + 1 < word.ids.size(); ++i) {
-        change(make_pair(word.ids[i], word.ids[i + 1]), word.count, w);
+      const std::int32_t* tokens = ids_.data() + words_[w].begin;
+      for (std::size_t i = 0; i + 1 < words_[w].size; ++i) {
+        add(token_pair(tokens[i], tokens[i + 1]), w);
       }
     }
     queue_changed();
@@ -51,7 +48,7 @@ class PairCounts {
     while (!queue_.empty()) {
       const Queued top = queue_.top();
       queue_.pop();
-      const std::int64_t count = pairs_[top.pair].count;
+      const std::int64_t count = states_[pairs_.find(top.pair)].count;
       if (count == top.count) return top;
       if (count > 0) queue_.push({count, top.pair});  // fewer than when it was queued
     }
@@ -59,9 +56,10 @@ class PairCounts {
   }
 
   /// Replaces `pair` by `result` in all words.
-  void merge(Pair pair, std::int32_t result) {
-    std::vector<std::uint32_t> words = std::move(pairs_[pair].words);
-    pairs_[pair] = {};
+  void merge(TokenPair pair, std::int32_t result) {
+    State& state = states_[pairs_.find(pair)];
+    std::vector<std::uint32_t> words = std::move(state.words);
+    state = {.count = 0, .pair = pair, .is_changed = false, .words = {}};
     std::sort(words.begin(), words.end());
     words.erase(std::unique(words.begin(), words.end()), words.end());
     for (const std::uint32_t w : words) merge_in(w, pair, result);
@@ -70,53 +68,74 @@ class PairCounts {
 
  private:
   struct State {
-    std::int64_t count = 0;
+    std::int64_t count;
+    TokenPair pair;
+    bool is_changed;                   // it is in changed_
     std::vector<std::uint32_t> words;  // where it occurs, or once did
   };
 
-  void change(Pair pair, std::int64_t by, std::size_t word) {
-    State& state = pairs_[pair];
-    state.count += by;
-    if (by < 0) return;
+  void add(TokenPair pair, std::size_t word) {
+    const std::uint32_t number = pairs_.add(pair);
+    if (number == states_.size()) states_.push_back({0, pair, false, {}});
+    State& state = states_[number];
+    state.count += words_[word].count;
     const auto index = static_cast<std::uint32_t>(word);
     if (state.words.empty() || state.words.back() != index) state.words.push_back(index);
-    changed_.push_back(pair);
+    if (!state.is_changed) changed_.push_back(number);
+    state.is_changed = true;
   }
 
-  void merge_in(std::uint32_t w, Pair pair, std::int32_t result) {
+  void take_away(TokenPair pair, std::size_t word) {
+    states_[pairs_.find(pair)].count -= words_[word].count;
+  }
+
+  /// Counts change only beside the merged tokens.
+  void merge_in(std::uint32_t w, TokenPair pair, std::int32_t result) {
     Word& word = words_[w];
-    auto& ids = word.ids;
-    const std::vector<std::int32_t> before = ids;
+    std::int32_t* const tokens = ids_.data() + word.begin;
+    const auto is_here = [&](std::size_t i) {
+      return i + 1 < word.size && token_pair(tokens[i], tokens[i + 1]) == pair;
+    };
+    const auto change = [&](TokenPair before, TokenPair after) {
+      if (before != pair) take_away(before, w);
+      add(after, w);
+    };
     std::size_t length = 0;
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      const bool here = i + 1 < before.size() && make_pair(before[i], before[i + 1]) == pair;
-      ids[length++] = here ? result : before[i];
-      if (here) ++i;
+    for (std::size_t i = 0; i < word.size; ++length) {
+      if (!is_here(i)) {
+        tokens[length] = tokens[i++];
+        continue;
+      }
+      const auto left = static_cast<std::int32_t>(pair >> 32);
+      const auto right = static_cast<std::int32_t>(pair & 0xFFFFFFFF);
+      if (length > 0) {
+        const std::int32_t previous = tokens[length - 1];
+        change(token_pair(previous == result ? right : previous, left),
+               token_pair(previous, result));
+      }
+      i += 2;
+      if (i < word.size && !is_here(i)) {
+        change(token_pair(right, tokens[i]), token_pair(result, tokens[i]));
+      }
+      tokens[length] = result;
     }
-    if (length == before.size()) return;
-    ids.resize(length);
-    for (std::size_t i = 0; i + 1 < before.size(); ++i) {
-      const Pair old = make_pair(before[i], before[i + 1]);
-      if (old != pair) change(old, -word.count, w);
-    }
-    for (std::size_t i = 0; i + 1 < length; ++i) {
-      const Pair now = make_pair(ids[i], ids[i + 1]);
-      if (now != pair) change(now, word.count, w);
-    }
+    word.size = length;
   }
 
   void queue_changed() {
-    std::sort(changed_.begin(), changed_.end());
-    changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
-    for (const Pair pair : changed_) {
-      if (const std::int64_t count = pairs_[pair].count; count > 0) queue_.push({count, pair});
+    for (const std::uint32_t number : changed_) {
+      State& state = states_[number];
+      state.is_changed = false;
+      if (state.count > 0) queue_.push({state.count, state.pair});
     }
     changed_.clear();
   }
 
   std::vector<Word> words_;
-  std::unordered_map<Pair, State> pairs_;
-  std::vector<Pair> changed_;
+  std::vector<std::int32_t> ids_;
+  PairTable pairs_;
+  std::vector<State> states_;  // by the pair's number
+  std::vector<std::uint32_t> changed_;
   std::priority_queue<Queued> queue_;
 };
 
@@ -142,8 +161,9 @@ void BpeTrainer::add(std::string_view text) {
     throw TokenizerError("text is not valid UTF-8 at byte " + std::to_string(offset));
   }
   for (const std::string_view view : pre_tokenizer_.split(text).views) {
-    word_.assign(view);
-    ++word_counts_[word_];
+    const std::uint32_t number = words_.add(view);
+    if (number == counts_.size()) counts_.push_back(0);
+    ++counts_[number];
   }
 }
 
@@ -160,11 +180,13 @@ TrainedTokenizer BpeTrainer::train(std::int32_t vocabulary_size) const {
   trained.tokens = byte_tokens(n_special, byte_ids);
 
   std::vector<Word> words;
-  for (const auto& [text, count] : word_counts_) {
-    Word& word = words.emplace_back(Word{{}, static_cast<std::int64_t>(count)});
-    for (const char c : text) word.ids.push_back(byte_ids[static_cast<std::uint8_t>(c)]);
+  std::vector<std::int32_t> ids;
+  for (std::uint32_t i = 0; i < words_.size(); ++i) {
+    const std::string_view text = words_.word(i);
+    words.push_back({ids.size(), text.size(), static_cast<std::int64_t>(counts_[i])});
+    for (const char c : text) ids.push_back(byte_ids[static_cast<std::uint8_t>(c)]);
   }
-  PairCounts counts(std::move(words));
+  PairCounts counts(std::move(words), std::move(ids));
   while (n_special + static_cast<std::int32_t>(trained.tokens.size()) < vocabulary_size) {
     const auto [count, pair] = counts.best();
     if (count == 0) break;

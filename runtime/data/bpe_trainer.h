@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "runtime/data/pre_tokenizer.h"
 #include "runtime/data/tokenizer_json.h"
+#include "runtime/data/word_table.h"
 
 namespace troupe::runtime {
 
@@ -30,8 +30,8 @@ class BpeTrainer {
 
  private:
   PreTokenizer pre_tokenizer_;
-  std::unordered_map<std::string, std::uint64_t> word_counts_;
-  std::string word_;  // kept to look words up without an allocation
+  WordTable words_;
+  std::vector<std::uint64_t> counts_;  // by the word's number
 };
 
 }  // namespace troupe::runtime

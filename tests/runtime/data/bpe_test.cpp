@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
+#include "kernels/random.h"
 #include "runtime/data/error.h"
 
 namespace troupe::runtime {
@@ -65,6 +68,54 @@ TEST(Bpe, LongWordIsMergedInTime) {
   EXPECT_EQ(ids[0], 257);
   EXPECT_EQ(ids[250'000], 256);
   EXPECT_EQ(ids[250'001], 'a');
+}
+
+/// The rule of merging, word for word: the merge of lowest rank first, of equal ones the leftmost.
+std::vector<std::int32_t> merge_slowly(const std::vector<BpeMerge>& merges, std::string_view word) {
+  std::vector<std::int32_t> ids;
+  for (const char c : word) ids.push_back(static_cast<std::uint8_t>(c));
+  for (;;) {
+    std::size_t best_rank = merges.size(), best = 0;
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+      for (std::size_t rank = 0; rank < best_rank; ++rank) {
+        if (merges[rank].left != ids[i] || merges[rank].right != ids[i + 1]) continue;
+        best_rank = rank;
+        best = i;
+      }
+    }
+    if (best_rank == merges.size()) return ids;
+    ids[best] = merges[best_rank].result;
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+}
+
+TEST(Bpe, WordsOfAnyLengthFollowTheRule) {
+  std::vector<BpeMerge> merges;
+  std::vector<std::string> words, tokens{"a", "b", "c"};
+  std::vector<std::int32_t> ids{'a', 'b', 'c'};
+  const auto draw = [&](std::uint32_t stream, std::uint64_t position, std::uint64_t n) {
+    return kernels::random_below(
+        {.seed = 9, .purpose = kernels::Purpose::test, .stream = stream, .position = position}, n);
+  };
+  for (std::uint64_t i = 0; merges.size() < 60; ++i) {
+    const std::size_t left = draw(0, 2 * i, tokens.size());
+    const std::size_t right = draw(0, 2 * i + 1, tokens.size());
+    const std::string joined = tokens[left] + tokens[right];
+    if (std::count(tokens.begin(), tokens.end(), joined) > 0) continue;
+    ids.push_back(256 + static_cast<std::int32_t>(words.size()));
+    merges.push_back({ids[left], ids[right], ids.back()});
+    words.push_back(joined);
+    tokens.push_back(joined);
+  }
+  const Bpe bpe({.vocabulary = vocabulary(words), .merges = merges, .ignore_merges = false});
+
+  for (std::uint32_t round = 1; round < 400; ++round) {
+    std::string word;
+    for (std::uint64_t i = 0; i < round % 100; ++i) {
+      word.push_back(static_cast<char>('a' + draw(round, i, 3)));
+    }
+    EXPECT_EQ(encode(bpe, word), merge_slowly(merges, word)) << word;
+  }
 }
 
 TEST(Bpe, MissingByteIsNamed) {

@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "kernels/random.h"
 #include "runtime/data/error.h"
 #include "runtime/data/tokenizer.h"
 #include "runtime/data/tokenizer_defaults.h"
@@ -57,6 +60,62 @@ TEST(BpeTrainer, NoTwoTokensHaveTheSameBytes) {
 
   EXPECT_GT(trained.merges.size(), 15u);
   EXPECT_EQ(distinct.size(), trained.tokens.size());
+}
+
+/// Counts all pairs anew for each merge.
+std::vector<std::pair<std::string, std::string>> train_slowly(std::vector<std::string> words,
+                                                              int n_merges) {
+  std::vector<std::vector<std::string>> split;
+  for (const std::string& word : words) {
+    split.emplace_back();
+    for (const char c : word) split.back().emplace_back(1, c);
+  }
+  std::map<std::string, int> ids;  // the letters in order, then the merges
+  for (char c = 'a'; c <= 'z'; ++c) ids.emplace(std::string(1, c), c);
+  std::vector<std::pair<std::string, std::string>> merges;
+  while (static_cast<int>(merges.size()) < n_merges) {
+    std::map<std::pair<int, int>, int> counts;
+    for (const auto& word : split) {
+      for (std::size_t i = 0; i + 1 < word.size(); ++i) ++counts[{ids[word[i]], ids[word[i + 1]]}];
+    }
+    if (counts.empty()) break;
+    const auto best = std::max_element(counts.begin(), counts.end(), [](auto& a, auto& b) {
+      return std::pair(a.second, b.first) < std::pair(b.second, a.first);
+    });
+    const auto token = [&](int id) {
+      return std::find_if(ids.begin(), ids.end(), [&](auto& e) { return e.second == id; })->first;
+    };
+    merges.emplace_back(token(best->first.first), token(best->first.second));
+    ids.emplace(merges.back().first + merges.back().second, 1000 + static_cast<int>(merges.size()));
+    for (auto& word : split) {
+      for (std::size_t i = 0; i + 1 < word.size(); ++i) {
+        if (std::pair(word[i], word[i + 1]) != merges.back()) continue;
+        word[i] += word[i + 1];
+        word.erase(word.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+      }
+    }
+  }
+  return merges;
+}
+
+TEST(BpeTrainer, EqualsCountingAnewForEachMerge) {
+  for (std::uint32_t round = 0; round < 30; ++round) {
+    std::vector<std::string> words;
+    std::string text;
+    for (std::uint64_t i = 0; i < 80; ++i) {
+      const std::uint64_t bits = kernels::random_bits(
+          {.seed = 4, .purpose = kernels::Purpose::test, .stream = round, .position = i});
+      words.emplace_back();
+      for (std::uint64_t k = 0; k < 1 + bits % 9; ++k) {
+        words.back().push_back(static_cast<char>('a' + (bits >> (8 + 4 * k)) % (2 + round % 5)));
+      }
+      text += words.back() + "\n";  // a line end and a word are two words
+    }
+    BpeTrainer trainer;
+    trainer.add(text);
+
+    EXPECT_EQ(trainer.train(n_fixed + 60).merges, train_slowly(words, 60)) << text;
+  }
 }
 
 TEST(BpeTrainer, WrittenFileIsReadBackAndSpellsAnyText) {
