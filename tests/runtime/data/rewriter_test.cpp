@@ -176,16 +176,22 @@ TEST_F(RewriterTest, BothTogetherKeepTheText) {
 }
 
 TEST_F(RewriterTest, PassesAndSeedsDrawAnew) {
-  const Rewriter one = rewriter(0.5, 0.5), other = rewriter(0.5, 0.5, 2);
-  int passes_differ = 0, seeds_differ = 0;
+  for (const auto& [fim_rate, split_joined_rate] : {std::pair(0.5, 0.0), std::pair(0.0, 0.5)}) {
+    const Rewriter one = rewriter(fim_rate, split_joined_rate);
+    const Rewriter same = rewriter(fim_rate, split_joined_rate);
+    const Rewriter other = rewriter(fim_rate, split_joined_rate, 2);
+    int passes_differ = 0, lengths_differ = 0, seeds_differ = 0;
 
-  for (std::uint32_t i = 0; i < n_documents(); ++i) {
-    EXPECT_EQ(read(one, i, 4), read(rewriter(0.5, 0.5), i, 4));
-    passes_differ += read(one, i, 4) != read(one, i, 5);
-    seeds_differ += read(one, i, 4) != read(other, i, 4);
+    for (std::uint32_t i = 0; i < n_documents(); ++i) {
+      EXPECT_EQ(read(one, i, 4), read(same, i, 4));
+      passes_differ += read(one, i, 4) != read(one, i, 5);
+      lengths_differ += one.tokens(i, 4) != one.tokens(i, 5);
+      seeds_differ += read(one, i, 4) != read(other, i, 4);
+    }
+    EXPECT_GT(passes_differ, 150) << fim_rate;
+    EXPECT_GT(lengths_differ, 100) << fim_rate;
+    EXPECT_GT(seeds_differ, 150) << fim_rate;
   }
-  EXPECT_GT(passes_differ, 200);
-  EXPECT_GT(seeds_differ, 200);
 }
 
 TEST_F(RewriterTest, PartsReadLikeTheWhole) {
