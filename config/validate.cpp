@@ -3,19 +3,19 @@
 #include <filesystem>
 
 #include "config/checks.h"
+#include "config/schedule_checks.h"
 
 namespace troupe::config {
 
 namespace {
 
-constexpr int64_t most_steps = int64_t{1} << 40;
 constexpr int most_sources = 1000;
 
 void check_recipe(const Train& train, Checks& checks) {
   if (!train.has_steps()) checks.add("train.steps", "nothing", "the number of steps");
   if (train.has_steps()) checks.in_range<int64_t>("train.steps", train.steps(), 1, most_steps);
   checks.in_range("train.micro_batch", train.micro_batch(), 1, 1 << 16);
-  checks.in_range("train.micro_batches", train.micro_batches(), 1, 1 << 20);
+  checks.in_range("train.micro_batches", train.micro_batches(), 1, most_micro_batches);
   checks.not_negative("train.mtp_weight", train.mtp_weight());
   checks.in_range<int64_t>("train.hash_every", train.hash_every(), 0, most_steps);
   checks.in_range<int64_t>("train.eval_every", train.eval_every(), 0, most_steps);
@@ -165,6 +165,7 @@ void validate(const LoadedRun& run, const LoadedModel& model) {
   check_recipe(run.run.train(), checks);
   check_optimizer(run.run.train().optimizer(), checks);
   check_data(run, model.model, checks);
+  check_schedule(run.run, model.model, checks);
   check_checkpoint(run.run, checks);
   check_parallel(run.run, checks);
   check_available(run.run, checks);

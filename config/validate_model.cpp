@@ -1,5 +1,6 @@
 #include "config/checks.h"
 #include "config/parameters.h"
+#include "config/schedule_checks.h"
 #include "config/validate.h"
 
 namespace troupe::config {
@@ -11,7 +12,6 @@ constexpr int32_t largest_width = 1 << 20;
 constexpr int32_t largest_vocabulary = 1 << 24;
 constexpr int32_t most_layers = 1000;
 constexpr int32_t most_experts = 1 << 16;
-constexpr int32_t longest_sequence = 1 << 24;
 constexpr int64_t most_experts_in_all = 1 << 18;
 constexpr int64_t most_parameters = int64_t{1} << 45;
 
@@ -39,22 +39,7 @@ void check_attention(const Model& model, Checks& checks) {
   checks.in_range("v_head_dim", model.v_head_dim(), 1, 1 << 14);
   checks.positive("rope_theta", model.rope_theta());
   if (!model.has_yarn()) return;
-  const Yarn& yarn = model.yarn();
-  if (!(yarn.factor() >= 1) || !std::isfinite(yarn.factor())) {
-    checks.add("yarn.factor", fmt::format("{}", yarn.factor()), "a number of at least 1");
-  }
-  checks.in_range("yarn.original_max_position", yarn.original_max_position(), 1, longest_sequence);
-  checks.positive("yarn.beta_slow", yarn.beta_slow());
-  checks.positive("yarn.beta_fast", yarn.beta_fast());
-  if (yarn.beta_fast() < yarn.beta_slow()) {
-    checks.add("yarn.beta_fast", fmt::format("{}", yarn.beta_fast()),
-               fmt::format("at least beta_slow, {}", yarn.beta_slow()));
-  }
-  checks.not_negative("yarn.mscale", yarn.mscale());
-  checks.not_negative("yarn.mscale_all_dim", yarn.mscale_all_dim());
-  if (yarn.mscale() == 0 && yarn.mscale_all_dim() != 0) {
-    checks.add("yarn.mscale", "0", "more than 0, or mscale_all_dim 0 as well");
-  }
+  check_yarn(model.yarn(), "yarn", checks);
 }
 
 void check_groups(const Model& model, Checks& checks) {

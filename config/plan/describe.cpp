@@ -7,6 +7,7 @@
 
 #include "config/errors.h"
 #include "config/parameters.h"
+#include "config/phases.h"
 #include "config/plan/schedule.h"
 
 namespace troupe::config {
@@ -102,9 +103,27 @@ std::string describe_model(const PlanArgs& args) {
   return text;
 }
 
+/// Of a run whose steps vary.
+std::string describe_steps(const PlanArgs& args) {
+  const Run& run = args.run.run;
+  std::string text = fmt::format("step        at most {} micro-batches; {} steps\n",
+                                 largest_step(run).micro_batches, grouped(run.train().steps()));
+  const bool varies = run.train().schedule().has_micro_batches();
+  for (const PhaseSettings& phase : phases_of(run, positions_of(args.model.model))) {
+    const std::string count = !phase.micro_batches && varies
+                                  ? "a schedule of"
+                                  : grouped(phase.micro_batches.value_or(run.train().micro_batches()));
+    text += fmt::format("  from step {}: {} micro-batches of {} sequences of {} tokens",
+                        grouped(phase.after_steps + 1), count, phase.micro_batch, phase.seq_len);
+    text += phase.yarn ? fmt::format(", positions x {}\n", phase.yarn->factor()) : "\n";
+  }
+  return text;
+}
+
 std::string describe_step(const PlanArgs& args) {
   const Train& train = args.run.run.train();
   const int32_t seq_len = args.run.run.data().seq_len();
+  if (train.has_schedule() || train.phase_size() > 0) return describe_steps(args);
   const int64_t tokens = int64_t{train.micro_batch()} * train.micro_batches() * seq_len;
   return fmt::format(
       "step        {} micro-batches of {} sequences of {} tokens: {} tokens; {} steps: {} tokens\n",
@@ -145,13 +164,12 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
 }  // namespace
 
 int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage) {
-  return 4 * int64_t{args.run.run.train().micro_batch()} * args.run.run.data().seq_len() *
+  return 4 * largest_step(args.run.run).micro_batch_tokens *
          stage_recomputed_floats(args.model.model, stage);
 }
 
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage) {
   const StagePlan& part = plan.stages[static_cast<size_t>(stage)];
-  const Train& train = args.run.run.train();
   int live = 0;
   for (const auto& micro_batches : plan.micro_batches) {
     live = std::max(
@@ -159,11 +177,13 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
                   {.stages = plan.pipeline, .stage = stage, .micro_batches = micro_batches})));
   }
   // In floating point: sizes that no machine has may go beyond 64 bits.
-  const double activations = 4.0 * live * train.micro_batch() * args.run.run.data().seq_len() *
-                             static_cast<double>(stage_saved_floats(args.model.model, part) -
-                                                 (train.recompute() ? stage_recomputed_floats(
-                                                                          args.model.model, part)
-                                                                    : 0));
+  const int64_t kept = stage_saved_floats(args.model.model, part) -
+                       (args.run.run.train().recompute()
+                            ? stage_recomputed_floats(args.model.model, part)
+                            : 0);
+  const double activations = 4.0 * live *
+                             static_cast<double>(largest_step(args.run.run).micro_batch_tokens) *
+                             static_cast<double>(kept);
   return {.weight_bytes = 2 * 4 * part.parameters,
           .moment_bytes = 2 * 8 * part.parameters,
           .gradient_bytes = 8 * part.parameters,

@@ -6,6 +6,7 @@
 
 #include "config/checks.h"
 #include "config/parameters.h"
+#include "config/phases.h"
 
 namespace troupe::config {
 
@@ -27,11 +28,11 @@ void check_limits(const PlanArgs& args, const Plan& plan) {
     }
   };
   limit("parallel.pipeline", plan.pipeline, model.layers(), "the layers of the model");
-  limit("parallel.data", plan.data, args.run.run.train().micro_batches(),
-        "the micro-batches of a step");
+  const int micro_batches = largest_step(args.run.run).micro_batches;
+  limit("parallel.data", plan.data, micro_batches, "the micro-batches of a step");
   limit("parallel.expert", plan.expert, has_experts(model) ? model.experts() : 1,
         "the experts of a layer");
-  limit("parallel.attention", plan.attention, args.run.run.train().micro_batches(),
+  limit("parallel.attention", plan.attention, micro_batches,
         "the micro-batches of a step, which attention shards take whole");
   checks.finish();
 }
@@ -128,7 +129,7 @@ std::vector<int> balanced_cut(const std::vector<double>& costs, int parts) {
 Plan make_plan(const PlanArgs& args) {
   const Parallel& parallel = args.run.run.parallel();
   const Cluster& cluster = args.run.run.cluster();
-  const int micro_batches = args.run.run.train().micro_batches();
+  const int micro_batches = largest_step(args.run.run).micro_batches;
   const int experts = has_experts(args.model.model) ? args.model.model.experts() : 1;
   Plan plan{};
   plan.threads = chosen(cluster.has_threads(), cluster.threads(), std::max(args.cores, 1));

@@ -31,7 +31,9 @@ struct Plan {
   int optimizer_shards;
   int threads;  ///< that compute
   std::vector<StagePlan> stages;
-  std::vector<std::vector<int>> micro_batches;  ///< of each data worker, ascending
+  /// Of each data worker, ascending: those of the run's largest step. A smaller one has those below
+  /// its own number of them.
+  std::vector<std::vector<int>> micro_batches;
   std::vector<ExpertRange> experts;             ///< of each expert shard
 };
 

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "config/errors.h"
+#include "config/phases.h"
 #include "config/plan/describe.h"
 #include "config/set.h"
 #include "config/textproto.h"
@@ -39,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!setting.empty()) apply_settings({&setting, 1}, loaded.run, loaded.origins);
     validate(loaded, model);
     // The plan lists every micro-batch: more than this is slow to fuzz, and tests have it.
-    if (loaded.run.train().micro_batches() > 256) return 0;
+    if (largest_step(loaded.run).micro_batches > 256) return 0;
     const PlanArgs args{loaded, model, 2};
     const Plan plan = make_plan(args);
     static_cast<void>(describe_plan(args, plan));
