@@ -58,9 +58,7 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
                  kernels::ThreadPool& threads, BatchSource source)
     : recipe(r), plan(p), arena(a), pool(threads), batches(std::move(source)),
       tensors(arena, recipe),
-      mla(mla_context(recipe, rope_)),
-      rope_(kernels::rope_table(recipe.sequence_rows, recipe.shape.rope, recipe.shape.rope_theta,
-                                recipe.shape.yarn)),
+      timeline(recipe), contexts_(recipe, timeline),
       indices_(indices_of(cast_of(plan, recipe.shape))) {}
 
 kernels::Queue& Company::lane(const Address& address) {
@@ -122,9 +120,9 @@ int Company::attention_shard_of(int micro_batch) const {
   return static_cast<int>(at % plan.attention);
 }
 
-int64_t Company::sequence_rows(int64_t layer) const {
+int64_t Company::sequence_rows(int64_t layer, const StepNumbers& step) const {
   const int64_t module = layer - recipe.shape.layers;
-  return module < 0 ? recipe.sequence_rows : recipe.sequence_rows - 1 - module;
+  return module < 0 ? step.sequence_rows : step.sequence_rows - 1 - module;
 }
 
 }  // namespace troupe::actors

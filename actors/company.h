@@ -13,6 +13,7 @@
 #include "actors/deadlines.h"
 #include "actors/directory.h"
 #include "actors/model/tensors.h"
+#include "actors/train/phase_contexts.h"
 #include "config/plan/planner.h"
 #include "kernels/queue.h"
 #include "runtime/proto/events.pb.h"
@@ -38,7 +39,7 @@ class Company {
   kernels::ThreadPool& pool;
   const BatchSource batches;
   const ModelTensors tensors;
-  const kernels::MlaContext mla;
+  const Timeline timeline;
   Directory directory;
   Deadlines deadlines;
   Failpoints failpoints;
@@ -74,11 +75,13 @@ class Company {
   int worker_of(int micro_batch) const;
   /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.
   int attention_shard_of(int micro_batch) const;
-  /// Rows of a sequence in a layer: MTP modules see fewer.
-  int64_t sequence_rows(int64_t layer) const;
+  /// Rows of a sequence of a step in a layer: MTP modules see fewer.
+  int64_t sequence_rows(int64_t layer, const StepNumbers& step) const;
+  /// What attention needs besides its weights, in a phase of the run.
+  kernels::MlaContext mla(size_t phase) const { return contexts_.of(phase); }
 
  private:
-  const kernels::RopeTable rope_;
+  const PhaseContexts contexts_;
   const std::map<Address, int> indices_;
   std::mutex mutex_;
   std::map<Address, kernels::Queue> lanes_;

@@ -57,7 +57,8 @@ class LaneActor : public CompanyActor<Interface> {
   StepView view(uint32_t micro_batch) const {
     const wire::BeginStep& s = filter_.step();
     return {s.step() - 1, s.scale_bits(), this->company().units.get(),
-            runtime::unit_epoch(s.epoch(), s.step()), micro_batch};
+            runtime::unit_epoch(s.epoch(), s.step()), micro_batch,
+            numbers_.micro_batches, numbers_.mtp_weight};
   }
 
   /// Calls `f` in this actor when everything enqueued so far has ended.
@@ -162,10 +163,12 @@ class LaneActor : public CompanyActor<Interface> {
     continuations_.clear();
     unanswered_.clear();
     filter_.begin(step);
+    numbers_ = this->company().timeline.at(step.step());
     this->at_step(step.step());
   }
   bool accept(const wire::UnitId& id, Edge edge = Edge::work) { return filter_.accept(id, edge); }
   const wire::BeginStep& step() const { return filter_.step(); }
+  const StepNumbers& numbers() const { return numbers_; }
 
   /// A failpoint of this phase takes effect: it ends the actor, puts an operator that throws into
   /// its lane, or does something to its next answer.
@@ -223,6 +226,7 @@ class LaneActor : public CompanyActor<Interface> {
 
   kernels::Queue& queue_;
   UnitFilter filter_;
+  StepNumbers numbers_{};  // of its step
   std::map<uint64_t, std::function<void()>> continuations_;
   uint64_t next_ticket_ = 1;
   std::optional<Failpoint> reply_fault_;           // for the next answer

@@ -3,6 +3,8 @@
 #include <latch>
 #include <mutex>
 
+#include "actors/control/spike.h"
+
 namespace troupe::actors {
 namespace {
 
@@ -11,15 +13,31 @@ bool is_news(wire::Event::Kind kind) {
          kind != wire::Event::CHECKPOINT_FAILED;  // an alarm says so
 }
 
+wire::Event spike_event(const wire::StepRecord& record) {
+  wire::Event event;
+  event.set_kind(wire::Event::LOSS_SPIKE);
+  event.set_step(record.step());
+  event.set_text(spike_text(record));
+  return event;
+}
+
 /// What one coordinator has told already, another may tell again.
 class Told {
  public:
+  explicit Told(uint64_t journaled) : spike_(journaled) {}
+
   bool is_new(const wire::StepDone& done) {
     const uint64_t step = done.record().step();
     const bool has_more = step == step_ && done.has_hash() && !has_hash_;
     if (step <= step_ && !has_more) return false;
     step_ = step;
     has_hash_ = done.has_hash();
+    return true;
+  }
+  /// A spike, once; not of a step that was committed before this process.
+  bool is_new_spike(const wire::StepRecord& record) {
+    if (!record.is_spike() || record.step() <= spike_) return false;
+    spike_ = record.step();
     return true;
   }
   bool is_new(const wire::Evaluation& evaluation) {
@@ -30,7 +48,7 @@ class Told {
   }
 
  private:
-  uint64_t step_ = 0, evaluated_ = 0;
+  uint64_t step_ = 0, spike_, evaluated_ = 0;
   bool has_hash_ = false, is_evaluated_ = false;
 };
 
@@ -63,6 +81,7 @@ struct Troupe::System {
   std::unique_ptr<Staff> staff;
   caf::actor top;
   std::latch has_ended{1};
+  uint64_t journaled = 0;  // steps that were committed before this process
 };
 
 Troupe::Troupe(Args args) : company_(args.company) {
@@ -70,6 +89,7 @@ Troupe::Troupe(Args args) : company_(args.company) {
   System& system = *system_;
   const auto watcher = caf::actor_cast<caf::actor>(system.watcher);
   const bool is_kept = args.storage != nullptr;
+  system.journaled = args.from.commits.size();
   auto keepers = std::make_shared<Keepers>(is_kept ? std::move(args.storage->journal) : nullptr,
                                            args.from.commits.size());
   keepers->watcher = watcher;
@@ -124,11 +144,14 @@ void Troupe::run(const RunEvents& events) {
   system_->staff->run();
   bool is_done = false;
   std::string error;
-  Told told;
+  Told told(system_->journaled);
   while (!is_done) {
     self->receive(
         [&](const Pb<wire::StepDone>& done) {
           if (told.is_new(*done) && events.step_done) events.step_done(*done);
+          if (told.is_new_spike(done->record())) {
+            company_->happened(spike_event(done->record()));
+          }
         },
         [&](const Pb<wire::Evaluation>& evaluation) {
           if (told.is_new(*evaluation) && events.evaluated) events.evaluated(*evaluation);

@@ -20,6 +20,7 @@ enum class Purpose : uint32_t {
   failpoints = 6,
   fill_in_the_middle = 7,
   split_joined = 8,
+  phase = 9,
   test = 1000,
 };
 

@@ -8,7 +8,8 @@ namespace {
 constexpr std::string_view names[] = {"ok",             "stale epoch",   "wrong step",
                                       "stopped on NaN", "kernel failed", "shutting down",
                                       "replay differs", "supervisor ended", "killed",
-                                      "no progress",    "late",          "overloaded"};
+                                      "no progress",    "late",          "overloaded",
+                                      "stopped on a loss spike"};
 
 }  // namespace
 

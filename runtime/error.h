@@ -23,6 +23,7 @@ enum class Errc : uint8_t {
   no_progress,       ///< a step was begun again and again and never committed
   late,              ///< somebody did not answer within the deadline
   overloaded,        ///< more waits for the actor than its credit allows
+  stopped_on_spike,  ///< a loss was far above its trend and train.spike.policy is STOP
 };
 
 std::string to_string(Errc code);

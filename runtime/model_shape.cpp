@@ -2,22 +2,16 @@
 
 namespace troupe::runtime {
 
-namespace {
-
-std::optional<kernels::Yarn> yarn_of(const config::Model& model) {
-  if (!model.has_yarn()) return std::nullopt;
-  const config::Yarn& yarn = model.yarn();
+kernels::Yarn kernel_yarn(const config::Yarn& yarn) {
   // Without mscale_all_dim, vectors are multiplied by m(1); m(0) is 1.
   const double mscale = yarn.mscale_all_dim() == 0 ? 1.0 : yarn.mscale();
-  return kernels::Yarn{.factor = yarn.factor(),
-                       .original_positions = static_cast<double>(yarn.original_max_position()),
-                       .beta_fast = yarn.beta_fast(),
-                       .beta_slow = yarn.beta_slow(),
-                       .mscale = mscale,
-                       .mscale_all_dim = yarn.mscale_all_dim()};
+  return {.factor = yarn.factor(),
+          .original_positions = static_cast<double>(yarn.original_max_position()),
+          .beta_fast = yarn.beta_fast(),
+          .beta_slow = yarn.beta_slow(),
+          .mscale = mscale,
+          .mscale_all_dim = yarn.mscale_all_dim()};
 }
-
-}  // namespace
 
 kernels::ModelShape model_shape(const config::Model& model) {
   return {.vocabulary = model.vocab_size(),
@@ -42,7 +36,7 @@ kernels::ModelShape model_shape(const config::Model& model) {
           .mtp_layers = model.mtp_layers(),
           .rms_eps = static_cast<float>(model.rms_norm_eps()),
           .rope_theta = model.rope_theta(),
-          .yarn = yarn_of(model),
+          .yarn = model.has_yarn() ? std::optional(kernel_yarn(model.yarn())) : std::nullopt,
           .max_positions = model.max_positions(),
           .init_std = static_cast<float>(model.init_std())};
 }

@@ -44,6 +44,19 @@ int first_difference(const wire::StepRecord& a, const wire::StepRecord& b,
   return index;
 }
 
+/// A faulty step's loss says nothing, and leaves the trend as it is.
+void judge_loss(const CommitInputs& in, wire::StepRecord& record) {
+  const config::Spike& spike = *in.recipe.spike;
+  const wire::LossTrend before = in.numbers.begins_phase ? new_trend(in.trend) : in.trend;
+  if (in.sums.faults != 0) {
+    *record.mutable_trend() = before;
+    return;
+  }
+  record.set_is_spike(is_spike(spike, before, record.loss()));
+  if (record.is_spike() && spike.policy() == config::Spike::SKIP) record.set_apply(false);
+  *record.mutable_trend() = next_trend(spike, before, record.loss());
+}
+
 }  // namespace
 
 void update_bias(std::span<float> bias, std::span<const int64_t> loads, double gamma) {
@@ -98,14 +111,19 @@ std::string stop_message(const Attempt& attempt, uint32_t faults) {
   return "step " + std::to_string(attempt.step) + " met " + met + "; train.on_nan is STOP";
 }
 
+std::string spike_objection(const Recipe& recipe, const wire::StepRecord& record) {
+  if (!record.is_spike() || recipe.spike->policy() != config::Spike::STOP) return {};
+  return spike_text(record) + "; train.spike.policy is STOP";
+}
+
 wire::StepRecord make_record(const CommitInputs& in) {
   const Recipe& recipe = in.recipe;
   const int s = in.attempt.scale_bits;
   wire::StepRecord record;
   record.set_step(in.attempt.step);
   *record.mutable_epoch() = in.attempt.epoch;
-  record.set_consumed_tokens(in.consumed_tokens_before +
-                             static_cast<uint64_t>(recipe.tokens_per_step()));
+  record.set_consumed_tokens(in.numbers.consumed_tokens +
+                             static_cast<uint64_t>(in.numbers.tokens()));
   record.set_loss(kernels::from_fixed_point(in.sums.main_loss, s));
   for (const int64_t loss : in.sums.mtp_loss) {
     record.add_mtp_loss(kernels::from_fixed_point(loss, s));
@@ -113,19 +131,19 @@ wire::StepRecord make_record(const CommitInputs& in) {
   record.set_balance_loss(kernels::from_fixed_point(in.sums.balance_loss, s));
   record.set_scale_bits(s);
   record.set_apply(in.sums.faults == 0);
+  if (recipe.spike) judge_loss(in, record);
   const double norm = kernels::global_norm(in.sums.block_norms);
   record.set_gradient_norm(norm);
   record.set_clip_factor(kernels::clip_factor(norm, recipe.optimizer.clip()));
-  record.set_learning_rate(learning_rate(
-      recipe.optimizer, static_cast<int64_t>(in.attempt.step), recipe.steps));
+  record.set_learning_rate(in.numbers.learning_rate);
   std::vector<float> bias = in.bias.values;
   const auto experts = static_cast<size_t>(recipe.shape.experts);
   for (size_t layer = 0; layer < in.sums.loads.size(); ++layer) {
     const auto& rows = in.sums.loads[layer].rows();
     *record.add_loads() = in.sums.loads[layer];
-    if (!record.apply() || recipe.gamma == 0.0) continue;
+    if (!record.apply() || in.numbers.gamma == 0.0) continue;
     update_bias(std::span(bias).subspan(layer * experts, experts),
-                std::span(rows.data(), static_cast<size_t>(rows.size())), recipe.gamma);
+                std::span(rows.data(), static_cast<size_t>(rows.size())), in.numbers.gamma);
   }
   record.mutable_bias()->Add(bias.begin(), bias.end());
   return record;

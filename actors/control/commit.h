@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "actors/train/recipe.h"
+#include "actors/control/spike.h"
+#include "actors/train/timeline.h"
 #include "runtime/proto/step.pb.h"
 
 namespace troupe::actors {
@@ -53,14 +54,19 @@ std::string stop_message(const Attempt& attempt, uint32_t faults);
 struct CommitInputs {
   const Recipe& recipe;
   const Attempt& attempt;
-  uint64_t consumed_tokens_before;
+  const StepNumbers& numbers;    ///< of the attempt's step
+  const wire::LossTrend& trend;  ///< of the record before
   const RoutingBias& bias;
   const StepSums& sums;
 };
 
 /// The record of the step: loss, norm, clip factor, learning rate, loads, the new bias. A faulty
-/// step is recorded with apply = false, its bias unchanged.
+/// step, and a loss spike that the recipe skips, is recorded with apply = false, its bias unchanged.
 wire::StepRecord make_record(const CommitInputs& inputs);
+
+/// Why this record must not be committed: it is a loss spike and the recipe says stop. Empty: it
+/// may.
+std::string spike_objection(const Recipe& recipe, const wire::StepRecord& record);
 
 /// What differs between a step that was done again and its journaled record, epochs aside: the
 /// first field, and how many more. Empty: not a bit.

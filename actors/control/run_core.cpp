@@ -16,7 +16,7 @@ RoutingBias bias_of(const wire::StepRecord& record) {
 }  // namespace
 
 RunCore::RunCore(Args args)
-    : args_(std::move(args)), bias_(args_.bias), committed_(args_.from->record),
+    : args_(std::move(args)), timeline_(*args_.recipe), bias_(args_.bias), committed_(args_.from->record),
       settled_(args_.from->record.step()) {
   attempt_.epoch.set_term(args_.from->term);
   attempt_.epoch.set_n(args_.epochs);
@@ -145,7 +145,14 @@ void RunCore::decide() {
   if (sums_.faults != 0 && args_.recipe->on_nan == OnNan::stop) {
     return end(runtime::Errc::stopped_on_nan, stop_message(attempt_, sums_.faults));
   }
-  record_ = make_record({*args_.recipe, attempt_, committed_.consumed_tokens(), bias_, sums_});
+  record_ = make_record({.recipe = *args_.recipe,
+                         .attempt = attempt_,
+                         .numbers = timeline_.at(attempt_.step),
+                         .trend = committed_.trend(),
+                         .bias = bias_,
+                         .sums = sums_});
+  const std::string objection = spike_objection(*args_.recipe, record_);
+  if (!objection.empty()) return end(runtime::Errc::stopped_on_spike, objection);
   make_durable();
 }
 

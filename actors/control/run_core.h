@@ -103,6 +103,7 @@ class RunCore {
   void sum(const wire::StepReport& report);
 
   const Args args_;
+  const Timeline timeline_;
   Phase phase_ = Phase::idle;
   Generation generation_ = 0;
   RoutingBias bias_;

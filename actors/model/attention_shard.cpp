@@ -26,8 +26,8 @@ void AttentionShardActor::forward(const TokenMessage& message) {
   auto passage = std::make_shared<Passage>();
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->x = message.tensors.at(0);
-  const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer);
-  passage->args = {.context = company().mla,
+  const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer, numbers());
+  passage->args = {.context = company().mla(numbers().phase),
                    .weights = company().tensors.attention(layer, view(message.id().micro_batch())),
                    .x = passage->x,
                    .positions = positions_of(T, rows),

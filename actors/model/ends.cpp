@@ -33,7 +33,7 @@ void EmbeddingEnd::backward_weights(Queue& queue, Scratch& unit_scratch, const M
 
 kernels::HeadArgs HeadEnd::head_args() const {
   const double weight =
-      module_ < 0 ? 1.0 : recipe_.mtp_weight / static_cast<double>(recipe_.shape.mtp_layers);
+      module_ < 0 ? 1.0 : step_.mtp_weight / static_cast<double>(recipe_.shape.mtp_layers);
   return {.weight = tensors_.head(step_), .x = norm_.y, .targets = targets_,
           .scale = static_cast<float>(weight / static_cast<double>(denominator_))};
 }

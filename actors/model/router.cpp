@@ -38,7 +38,7 @@ void RouterActor::forward(const TokenMessage& message) {
   passage->x = message.tensors.at(0);
   passage->scratch.keep(bias_);
   passage->block.choose(queue(), passage->scratch, passage->x, bias_,
-                        company().sequence_rows(place().index), step().sequences());
+                        company().sequence_rows(place().index, numbers()), step().sequences());
   when_done([this, passage] { dispatch(passage); });
 }
 
@@ -55,7 +55,8 @@ void RouterActor::record(const Passage& passage) {
   unit.mutable_rows()->Add(loads.begin(), loads.end());
   uint32_t faults = report_.faults();
   unit.set_balance_loss(kernels::to_fixed_point(passage.block.balance_loss(), step().scale_bits(),
-                                                company().recipe.balance_units(), faults));
+                                                numbers().micro_batches * company().recipe.moe_layers(),
+                                                faults));
   report_.set_faults(faults);
 }
 

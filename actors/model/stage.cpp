@@ -1,5 +1,7 @@
 #include "actors/model/stage.h"
 
+#include <algorithm>
+
 namespace troupe::actors {
 
 using kernels::ConstTensor;
@@ -49,13 +51,19 @@ caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
     return runtime::make_error(runtime::Errc::stale_epoch, "no step has begun for this start");
   }
   tokens_ = tokens;
-  operations_ = config::one_f_one_b(
-      {.stages = company().plan.pipeline, .stage = place().stage,
-       .micro_batches = company().plan.micro_batches[static_cast<size_t>(place().worker)]});
+  operations_ = config::one_f_one_b({.stages = company().plan.pipeline, .stage = place().stage,
+                                     .micro_batches = micro_batches()});
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();
   return promise;
+}
+
+/// Of its worker's, those that the step has.
+std::span<const int> StageActor::micro_batches() const {
+  const std::vector<int>& dealt = company().plan.micro_batches[static_cast<size_t>(place().worker)];
+  const auto end = std::lower_bound(dealt.begin(), dealt.end(), numbers().micro_batches);
+  return {dealt.begin(), end};
 }
 
 void StageActor::received(wire::Operation operation, const TokenMessage& message) {
@@ -103,7 +111,7 @@ wire::StepReport StageActor::losses() {
   wire::StepReport report;
   uint32_t faults = 0;
   const auto fixed = [&](const HeadEnd& head) {
-    return kernels::to_fixed_point(head.loss(), step().scale_bits(), company().recipe.units(),
+    return kernels::to_fixed_point(head.loss(), step().scale_bits(), numbers().micro_batches,
                                    faults);
   };
   for (const PassagePtr& passage : finished_) {

@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <optional>
+#include <span>
 
 #include "actors/lane_actor.h"
 #include "actors/model/ends.h"
@@ -80,6 +81,7 @@ class StageActor : public LaneActor<Stage> {
   Pb<wire::TokenHeader> header(const Passage& passage, int64_t layer, wire::Operation operation);
   PassagePtr passage_of(const TokenMessage& message, Edge edge);
   wire::StepReport losses();
+  std::span<const int> micro_batches() const;
 
   const config::StagePlan layers_;
   std::vector<config::Operation> operations_;

@@ -29,7 +29,7 @@ auto map(const MtpTensors<int>& t, F f) -> MtpTensors<decltype(f(0))> {
 }  // namespace
 
 ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
-    : arena_(arena), units_(recipe.units()), shared_units_(recipe.shared_units()) {
+    : arena_(arena), shared_sites_(1 + recipe.shape.mtp_layers) {
   const auto find = [&](const std::string& name) {
     return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;
   };
@@ -71,8 +71,8 @@ ConstTensor ModelTensors::weight(int tensor, StepView step) const {
 GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) const {
   if (tensor == absent) return {};
   const bool is_shared = tensor == embedding_ || tensor == head_;
-  GradientSum sum =
-      arena_.gradient(tensor, step.scale_bits, is_shared ? shared_units_ : units_);
+  GradientSum sum = arena_.gradient(tensor, step.scale_bits,
+                                    step.micro_batches * (is_shared ? shared_sites_ : 1));
   if (step.recorder == nullptr) return sum;
   wire::UnitHash unit;
   unit.set_kind(wire::UnitHash::GRADIENT);

@@ -21,6 +21,9 @@ struct StepView {
   runtime::UnitRecorder* recorder = nullptr;
   runtime::UnitEpoch epoch = {};
   uint32_t micro_batch = 0;
+
+  int64_t micro_batches = 1;  ///< of the step: each gives one unit to a tensor, MTP's sites another
+  double mtp_weight = 0;      ///< lambda of the step
 };
 
 /// Layers are numbered as their names are: MTP module m is layer `layers + m`.
@@ -71,7 +74,7 @@ class ModelTensors {
   const Layer& layer(int64_t number) const { return layers_[static_cast<size_t>(number)]; }
 
   runtime::StateArena& arena_;
-  const int64_t units_, shared_units_;
+  const int64_t shared_sites_;  // that give units to embedding and head
   std::vector<Layer> layers_;
   std::vector<kernels::MtpTensors<int>> mtp_;
   std::vector<int> final_norms_;  // the main model's, then the modules'

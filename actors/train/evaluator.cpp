@@ -15,11 +15,12 @@ Pb<wire::Evaluation> EvaluatorActor::evaluate(const wire::StepRecord& record) {
   at_step(record.step());
   passes(Phase::begin, record.step());
   const std::vector<float> bias(record.bias().begin(), record.bias().end());
-  Decoder decoder({.arena = company().arena, .recipe = company().recipe, .routing_bias = bias,
+  const Recipe recipe = company().timeline.recipe_of_state(record.step());
+  Decoder decoder({.arena = company().arena, .recipe = recipe, .routing_bias = bias,
                    .queue = queue_, .form = kernels::AttentionForm::expanded,
-                   .state = record.step(), .page_rows = company().recipe.sequence_rows});
+                   .state = record.step(), .page_rows = recipe.sequence_rows});
   const Score total = score({.decoder = decoder, .queue = queue_, .documents = *documents_,
-                             .context = company().recipe.sequence_rows, .progress = {}});
+                             .context = recipe.sequence_rows, .progress = {}});
   wire::Evaluation evaluation;
   evaluation.set_state(record.step());
   evaluation.set_nats(total.nats);

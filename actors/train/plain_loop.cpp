@@ -39,6 +39,7 @@ struct PlainLoop::Pass {
   };
 
   PlainLoop& loop;
+  const StepNumbers& numbers;
   const StepView view;
   const Denominators& step;
   StepSums& sums;
@@ -56,7 +57,7 @@ struct PlainLoop::Pass {
     layers.push_back({{}, {}, MlpBlock(loop.tensors_, recipe, layer, view), {}, {}, {}});
     LayerPass& pass = layers.back();
     pass.attention_args = {
-        .context = mla_context(recipe, loop.rope_),
+        .context = loop.contexts_.of(numbers.phase),
         .weights = loop.tensors_.attention(layer, view),
         .x = x, .positions = positions, .sequence_rows = rows};
     const Tensor y = scratch.f32({x.rows(), x.cols()});
@@ -92,7 +93,8 @@ struct PlainLoop::Pass {
     auto* rows = sums.loads[moe_layer].mutable_rows();
     for (size_t e = 0; e < loads.size(); ++e) rows->Set(static_cast<int>(e), rows->Get(static_cast<int>(e)) + loads[e]);
     sums.balance_loss += kernels::to_fixed_point(routed.balance_loss(), attempt.scale_bits,
-                                                 loop.recipe_.balance_units(), sums.faults);
+                                                 numbers.micro_batches * loop.recipe_.moe_layers(),
+                                                 sums.faults);
     if (shown == nullptr) return;
     shown->expert_ids.push_back(to_host<int32_t>(routed.gate().expert_ids));
     shown->expert_weights.push_back(to_host<float>(routed.gate().weights));
@@ -149,23 +151,26 @@ struct PlainLoop::Pass {
   }
 
   void add_loss(const HeadEnd& head, int64_t& into) {
-    into += kernels::to_fixed_point(head.loss(), attempt.scale_bits, loop.recipe_.units(),
+    into += kernels::to_fixed_point(head.loss(), attempt.scale_bits, numbers.micro_batches,
                                     sums.faults);
   }
 };
 
 PlainLoop::PlainLoop(runtime::StateArena& arena, const Recipe& recipe, kernels::Queue& queue)
-    : arena_(arena), recipe_(recipe), queue_(queue), tensors_(arena, recipe),
-      rope_(kernels::rope_table(recipe.sequence_rows, recipe.shape.rope, recipe.shape.rope_theta,
-                                recipe.shape.yarn)) {
+    : arena_(arena), recipe_(recipe), timeline_(recipe), queue_(queue), tensors_(arena, recipe),
+      contexts_(recipe_, timeline_) {
   bias_.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
 }
 
 void PlainLoop::micro_batch(const MicroBatch& batch, const Denominators& step,
                             const Attempt& attempt, StepSums& sums, ForwardView* view) {
   const kernels::ModelShape& s = recipe_.shape;
-  const StepView version{attempt.step - 1, attempt.scale_bits};
-  Pass pass{*this, version, step, sums, attempt, view, {}, {}, {}};
+  const StepNumbers numbers = timeline_.at(attempt.step);
+  const StepView version{.state = attempt.step - 1,
+                         .scale_bits = attempt.scale_bits,
+                         .micro_batches = numbers.micro_batches,
+                         .mtp_weight = numbers.mtp_weight};
+  Pass pass{*this, numbers, version, step, sums, attempt, view, {}, {}, {}};
   EmbeddingEnd embedding(tensors_, version);
   HeadEnd head(tensors_, recipe_, -1, version);
   std::deque<MtpEnd> mtp;
@@ -252,8 +257,14 @@ wire::StepRecord PlainLoop::step(std::span<const MicroBatch> batches, std::span<
   if (sums.faults != 0 && recipe_.on_nan == OnNan::stop) {
     throw runtime::StateError(stop_message(attempt, sums.faults));
   }
-  const wire::StepRecord record =
-      make_record({recipe_, attempt, consumed_tokens_, bias_, sums});
+  const wire::StepRecord record = make_record({.recipe = recipe_,
+                                               .attempt = attempt,
+                                               .numbers = timeline_.at(attempt.step),
+                                               .trend = trend_,
+                                               .bias = bias_,
+                                               .sums = sums});
+  const std::string objection = spike_objection(recipe_, record);
+  if (!objection.empty()) throw runtime::StateError(objection);
   apply(record);
   return record;
 }
@@ -270,6 +281,7 @@ void PlainLoop::apply(const wire::StepRecord& record) {
   queue_.wait();
   steps_done_ = state;
   consumed_tokens_ = record.consumed_tokens();
+  trend_ = record.trend();
   bias_.values.assign(record.bias().begin(), record.bias().end());
   bias_.version = state;
 }

@@ -7,6 +7,7 @@
 #include "actors/control/commit.h"
 #include "actors/model/tensors.h"
 #include "actors/train/batch.h"
+#include "actors/train/phase_contexts.h"
 #include "kernels/layers/moe_gate.h"
 #include "runtime/state/arena.h"
 
@@ -30,7 +31,7 @@ class PlainLoop {
 
   /// Step N = steps committed + 1 on these micro-batches: forward, backward, commit, apply.
   /// Micro-batches are played in `order` when it is not empty. Throws StateError when a loss or
-  /// gradient stays NaN and the recipe says stop.
+  /// gradient stays NaN, or a loss is a spike, and the recipe says stop.
   wire::StepRecord step(std::span<const MicroBatch> batches, std::span<const int> order = {});
 
   /// Forward and backward alone: gradient sums are left in the arena.
@@ -51,12 +52,14 @@ class PlainLoop {
 
   runtime::StateArena& arena_;
   const Recipe recipe_;
+  const Timeline timeline_;
   kernels::Queue& queue_;
   ModelTensors tensors_;
-  kernels::RopeTable rope_;
+  const PhaseContexts contexts_;
   RoutingBias bias_;
   uint64_t steps_done_ = 0;
   uint64_t consumed_tokens_ = 0;
+  wire::LossTrend trend_;
 };
 
 }  // namespace troupe::actors

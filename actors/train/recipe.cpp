@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "config/phases.h"
 #include "kernels/scalar_math.h"
+#include "runtime/model_shape.h"
 
 namespace troupe::actors {
 namespace {
@@ -29,6 +31,25 @@ kernels::Precision precision_of(config::Train::Precision precision) {
   }
 }
 
+std::vector<RunPhase> later_phases(const config::Run& run, const kernels::ModelShape& shape) {
+  const auto max = static_cast<int32_t>(shape.max_positions);
+  const auto original =
+      shape.yarn ? static_cast<int32_t>(shape.yarn->original_positions) : max;
+  const auto settings = config::phases_of(run, {max, original});
+  std::vector<RunPhase> phases;
+  for (size_t i = 1; i < settings.size(); ++i) {
+    const config::PhaseSettings& s = settings[i];
+    phases.push_back({.after_steps = s.after_steps,
+                      .sequences = s.micro_batch,
+                      .sequence_rows = s.seq_len,
+                      .micro_batches = s.micro_batches,
+                      .learning_rate = s.learning_rate,
+                      .yarn = s.yarn ? std::optional(runtime::kernel_yarn(*s.yarn)) : shape.yarn,
+                      .max_positions = s.max_positions});
+  }
+  return phases;
+}
+
 }  // namespace
 
 Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
@@ -47,7 +68,10 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
           .scale_bits = train.fixed_point_bits(),
           .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop,
           .precision = precision_of(train.precision()),
-          .recompute = train.recompute()};
+          .recompute = train.recompute(),
+          .schedule = train.schedule(),
+          .phases = later_phases(run, shape),
+          .spike = train.has_spike() ? std::optional(train.spike()) : std::nullopt};
 }
 
 kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "config/proto/run.pb.h"
@@ -16,6 +17,18 @@ namespace troupe::actors {
 enum class Balance : uint8_t { none, sequence, micro_batch };
 enum class OnNan : uint8_t { stop, skip };
 
+/// What holds from a step on. The first phase of a run is what its recipe says.
+struct RunPhase {
+  int64_t after_steps;                   ///< it begins behind this step
+  int64_t sequences;                     ///< B, a micro-batch
+  int64_t sequence_rows;                 ///< S, tokens a sequence
+  std::optional<int64_t> micro_batches;  ///< none: the schedule's, or the recipe's
+  std::optional<double> learning_rate;   ///< none: the schedule's, or the optimizer's
+  std::optional<kernels::Yarn> yarn;
+  int64_t max_positions;                 ///< of the model
+};
+
+/// The first phase's numbers; a schedule and further phases change them (train/timeline.h).
 struct Recipe {
   kernels::ModelShape shape;
   uint64_t seed;
@@ -32,15 +45,13 @@ struct Recipe {
   OnNan on_nan;
   kernels::Precision precision = kernels::Precision::fp32;
   bool recompute = false;  ///< changes memory and time, no bit
+  config::Schedule schedule = {};
+  std::vector<RunPhase> phases = {};       ///< behind the first, by their steps
+  std::optional<config::Spike> spike = {};
 
-  int64_t rows() const { return sequences * sequence_rows; }
-  int64_t tokens_per_step() const { return rows() * micro_batches; }
   int64_t moe_layers() const { return shape.moe_layers() + shape.mtp_layers; }
-  /// How often a step adds a unit to a tensor of one site, to embedding and head (shared by MTP).
-  int64_t units() const { return micro_batches; }
-  int64_t shared_units() const { return micro_batches * (1 + shape.mtp_layers); }
-  /// How many units the step's balance loss is the sum of.
-  int64_t balance_units() const { return micro_batches * moe_layers(); }
+  /// Whether its steps are not all of one size.
+  bool varies() const { return schedule.has_micro_batches() || !phases.empty(); }
 };
 
 /// `run` has been validated; `shape` is the model's.
@@ -52,7 +63,7 @@ kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& 
 kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe);
 
 /// Learning rate of step N >= 1: linear warm-up from 0 over warmup_steps, then constant, or decayed
-/// to final_lr at the last step.
+/// to final_lr at the last step. For runs without a schedule of it.
 double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t steps);
 
 }  // namespace troupe::actors

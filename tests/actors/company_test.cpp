@@ -73,10 +73,11 @@ TEST(Company, EveryAttentionShardGetsMicroBatchesOfItsWorker) {
 TEST(Company, MtpModulesSeeFewerRowsOfASequence) {
   const Small small({1, 1, 1, 1, 1, 1});
   const int64_t rows = small.recipe.sequence_rows;
+  const StepNumbers step = small.company->timeline.at(1);
 
-  EXPECT_EQ(small.company->sequence_rows(4), rows);
-  EXPECT_EQ(small.company->sequence_rows(5), rows - 1);
-  EXPECT_EQ(small.company->sequence_rows(6), rows - 2);
+  EXPECT_EQ(small.company->sequence_rows(4, step), rows);
+  EXPECT_EQ(small.company->sequence_rows(5, step), rows - 1);
+  EXPECT_EQ(small.company->sequence_rows(6, step), rows - 2);
 }
 
 TEST(Company, DrainSkipsWhatWaitsAndLeavesNoClosure) {

@@ -26,6 +26,16 @@ inline std::string to_string(const Layout& l) {
          std::to_string(l.optimizer_shards);
 }
 
+/// Of the recipe's largest step.
+inline int most_micro_batches(const actors::Recipe& recipe) {
+  const actors::Timeline timeline(recipe);
+  int64_t most = 0;
+  for (int64_t step = 1; step <= recipe.steps; ++step) {
+    most = std::max(most, timeline.at(static_cast<uint64_t>(step)).micro_batches);
+  }
+  return static_cast<int>(most);
+}
+
 inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
   config::Plan plan{};
   plan.pipeline = l.pipeline;
@@ -40,7 +50,7 @@ inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
     plan.stages.push_back({first, layers * (p + 1) / l.pipeline - first, 0, 0});
   }
   plan.micro_batches.resize(static_cast<size_t>(l.data));
-  for (int m = 0; m < recipe.micro_batches; ++m) {
+  for (int m = 0; m < most_micro_batches(recipe); ++m) {
     plan.micro_batches[static_cast<size_t>(m % l.data)].push_back(m);
   }
   const int experts = static_cast<int>(recipe.shape.experts);

@@ -113,6 +113,7 @@ struct Step {
   Attempt attempt{.step = 2, .epoch = {}, .scale_bits = 10};
   RoutingBias bias{std::vector<float>(8, 0.0f), 1};
   StepSums sums;
+  wire::LossTrend trend;
 
   Step() {
     attempt.epoch.set_n(4);
@@ -123,7 +124,12 @@ struct Step {
     sums.loads = {loads({4, 0, 2, 2}), loads({1, 1, 1, 5})};
     sums.block_norms = {9.0, 16.0};
   }
-  wire::StepRecord record() const { return make_record({recipe, attempt, 1000, bias, sums}); }
+  wire::StepRecord record() const {
+    StepNumbers numbers = Timeline(recipe).at(attempt.step);
+    numbers.consumed_tokens = 1000;
+    return make_record({.recipe = recipe, .attempt = attempt, .numbers = numbers, .trend = trend,
+                        .bias = bias, .sums = sums});
+  }
 };
 
 TEST(Record, HoldsWhatApplyAndTheReaderNeed) {

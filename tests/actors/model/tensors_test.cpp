@@ -55,7 +55,7 @@ TEST_F(Tensors, AStepReadsTheStateItNames) {
 // Sum law: what MTP shares gets a unit from each of its sites.
 TEST_F(Tensors, SharedTensorsExpectMoreUnits) {
   const ModelTensors tensors(arena_, recipe_);
-  const StepView step{0, 42};
+  const StepView step{.state = 0, .scale_bits = 42, .micro_batches = 3};
 
   EXPECT_EQ(tensors.head_gradient(-1, step).units, 6);
   EXPECT_EQ(tensors.embedding_gradient(step).units, 6);

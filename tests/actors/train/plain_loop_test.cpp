@@ -252,8 +252,12 @@ TEST(PlainLoop, AnInterruptedApplyGoesOnToTheSameBits) {
   const auto batches = learnable_batches(recipe, 2);
   const Attempt attempt{.step = 2, .epoch = {}, .scale_bits = recipe.scale_bits};
   const StepSums sums = interrupted.loop.gradients(batches, {}, attempt);
-  const wire::StepRecord record = make_record(
-      {recipe, attempt, interrupted.loop.consumed_tokens(), interrupted.loop.bias(), sums});
+  const wire::StepRecord record = make_record({.recipe = recipe,
+                                               .attempt = attempt,
+                                               .numbers = Timeline(recipe).at(2),
+                                               .trend = {},
+                                               .bias = interrupted.loop.bias(),
+                                               .sums = sums});
   for (int64_t id = 0; id < 20; ++id) {
     const auto& spec =
         interrupted.arena.spec(interrupted.arena.blocks()[static_cast<size_t>(id)].tensor);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "actors/train/timeline.h"
 #include "tests/actors/train/small_recipe.h"
 
 namespace troupe::tests {
@@ -31,8 +32,7 @@ TEST(Recipe, TakesTheNumbersOfTheRun) {
 
   EXPECT_EQ(recipe.steps, 200);
   EXPECT_EQ(recipe.seed, 3u);
-  EXPECT_EQ(recipe.rows(), 256);
-  EXPECT_EQ(recipe.tokens_per_step(), 1536);
+  EXPECT_EQ(Timeline(recipe).at(1).tokens(), 1536);
   EXPECT_EQ(recipe.optimizer.lr(), 0.5);
   EXPECT_EQ(recipe.gamma, 0.25);
   EXPECT_EQ(recipe.balance, Balance::micro_batch);
@@ -55,16 +55,11 @@ TEST(Recipe, WhatARunLeavesOutHasTheDocumentedDefault) {
   EXPECT_EQ(recipe.optimizer.beta2(), 0.95);
 }
 
-// Sum law: embedding and head get a unit from each of their sites.
-TEST(Recipe, SharedTensorsHaveAUnitASite) {
+TEST(Recipe, MtpModulesCountAsMoeLayers) {
   Recipe recipe = small_recipe();
 
-  EXPECT_EQ(recipe.units(), 3);
-  EXPECT_EQ(recipe.shared_units(), 6);
   EXPECT_EQ(recipe.moe_layers(), 2);
-  EXPECT_EQ(recipe.balance_units(), 6);
   recipe.shape.mtp_layers = 0;
-  EXPECT_EQ(recipe.shared_units(), 3);
   EXPECT_EQ(recipe.moe_layers(), 1);
 }
 
