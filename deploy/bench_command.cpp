@@ -83,11 +83,13 @@ struct Way {
 
 /// One actor of each kind.
 config::Plan single(config::Plan plan, const actors::Recipe& recipe) {
+  int micro_batches = 0;
+  for (const auto& dealt : plan.micro_batches) micro_batches += static_cast<int>(dealt.size());
   plan.pipeline = plan.data = plan.expert = plan.attention = plan.optimizer_shards = 1;
   plan.stages = {{0, static_cast<int>(recipe.shape.layers), 0, 0}};
   plan.experts = {{0, static_cast<int>(recipe.shape.experts)}};
   plan.micro_batches = {{}};
-  for (int m = 0; m < recipe.micro_batches; ++m) plan.micro_batches[0].push_back(m);
+  for (int m = 0; m < micro_batches; ++m) plan.micro_batches[0].push_back(m);
   return plan;
 }
 
@@ -102,6 +104,7 @@ class StepBench {
     data_ = read_training_data(run_, model_.model);
     recipe_.emplace(actors::make_recipe(run_.run, runtime::model_shape(model_.model)));
     recipe_->steps = options.steps;
+    timeline_.emplace(*recipe_);
   }
 
   void compare() {
@@ -154,7 +157,7 @@ class StepBench {
     actors::PlainLoop loop(fresh_arena(), *recipe_, queue);
     for (int64_t step = 1; step <= recipe_->steps; ++step) {
       const Clock begin = Clock::now();
-      loop.step(data_.step(*recipe_, static_cast<uint64_t>(step)));
+      loop.step(data_.step(timeline_->at(static_cast<uint64_t>(step))));
       if (step > 1) way.add(begin, Clock::now());
     }
     way.hash = runtime::to_hex(loop.hash());
@@ -164,7 +167,7 @@ class StepBench {
     kernels::ThreadPool pool(way.plan.threads);
     auto company = std::make_shared<actors::Company>(
         *recipe_, way.plan, fresh_arena(), pool,
-        [this](uint64_t step) { return data_.step(*recipe_, step); });
+        [this](uint64_t step) { return data_.step(timeline_->at(step)); });
     actors::RoutingBias bias;
     bias.values.assign(static_cast<size_t>(recipe_->moe_layers() * recipe_->shape.experts), 0.0f);
     actors::Troupe troupe({.company = company,
@@ -184,7 +187,7 @@ class StepBench {
   }
 
   void print(const std::vector<Way>& ways) {
-    const double tokens = static_cast<double>(recipe_->tokens_per_step());
+    const double tokens = static_cast<double>(timeline_->at(1).tokens());
     const double flops = config::train_flops_per_token(
         model_.model, static_cast<int32_t>(recipe_->sequence_rows));
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
@@ -241,6 +244,7 @@ class StepBench {
   config::LoadedModel model_;
   TrainingData data_;
   std::optional<actors::Recipe> recipe_;
+  std::optional<actors::Timeline> timeline_;
   std::unique_ptr<runtime::StateArena> arena_;
 };
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "actors/model/model_folder.h"
+#include "config/phases.h"
 #include "config/validate.h"
 #include "deploy/checkpoint_list.h"
 #include "deploy/machine.h"
@@ -128,22 +129,22 @@ void export_folder(const Options& options) {
   const runtime::CheckpointPlace place = checkpoint_of(folder, options.step);
   const config::LoadedModel model = config::load_model(folder / "model.textproto");
   config::validate(model);
-  const auto recipe = actors::make_recipe(load_resumed_run(folder, {}).run,
-                                          runtime::model_shape(model.model));
-  const auto specs = kernels::parameters(recipe.shape);
+  const config::Run run = load_resumed_run(folder, {}).run;
+  const auto specs = kernels::parameters(runtime::model_shape(model.model));
   const auto tokenizer = runtime::Tokenizer::load(folder / "tokenizer.json");
   try {
     check_size(place, runtime::read_manifest(place.folder), specs);
     runtime::StateArena arena(specs);
     const wire::CheckpointManifest manifest = runtime::load_checkpoint(place.folder, arena);
     const auto& bias = manifest.record().bias();
+    const uint64_t step = manifest.record().step();
     actors::export_model({.folder = options.out,
-                          .model = model.model,
+                          .model = config::model_at(run, model.model, step),
                           .arena = arena,
-                          .state = manifest.record().step(),
+                          .state = step,
                           .routing_bias = std::vector<float>(bias.begin(), bias.end()),
                           .tokenizer = &tokenizer,
-                          .context = recipe.sequence_rows});
+                          .context = config::seq_len_at(run, model.model, step)});
     std::cout << options.out << ": the model of step " << place.step << ", state hash "
               << runtime::to_hex(manifest.state_hash()) << std::endl;
   } catch (const std::runtime_error&) {

@@ -44,18 +44,26 @@ double bits_per_byte(const wire::Evaluation& evaluation) {
 
 std::string Console::step_line(const wire::StepDone& done) const {
   const wire::StepRecord& record = done.record();
+  const actors::StepNumbers numbers = options_.timeline.at(record.step());
   std::string line =
       fmt::format("step {}  loss {:.4f}  grad_norm {:.2f}  lr {:.1e}", record.step(), record.loss(),
                   record.gradient_norm(), record.learning_rate());
+  if (options_.varies) {
+    line += fmt::format("  tokens {}  seq_len {}  batch {}",
+                        grouped(static_cast<int64_t>(record.consumed_tokens())),
+                        numbers.sequence_rows, numbers.micro_batches * numbers.sequences);
+  }
   if (done.seconds() > 0) {  // not known of a step that an earlier process made
-    const double tps = static_cast<double>(options_.tokens_per_step) / done.seconds();
+    const double tps = static_cast<double>(numbers.tokens()) / done.seconds();
     line += fmt::format("  tps {}  mfu {:.1f}%", grouped(static_cast<int64_t>(tps)),
-                        100 * tps * options_.flops_per_token / options_.peak_flops);
+                        100 * tps * options_.flops_per_token(numbers.sequence_rows) /
+                            options_.peak_flops);
   }
   line += fmt::format("  mem {}  maxvio {:.2f}", memory_in_use(),
                       actors::max_violation(std::vector<wire::Loads>(record.loads().begin(),
                                                                      record.loads().end())));
   if (done.has_hash()) line += "  hash " + runtime::to_hex(done.hash());
+  if (record.is_spike()) line += "  spike";
   if (!record.apply()) line += "  skipped";
   if (done.attempts() > 1) line += fmt::format("  attempts {}", done.attempts());
   return line;
@@ -99,6 +107,7 @@ void Console::happened(const wire::Event& event) {
     case wire::Event::EPOCH_BEGAN:
       return print(fmt::format("step {} goes on in epoch {}.{}: {}", event.step(),
                                event.epoch_term(), event.epoch_n(), event.text()));
+    case wire::Event::LOSS_SPIKE: return print(event.text());
     case wire::Event::ESCALATED:
       return print(fmt::format("supervisor {} gives up: {}", event.actor(), event.text()));
     case wire::Event::START_FAILED:

@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
+#include "actors/train/timeline.h"
 #include "runtime/proto/events.pb.h"
 #include "runtime/proto/step.pb.h"
 
@@ -12,8 +14,9 @@ namespace troupe::deploy {
 
 struct ConsoleOptions {
   int64_t steps;
-  int64_t tokens_per_step;
-  double flops_per_token;  ///< of training
+  const actors::Timeline& timeline;  ///< outlives the console
+  bool varies;                       ///< its steps are not all of one size
+  std::function<double(int64_t sequence_rows)> flops_per_token;  ///< of training
   double peak_flops;       ///< of the run's threads, measured on this machine
   bool is_terminal;        ///< a progress line with the time that remains is kept at the bottom
 };

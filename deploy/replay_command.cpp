@@ -137,8 +137,10 @@ void replay(const Options& options) {
   for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
   if (start.from.record.step() == 0) start.bias = initial_state(setup, recipe, arena);
   kernels::ThreadPool pool(setup.plan.threads);
+  const actors::Timeline timeline(recipe);
   auto company = std::make_shared<actors::Company>(
-      recipe, setup.plan, arena, pool, [&](uint64_t step) { return data.step(recipe, step); });
+      recipe, setup.plan, arena, pool,
+      [&](uint64_t step) { return data.step(timeline.at(step)); });
   if (setup.run.run.train().unit_hashes()) company->record_units();
   actors::Troupe troupe({.company = company,
                          .options = {.hash_every = setup.run.run.train().hash_every(),

@@ -1,8 +1,11 @@
 #include "deploy/resume.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <stdexcept>
 
+#include "actors/train/timeline.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/state_checkpoint.h"
 #include "runtime/state/hash.h"
@@ -59,6 +62,24 @@ config::LoadedRun load_resumed_run(const fs::path& folder,
   return run;
 }
 
+std::string recipe_objection(const actors::Recipe& recipe,
+                             std::span<const wire::StepRecord> commits) {
+  const actors::Timeline timeline(recipe);
+  for (const wire::StepRecord& record : commits) {
+    const actors::StepNumbers numbers = timeline.at(record.step());
+    const uint64_t tokens = numbers.consumed_tokens + static_cast<uint64_t>(numbers.tokens());
+    if (tokens != record.consumed_tokens()) {
+      return fmt::format("step {} had consumed {} tokens, with this recipe they would be {}",
+                         record.step(), record.consumed_tokens(), tokens);
+    }
+    if (numbers.learning_rate != record.learning_rate()) {
+      return fmt::format("step {} had learning rate {}, with this recipe it would be {}",
+                         record.step(), record.learning_rate(), numbers.learning_rate);
+    }
+  }
+  return {};
+}
+
 std::string objection_to(const wire::CheckpointManifest& manifest,
                          const runtime::JournalHistory& history) {
   const uint64_t step = manifest.record().step();
@@ -84,6 +105,11 @@ StartingPoint starting_point(StartingPointArgs args) {
   if (!arithmetic.empty() && arithmetic != runtime::cpu_arithmetic) {
     throw std::runtime_error(args.folder.string() + " is of arithmetic " + arithmetic +
                              ", this program's is " + std::string(runtime::cpu_arithmetic));
+  }
+  const std::string objection = recipe_objection(args.recipe, args.history.commits);
+  if (!objection.empty()) {
+    throw std::runtime_error(args.folder.string() + ": run.textproto is not that of the journal: " +
+                             objection);
   }
   start.notes = args.history.notes;
   start.from.commits = args.history.commits;

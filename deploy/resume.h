@@ -40,6 +40,11 @@ struct StartingPointArgs {
 /// state 0. A new folder has neither.
 StartingPoint starting_point(StartingPointArgs args);
 
+/// What speaks against going on with a recipe: a commit that it would not have made, because its
+/// tokens or its rate are others. Empty: nothing.
+std::string recipe_objection(const actors::Recipe& recipe,
+                             std::span<const wire::StepRecord> commits);
+
 /// What speaks against going on from a checkpoint: the journal does not know its step, or has
 /// another record or hash of it, or the arithmetic is another. Empty: nothing.
 std::string objection_to(const wire::CheckpointManifest& manifest,

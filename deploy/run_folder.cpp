@@ -81,11 +81,13 @@ void RunFolder::write_file(const std::string& name, const std::string& content) 
   }
 }
 
-void RunFolder::add_metrics(const wire::StepDone& done) {
+void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers) {
   const wire::StepRecord& record = done.record();
   nlohmann::ordered_json line;
   line["step"] = record.step();
   line["consumed_tokens"] = record.consumed_tokens();
+  line["seq_len"] = numbers.sequence_rows;
+  line["sequences"] = numbers.micro_batches * numbers.sequences;
   line["loss"] = record.loss();
   for (int m = 0; m < record.mtp_loss_size(); ++m) {
     line["mtp_loss" + (m == 0 ? std::string() : "_" + std::to_string(m + 1))] = record.mtp_loss(m);
@@ -93,11 +95,17 @@ void RunFolder::add_metrics(const wire::StepDone& done) {
   line["balance_loss"] = record.balance_loss();
   line["grad_norm"] = record.gradient_norm();
   line["lr"] = record.learning_rate();
+  line["gamma"] = numbers.gamma;
+  line["mtp_weight"] = numbers.mtp_weight;
   line["max_violation"] = actors::max_violation(
       std::vector<wire::Loads>(record.loads().begin(), record.loads().end()));
   line["seconds"] = done.seconds();
   line["attempts"] = done.attempts();
   line["applied"] = record.apply();
+  if (record.has_trend()) {
+    line["spike"] = record.is_spike();
+    line["spikes"] = record.trend().spikes();
+  }
   if (done.has_hash()) line["hash"] = runtime::to_hex(done.hash());
   metrics_->add(line.dump());
 }

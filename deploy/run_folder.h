@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "actors/train/timeline.h"
 #include "config/load.h"
 #include "deploy/line_file.h"
 #include "runtime/cluster/folder_lock.h"
@@ -30,7 +31,7 @@ class RunFolder {
   void write_file(const std::string& name, const std::string& content) const;
 
   /// One JSON object a line in metrics.jsonl. Throws std::runtime_error if the disk refuses.
-  void add_metrics(const wire::StepDone& done);
+  void add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers);
   void add_metrics(const wire::Evaluation& evaluation);
 
  private:

@@ -13,6 +13,7 @@
 #include "actors/train/evaluator.h"
 #include "config/load.h"
 #include "config/parameters.h"
+#include "config/phases.h"
 #include "config/plan/describe.h"
 #include "deploy/console.h"
 #include "deploy/failpoint_options.h"
@@ -52,10 +53,10 @@ run exactly if their hashes are. DIR/model is a Hugging Face folder of the train
 void raise_alarm(const std::string& what) { std::cerr << "alarm: " << what << std::endl; }
 
 /// Training goes on without a line that the disk refuses: the journal has what matters.
-template <class Message>
-void add_metrics(RunFolder& folder, const Message& message) {
+template <class... Metrics>
+void add_metrics(RunFolder& folder, const Metrics&... metrics) {
   try {
-    folder.add_metrics(message);
+    folder.add_metrics(metrics...);
   } catch (const std::runtime_error& error) {
     raise_alarm(error.what());
   }
@@ -123,7 +124,8 @@ void train(const Options& options) {
   storage->events = std::make_unique<runtime::EventLog>(events);
   StopSignals signals;  // before the first thread
   kernels::ThreadPool pool(p.plan.threads);
-  const auto batches = [&](uint64_t step) { return data.step(recipe, step); };
+  const actors::Timeline timeline(recipe);
+  const auto batches = [&](uint64_t step) { return data.step(timeline.at(step)); };
   auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
@@ -133,9 +135,13 @@ void train(const Options& options) {
   if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";
 
   Console console({.steps = recipe.steps,
-                   .tokens_per_step = recipe.tokens_per_step(),
-                   .flops_per_token = config::train_flops_per_token(
-                       p.model.model, static_cast<int32_t>(recipe.sequence_rows)),
+                   .timeline = timeline,
+                   .varies = recipe.varies(),
+                   .flops_per_token =
+                       [&](int64_t rows) {
+                         return config::train_flops_per_token(p.model.model,
+                                                              static_cast<int32_t>(rows));
+                       },
                    .peak_flops = measure_peak_flops(p.plan.threads),
                    .is_terminal = isatty(STDOUT_FILENO) == 1});
   std::optional<wire::StepDone> last = start.last;
@@ -152,7 +158,7 @@ void train(const Options& options) {
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
                       last = done;
-                      add_metrics(folder, done);
+                      add_metrics(folder, done, timeline.at(done.record().step()));
                       console.step_done(done);
                       if (console.is_reader_gone()) signals.request(SIGPIPE);
                     },
@@ -171,12 +177,12 @@ void train(const Options& options) {
   const auto& record = last->record();
   std::filesystem::remove_all(folder.path() / "model");  // of a shorter run that was resumed
   actors::export_model({.folder = folder.path() / "model",
-                        .model = p.model.model,
+                        .model = config::model_at(p.run.run, p.model.model, record.step()),
                         .arena = arena,
                         .state = record.step(),
                         .routing_bias = std::vector<float>(record.bias().begin(), record.bias().end()),
                         .tokenizer = data.tokenizer.get(),
-                        .context = recipe.sequence_rows});
+                        .context = timeline.phase_of_state(record.step()).sequence_rows});
   std::cout << "model " << (folder.path() / "model").string() << "\n";
   console.finished(*last);
   if (record.step() < static_cast<uint64_t>(recipe.steps)) {

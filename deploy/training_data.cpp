@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "config/phases.h"
+#include "kernels/random.h"
 #include "runtime/data/bpe_trainer.h"
 
 namespace troupe::deploy {
@@ -54,6 +56,15 @@ std::shared_ptr<const runtime::Tokenizer> tokenizer_of(const config::LoadedRun& 
       runtime::write_tokenizer_json(trained), "the trained tokenizer"));
 }
 
+/// A later phase shuffles the documents in an order of its own.
+uint64_t seed_of_phase(uint64_t seed, size_t phase) {
+  if (phase == 0) return seed;
+  return kernels::random_bits({.seed = seed,
+                               .purpose = kernels::Purpose::phase,
+                               .stream = static_cast<uint32_t>(phase),
+                               .position = 0});
+}
+
 std::string decoded(const runtime::Tokenizer& tokenizer, std::span<const int32_t> tokens) {
   return tokenizer.decode_without_special(tokens) + "\n";
 }
@@ -71,15 +82,14 @@ std::string TrainingData::training_text() const {
   return text;
 }
 
-std::vector<actors::MicroBatch> TrainingData::step(const actors::Recipe& recipe,
-                                                   uint64_t number) const {
+std::vector<actors::MicroBatch> TrainingData::step(const actors::StepNumbers& numbers) const {
   std::vector<actors::MicroBatch> batches;
-  const auto sequences = static_cast<uint64_t>(recipe.sequences);
-  std::vector<int32_t> tokens(sequences * static_cast<uint64_t>(recipe.sequence_rows + 1));
-  uint64_t first = (number - 1) * sequences * static_cast<uint64_t>(recipe.micro_batches);
-  for (int64_t m = 0; m < recipe.micro_batches; ++m, first += sequences) {
-    sampler->fill(first, sequences, tokens);
-    batches.push_back(actors::make_micro_batch(tokens, recipe.sequences));
+  const auto sequences = static_cast<uint64_t>(numbers.sequences);
+  std::vector<int32_t> tokens(sequences * static_cast<uint64_t>(numbers.sequence_rows + 1));
+  uint64_t first = numbers.first_sequence;
+  for (int64_t m = 0; m < numbers.micro_batches; ++m, first += sequences) {
+    samplers[numbers.phase]->fill(first, sequences, tokens);
+    batches.push_back(actors::make_micro_batch(tokens, numbers.sequences));
   }
   return batches;
 }
@@ -98,12 +108,15 @@ TrainingData read_training_data(const config::LoadedRun& run, const config::Mode
         is_trained ? "; the text that is not held out has too few repeated pairs for more" : ""));
   }
   out.corpus = std::make_shared<const runtime::Corpus>(std::move(source).encode(*out.tokenizer));
-  out.sampler = std::make_shared<runtime::BatchSampler>(
-      runtime::BatchSampler::Args{.corpus = *out.corpus,
-                                  .seed = run.run.train().seed(),
-                                  .seq_len = data.seq_len(),
-                                  .fim_rate = data.fim_rate(),
-                                  .split_joined_rate = data.split_joined_rate()});
+  const auto phases = config::phases_of(run.run, config::positions_of(model));
+  for (size_t phase = 0; phase < phases.size(); ++phase) {
+    out.samplers.push_back(std::make_shared<runtime::BatchSampler>(
+        runtime::BatchSampler::Args{.corpus = *out.corpus,
+                                    .seed = seed_of_phase(run.run.train().seed(), phase),
+                                    .seq_len = phases[phase].seq_len,
+                                    .fim_rate = data.fim_rate(),
+                                    .split_joined_rate = data.split_joined_rate()}));
+  }
   auto heldout = std::make_shared<std::vector<runtime::HeldOutDocument>>();
   for (size_t i = 0; i < out.corpus->held_out().size(); ++i) {
     heldout->push_back(out.corpus->held_out_document(i));

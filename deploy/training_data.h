@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "actors/train/batch.h"
-#include "actors/train/recipe.h"
+#include "actors/train/timeline.h"
 #include "config/load.h"
 #include "runtime/data/batch_sampler.h"
 #include "runtime/data/corpus.h"
@@ -16,14 +16,14 @@ namespace troupe::deploy {
 struct TrainingData {
   std::shared_ptr<const runtime::Tokenizer> tokenizer;
   std::shared_ptr<const runtime::Corpus> corpus;
-  std::shared_ptr<runtime::BatchSampler> sampler;
+  std::vector<std::shared_ptr<runtime::BatchSampler>> samplers;  ///< by phase of the run
   std::shared_ptr<const std::vector<runtime::HeldOutDocument>> heldout;
   std::string heldout_text;
 
   /// The training documents, decoded.
   std::string training_text() const;
-  /// Micro-batches of step N >= 1: a function of the recipe and N.
-  std::vector<actors::MicroBatch> step(const actors::Recipe& recipe, uint64_t number) const;
+  /// Micro-batches of a step.
+  std::vector<actors::MicroBatch> step(const actors::StepNumbers& numbers) const;
 };
 
 /// Reads the run's files, trains or loads its tokenizer, tokenizes. Throws when the tokenizer has

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "tests/actors/train/varied_recipe.h"
+
 namespace troupe::tests {
 namespace {
 
@@ -26,6 +30,33 @@ struct Sample {
     manifest.set_state_hash(0xab);
   }
 };
+
+// A recipe that was changed behind the journal's back is found before anything is trained on it.
+TEST(RecipeObjection, NamesTheFirstStepThatWouldHaveBeenAnother) {
+  const actors::Recipe recipe = varied_recipe();
+  const actors::Timeline timeline(recipe);
+  std::vector<wire::StepRecord> commits(9);
+  for (uint64_t step = 1; step <= commits.size(); ++step) {
+    const actors::StepNumbers numbers = timeline.at(step);
+    commits[step - 1].set_step(step);
+    commits[step - 1].set_consumed_tokens(numbers.consumed_tokens +
+                                          static_cast<uint64_t>(numbers.tokens()));
+    commits[step - 1].set_learning_rate(numbers.learning_rate);
+  }
+  const auto objection = [&](const std::function<void(actors::Recipe&)>& change) {
+    actors::Recipe changed = recipe;
+    change(changed);
+    return deploy::recipe_objection(changed, commits);
+  };
+
+  EXPECT_EQ(objection([](auto& r) { r.steps = 1000; }), "");
+  EXPECT_EQ(objection([](auto& r) { r.phases[1].sequence_rows = 23; }),
+            "step 8 had consumed 776 tokens, with this recipe they would be 773");
+  EXPECT_EQ(objection([](auto& r) { r.phases[0].learning_rate = 2e-3; }),
+            "step 5 had learning rate 0.001, with this recipe it would be 0.002");
+  EXPECT_NE(objection([](auto& r) { r.schedule.mutable_micro_batches()->set_start(1); }), "");
+  EXPECT_NE(objection([](auto& r) { r.phases[0].after_steps = 3; }), "");
+}
 
 TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {
   Sample s;

@@ -58,6 +58,8 @@ TEST_F(RunCoreModel, TheQuietRunCommitsEveryStepAndSavesEverySecond) {
   EXPECT_EQ(quiet_.disk().commits.size(), 6u);
   EXPECT_EQ(quiet_.disk().checkpoints.size(), 3u);
   EXPECT_EQ(quiet_.announced(), quiet_.disk().hashes);
+  EXPECT_EQ(quiet_.disk().commits.back().trend().losses(), 6u);
+  EXPECT_GT(quiet_.disk().commits.back().trend().spikes(), 0u);
 }
 
 TEST_F(RunCoreModel, AnyScheduleOfAQuietRunHasItsBits) { expect_the_quiet_run(300, {}); }

@@ -63,6 +63,9 @@ class World {
     recipe_.steps = steps;
     recipe_.micro_batches = world_workers;
     recipe_.scale_bits = 20;
+    recipe_.spike.emplace();  // the trend in the records must survive whatever happens
+    recipe_.spike->set_window(2);
+    recipe_.spike->set_threshold(0.5);
   }
 
   /// Plays to the end. Throws std::logic_error if a law is broken or nothing moves any more.
