@@ -86,6 +86,13 @@ int64_t stage_recomputed_floats(const Model& m, const StagePlan& stage) {
   return floats + (has_mtp ? recomputed_floats(m, m.layers()) : 0);
 }
 
+/// "0 2 4", or "0 2 .. 198, 100 in all" of a long list.
+std::string list_text(const std::vector<int>& numbers) {
+  if (numbers.size() <= 32) return fmt::format("{}", fmt::join(numbers, " "));
+  return fmt::format("{} {} .. {}, {} in all", numbers[0], numbers[1], numbers.back(),
+                     grouped(static_cast<int64_t>(numbers.size())));
+}
+
 std::string describe_model(const PlanArgs& args) {
   const Model& m = args.model.model;
   const ParameterCounts counts = count_parameters(m);
@@ -151,8 +158,7 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
         size_text(memory.gradient_bytes), size_text(memory.activation_bytes));
   }
   for (size_t i = 0; i < plan.micro_batches.size(); ++i) {
-    text +=
-        fmt::format("  data {}    micro-batches {}\n", i, fmt::join(plan.micro_batches[i], " "));
+    text += fmt::format("  data {}    micro-batches {}\n", i, list_text(plan.micro_batches[i]));
   }
   for (size_t i = 0; i < plan.experts.size(); ++i) {
     text += fmt::format("  expert {}  experts {} to {} of every MoE layer\n", i,

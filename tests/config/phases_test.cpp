@@ -132,6 +132,9 @@ TEST(ValidateSchedule, TakesWhatTheReportHas) {
 
   EXPECT_NO_THROW(validate(model));
   EXPECT_NO_THROW(validate(run, model));
+  const PlanArgs args{.run = run, .model = model, .cores = 2};
+  EXPECT_THAT(describe_plan(args, make_plan(args)),
+              HasSubstr("  data 0    micro-batches 0 2 .. 15358, 7,680 in all\n"));
 }
 
 TEST(ValidateSchedule, RefusesCurvesThatGoNowhere) {
