@@ -39,18 +39,32 @@ struct AdamWArgs {
   ConstTensor gradient;      ///< [n] i64 fixed point
   int scale_bits;
   ConstTensor weight;        ///< [n] f32
-  ConstTensor moment1;       ///< [n] f32
-  ConstTensor moment2;       ///< [n] f32
+  ConstTensor moment1;       ///< [n] f32 or bf16
+  ConstTensor moment2;       ///< [n] of moment1's dtype
   Tensor new_weight;         ///< out: [n] f32; may be weight
-  Tensor new_moment1;        ///< out: [n] f32; may be moment1
-  Tensor new_moment2;        ///< out: [n] f32; may be moment2
+  Tensor new_moment1;        ///< out: [n] of moment1's dtype; may be moment1
+  Tensor new_moment2;        ///< out: [n] of moment1's dtype; may be moment2
 };
 
 /// g = clip * f32(f64(integer) * 2^-s); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
 /// w = w - lr wd w - lr (m / c1) / (sqrt(v / c2) + eps).
-/// Only IEEE + - x / sqrt and written-out FMA, so that every device gives the same bits.
+/// Only IEEE + - x / sqrt and written-out FMA, so that every device gives the same bits. All in f32:
+/// bf16 moments are read exactly and rounded to nearest even when they are stored; the weight's
+/// update takes them before that rounding (DeepSeek-V3 report, section 3.3.3).
 /// Source: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, as PyTorch's AdamW has it.
 void adamw(Queue& queue, const AdamWArgs& args);
+
+/// Arguments of `update_ema`: a block of n elements; the new values are written beside.
+struct UpdateEmaArgs {
+  float rate;          ///< 1 - decay, rounded once from f64
+  ConstTensor weight;  ///< [n] f32: after the step
+  ConstTensor ema;     ///< [n] f32
+  Tensor new_ema;      ///< out: [n] f32; may be ema
+};
+
+/// ema' = fma(rate, weight - ema, ema), so that a weight which stays keeps its average exactly.
+/// Source: DeepSeek-V3 report, section 3.2.2.
+void update_ema(Queue& queue, const UpdateEmaArgs& args);
 
 /// Sum of the blocks' partial sums in block order, and its square root.
 double global_norm(std::span<const double> block_sums);

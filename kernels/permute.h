@@ -63,8 +63,8 @@ void add(Queue& queue, const AddArgs& args);
 
 /// y = x; both may be slices of columns.
 struct CopyArgs {
-  ConstTensor x;  ///< [T, D] f32
-  Tensor y;       ///< out: [T, D] f32
+  ConstTensor x;  ///< [T, D] of any dtype
+  Tensor y;       ///< out: [T, D] of the same
 };
 
 void copy(Queue& queue, const CopyArgs& args);

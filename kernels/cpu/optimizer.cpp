@@ -3,6 +3,8 @@
 #include "kernels/optimizer.h"
 #include "kernels/profile.h"
 
+#include <bit>
+#include <limits>
 #include <string>
 
 #define TROUPE_ISA_FILE "kernels/cpu/optimizer.cpp"
@@ -48,17 +50,32 @@ void adamw(Queue& queue, const AdamWArgs& args) {
   const int64_t n = args.gradient.count();
   expect_shape("adamw gradient", args.gradient, DType::i64, {n});
   expect_shape("adamw weight", args.weight, DType::f32, {n});
-  expect_shape("adamw moment1", args.moment1, DType::f32, {n});
-  expect_shape("adamw moment2", args.moment2, DType::f32, {n});
+  const DType moments = args.moment1.dtype == DType::bf16 ? DType::bf16 : DType::f32;
+  expect_shape("adamw moment1", args.moment1, moments, {n});
+  expect_shape("adamw moment2", args.moment2, moments, {n});
   expect_shape("adamw new_weight", args.new_weight, DType::f32, {n});
-  expect_shape("adamw new_moment1", args.new_moment1, DType::f32, {n});
-  expect_shape("adamw new_moment2", args.new_moment2, DType::f32, {n});
+  expect_shape("adamw new_moment1", args.new_moment1, moments, {n});
+  expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
   const double unit = unit_of(args.scale_bits);
   const int64_t groups = (n + 15) / 16;
   const int64_t parts = part_count(queue, groups, 16 * 16);
   queue.run(parts, [args, n, groups, parts, unit](int64_t part) {
     const auto [begin, end] = part_range(groups, parts, part);
     TROUPE_ISA_CALL(adamw_range)(args, unit, begin * 16, std::min(n, end * 16));
+  });
+}
+
+void update_ema(Queue& queue, const UpdateEmaArgs& args) {
+  const OperatorLabel label("update_ema");
+  const int64_t n = args.weight.count();
+  expect_shape("update_ema weight", args.weight, DType::f32, {n});
+  expect_shape("update_ema ema", args.ema, DType::f32, {n});
+  expect_shape("update_ema new_ema", args.new_ema, DType::f32, {n});
+  const int64_t groups = (n + 15) / 16;
+  const int64_t parts = part_count(queue, groups, 16 * 16);
+  queue.run(parts, [args, n, groups, parts](int64_t part) {
+    const auto [begin, end] = part_range(groups, parts, part);
+    TROUPE_ISA_CALL(ema_range)(args, begin * 16, std::min(n, end * 16));
   });
 }
 
@@ -99,13 +116,34 @@ inline double sum_of_squares(const int64_t* gradient, int64_t count, double unit
   return sum_lanes(sum);
 }
 
+/// A bf16 is the upper half of an f32.
+inline F16 load_lanes(const uint16_t* p, int n) {
+  float wide[16] = {};
+  for (int i = 0; i < n; ++i) wide[i] = std::bit_cast<float>(static_cast<uint32_t>(p[i]) << 16);
+  return load(wide);
+}
+
+/// Nearest even, in integers: half a step less one, plus the last bit that stays, carries into the
+/// upper half. Infinity stays; NaN is made quiet, so that it stays NaN.
+inline void store_lanes(uint16_t* p, F16 a, int n) {
+  const I16 bits = as_int(a);
+  const I16 odd = shift_right_arithmetic<16>(bits) & set1_int(1);
+  const F16 rounded = as_float(bits + set1_int(0x7fff) + odd);
+  const F16 quiet = as_float(bits | set1_int(0x00400000));
+  const F16 infinity = set1(std::numeric_limits<float>::infinity());
+  float wide[16];
+  store(wide, select_less(a, infinity, rounded, select_less(zero(), a, a, quiet)));
+  for (int i = 0; i < n; ++i) p[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(wide[i]) >> 16);
+}
+
 /// In this order, on every device:
 ///   g  = clip * gradient
 ///   m' = fma(b1, m, (1 - b1) * g)
 ///   v' = fma(b2, v, ((1 - b2) * g) * g)
 ///   d  = fma(-(lr * wd), w, w)
 ///   w' = fma(-lr, (m' / c1) / (sqrt(v' / c2) + eps), d)
-inline void adamw_range(const AdamWArgs& args, double unit, int64_t begin, int64_t end) {
+template <class Moment>
+inline void adamw_lanes(const AdamWArgs& args, double unit, int64_t begin, int64_t end) {
   const AdamWStep& step = args.step;
   const F16 clip = set1(step.clip), eps = set1(step.eps);
   const F16 b1 = set1(step.beta1), b2 = set1(step.beta2);
@@ -116,14 +154,32 @@ inline void adamw_range(const AdamWArgs& args, double unit, int64_t begin, int64
   for_lanes(end - begin, [&](int64_t offset, int n) {
     const int64_t i = begin + offset;
     const F16 g = clip * load_gradient(values<int64_t>(args.gradient) + i, n, unit);
-    const F16 m = fma(b1, load_lanes(values<float>(args.moment1) + i, n), rest1 * g);
-    const F16 v = fma(b2, load_lanes(values<float>(args.moment2) + i, n), rest2 * g * g);
+    const F16 m = fma(b1, load_lanes(values<Moment>(args.moment1) + i, n), rest1 * g);
+    const F16 v = fma(b2, load_lanes(values<Moment>(args.moment2) + i, n), rest2 * g * g);
     const F16 w = load_lanes(values<float>(args.weight) + i, n);
     const F16 update = (m / c1) / (sqrt(v / c2) + eps);
-    store_lanes(values<float>(args.new_moment1) + i, m, n);
-    store_lanes(values<float>(args.new_moment2) + i, v, n);
+    store_lanes(values<Moment>(args.new_moment1) + i, m, n);
+    store_lanes(values<Moment>(args.new_moment2) + i, v, n);
     store_lanes(values<float>(args.new_weight) + i, fma(minus_rate, update, fma(minus_decay, w, w)),
                 n);
+  });
+}
+
+inline void adamw_range(const AdamWArgs& args, double unit, int64_t begin, int64_t end) {
+  if (args.moment1.dtype == DType::bf16) {
+    adamw_lanes<uint16_t>(args, unit, begin, end);
+  } else {
+    adamw_lanes<float>(args, unit, begin, end);
+  }
+}
+
+inline void ema_range(const UpdateEmaArgs& args, int64_t begin, int64_t end) {
+  const F16 rate = set1(args.rate);
+  for_lanes(end - begin, [&](int64_t offset, int n) {
+    const int64_t i = begin + offset;
+    const F16 ema = load_lanes(values<float>(args.ema) + i, n);
+    const F16 weight = load_lanes(values<float>(args.weight) + i, n);
+    store_lanes(values<float>(args.new_ema) + i, fma(rate, weight - ema, ema), n);
   });
 }
 

@@ -132,14 +132,14 @@ void add(Queue& queue, const AddArgs& args) {
 void copy(Queue& queue, const CopyArgs& args) {
   const OperatorLabel label("copy");
   const int64_t T = args.x.rows(), D = args.x.cols();
-  expect_shape("copy x", args.x, DType::f32, {T, D});
-  expect_shape("copy y", args.y, DType::f32, {T, D});
-  const int64_t parts = part_count(queue, T, D);
-  queue.run(parts, [args, T, D, parts](int64_t part) {
+  expect_shape("copy y", args.y, args.x.dtype, {T, D});
+  const int64_t parts = part_count(queue, T, D), element = size_of(args.x.dtype);
+  queue.run(parts, [args, T, D, parts, element](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
     for (int64_t t = begin; t < end; ++t) {
-      std::memcpy(values<float>(args.y) + t * args.y.row_stride, row_of<float>(args.x, t),
-                  static_cast<size_t>(D) * sizeof(float));
+      std::memcpy(values<char>(args.y) + t * args.y.row_stride * element,
+                  values<char>(args.x) + t * args.x.row_stride * element,
+                  static_cast<size_t>(D * element));
     }
   });
 }

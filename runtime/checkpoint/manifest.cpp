@@ -35,6 +35,11 @@ void check_files(const wire::CheckpointManifest& manifest, const std::string& na
 
 }  // namespace
 
+StateFormat format_of(const wire::CheckpointManifest& manifest) {
+  return {.moments = manifest.moments() == "bf16" ? kernels::DType::bf16 : kernels::DType::f32,
+          .has_ema = manifest.has_ema()};
+}
+
 std::string frame_manifest(const wire::CheckpointManifest& manifest) {
   const std::string message = manifest.SerializeAsString();
   const uint64_t hash = XXH3_64bits(message.data(), message.size());
@@ -56,6 +61,10 @@ wire::CheckpointManifest parse_manifest(std::string_view bytes, const std::strin
   if (manifest.format() != 1) {
     throw CheckpointError(name + " is of format " + std::to_string(manifest.format()) +
                           ", wanted 1");
+  }
+  if (!manifest.moments().empty() && manifest.moments() != "f32" && manifest.moments() != "bf16") {
+    throw CheckpointError(name + " has moments of type \"" + manifest.moments() +
+                          "\", wanted f32 or bf16");
   }
   check_files(manifest, name);
   return manifest;

@@ -6,13 +6,18 @@
 #include <string_view>
 
 #include "runtime/proto/checkpoint.pb.h"
+#include "runtime/state/arena.h"
 
 namespace troupe::runtime {
 
 /// The bytes of a manifest file: xxh3 of the message (u64, little-endian), then the message.
 std::string frame_manifest(const wire::CheckpointManifest& manifest);
 
-/// Throws CheckpointError unless the bytes are whole and of format 1, and the files hold blocks
+/// What the state in the files is made of. `manifest` has been parsed.
+StateFormat format_of(const wire::CheckpointManifest& manifest);
+
+/// Throws CheckpointError unless the bytes are whole and of format 1, its moments are of a known
+/// type, and the files hold blocks
 /// from 0 on without a gap under names without a folder. `name` stands for the file in messages.
 wire::CheckpointManifest parse_manifest(std::string_view bytes, const std::string& name);
 

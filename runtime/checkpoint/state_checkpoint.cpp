@@ -18,9 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t blocks_per_file = 256;  // 192 MiB at most
-
-uint64_t elements_of(const Block& block) { return 3 * static_cast<uint64_t>(block.count); }
+constexpr uint64_t blocks_per_file = 256;  // 256 MiB at most
 
 wire::CheckpointFile write_blocks(const fs::path& folder, const StateSnapshot& snapshot,
                                   uint64_t first) {
@@ -34,11 +32,11 @@ wire::CheckpointFile write_blocks(const fs::path& folder, const StateSnapshot& s
   XXH3_state_t* hasher = XXH3_createState();
   XXH3_64bits_reset(hasher);
   for (uint64_t id = first; id < first + count; ++id) {
-    const auto& values = snapshot.blocks[id];
-    const size_t bytes = values.size() * sizeof(float);
-    file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(bytes));
-    XXH3_64bits_update(hasher, values.data(), bytes);
-    entry.set_bytes(entry.bytes() + bytes);
+    const auto& bytes = snapshot.blocks[id];
+    file.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    XXH3_64bits_update(hasher, bytes.data(), bytes.size());
+    entry.set_bytes(entry.bytes() + bytes.size());
   }
   entry.set_xxh3(XXH3_64bits_digest(hasher));
   XXH3_freeState(hasher);
@@ -55,13 +53,20 @@ void write_all(const fs::path& partial, const StateSnapshot& snapshot) {
   manifest.set_arithmetic(std::string(cpu_arithmetic));
   *manifest.mutable_record() = snapshot.record;
   manifest.set_state_hash(snapshot.state_hash);
-  uint64_t elements = 0;
-  for (const auto& block : snapshot.blocks) elements += block.size();
-  manifest.set_parameters(elements / 3);
+  manifest.set_parameters(snapshot.parameters);
+  manifest.set_moments(kernels::to_string(snapshot.format.moments));
+  manifest.set_has_ema(snapshot.format.has_ema);
   for (uint64_t first = 0; first < snapshot.blocks.size(); first += blocks_per_file) {
     *manifest.add_files() = write_blocks(partial, snapshot, first);
   }
   write_file(partial / "manifest", frame_manifest(manifest));
+}
+
+int64_t bytes_of(const kernels::Tensor& t) { return t.count() * kernels::size_of(t.dtype); }
+
+size_t block_bytes(const StateArena& arena, int64_t id) {
+  return static_cast<size_t>(arena.blocks()[static_cast<size_t>(id)].count *
+                             stored_bytes_per_parameter(arena.format()));
 }
 
 /// Checks one file and hands out its bytes.
@@ -118,18 +123,18 @@ StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
                             const wire::StepRecord& record) {
   StateSnapshot snapshot;
   snapshot.record = record;
+  snapshot.format = arena.format();
+  snapshot.parameters = static_cast<uint64_t>(arena.parameter_count());
   snapshot.blocks.resize(arena.blocks().size());
   snapshot.block_hashes.resize(arena.blocks().size());
   queue.run(static_cast<int64_t>(snapshot.blocks.size()), [&](int64_t id) {
-    const BlockState state = arena.block(id, record.step());
-    const size_t n = static_cast<size_t>(state.weight.count());
     auto& out = snapshot.blocks[static_cast<size_t>(id)];
-    out.resize(3 * n);
-    std::copy_n(kernels::values<float>(state.weight), n, out.data());
-    std::copy_n(kernels::values<float>(state.moment1), n, out.data() + n);
-    std::copy_n(kernels::values<float>(state.moment2), n, out.data() + 2 * n);
-    snapshot.block_hashes[static_cast<size_t>(id)] =
-        XXH3_64bits(out.data(), out.size() * sizeof(float));
+    out.reserve(block_bytes(arena, id));
+    for (const kernels::Tensor& part : arena.block(id, record.step()).parts()) {
+      const auto* bytes = static_cast<const uint8_t*>(part.data);
+      out.insert(out.end(), bytes, bytes + bytes_of(part));
+    }
+    snapshot.block_hashes[static_cast<size_t>(id)] = XXH3_64bits(out.data(), out.size());
   });
   queue.wait();
   const std::vector<float> bias(record.bias().begin(), record.bias().end());
@@ -204,31 +209,32 @@ wire::CheckpointManifest load_checkpoint(const fs::path& checkpoint, StateArena&
     throw CheckpointError(checkpoint.string() + " holds " + std::to_string(manifest.parameters()) +
                           " parameters, wanted " + std::to_string(arena.parameter_count()));
   }
+  if (format_of(manifest) != arena.format()) {
+    throw CheckpointError(checkpoint.string() + " holds " + describe(format_of(manifest)) +
+                          ", wanted " + describe(arena.format()));
+  }
   const uint64_t state = manifest.record().step();
-  uint64_t next = 0;
+  int64_t next = 0;
+  const auto blocks = static_cast<int64_t>(arena.blocks().size());
   for (const auto& entry : manifest.files()) {
     with_file(checkpoint, entry, [&](std::span<const uint8_t> bytes) {
       for (uint64_t i = 0; i < entry.blocks(); ++i, ++next) {
-        const size_t want = next < arena.blocks().size()
-                                ? elements_of(arena.blocks()[next]) * sizeof(float)
-                                : bytes.size() + 1;
-        if (bytes.size() < want) {
+        if (next >= blocks || bytes.size() < block_bytes(arena, next)) {
           throw CheckpointError((checkpoint / entry.name()).string() +
                                 " does not hold the blocks of this model");
         }
-        const BlockState block = arena.block(static_cast<int64_t>(next), state);
-        const size_t n = static_cast<size_t>(block.weight.count()) * sizeof(float);
-        std::memcpy(block.weight.data, bytes.data(), n);
-        std::memcpy(block.moment1.data, bytes.data() + n, n);
-        std::memcpy(block.moment2.data, bytes.data() + 2 * n, n);
-        arena.set_stamp(static_cast<int64_t>(next), state);
-        bytes = bytes.subspan(want);
+        for (const kernels::Tensor& part : arena.block(next, state).parts()) {
+          const auto n = static_cast<size_t>(bytes_of(part));
+          if (n > 0) std::memcpy(part.data, bytes.data(), n);
+          bytes = bytes.subspan(n);
+        }
+        arena.set_stamp(next, state);
       }
     });
   }
-  if (next != arena.blocks().size()) {
+  if (next != blocks) {
     throw CheckpointError(checkpoint.string() + " holds " + std::to_string(next) +
-                          " blocks, wanted " + std::to_string(arena.blocks().size()));
+                          " blocks, wanted " + std::to_string(blocks));
   }
   return manifest;
 }

@@ -16,8 +16,10 @@ namespace troupe::runtime {
 /// A state copied out of the arena, to be written while training goes on.
 struct StateSnapshot {
   wire::StepRecord record;
-  std::vector<std::vector<float>> blocks;  ///< by id: weight, moment1, moment2
-  std::vector<uint64_t> block_hashes;      ///< by id
+  StateFormat format;
+  uint64_t parameters = 0;
+  std::vector<std::vector<uint8_t>> blocks;  ///< by id: the bytes of its parts
+  std::vector<uint64_t> block_hashes;        ///< by id
   uint64_t state_hash = 0;
 };
 
@@ -49,7 +51,8 @@ std::vector<std::string> find_damage(const std::filesystem::path& checkpoint,
 /// first file that is missing, cut or altered.
 wire::CheckpointManifest verify_checkpoint(const std::filesystem::path& checkpoint);
 
-/// The same, and fills the arena's state N. The arena's parameters must be the checkpoint's.
+/// The same, and fills the arena's state N. The arena's parameters and format must be the
+/// checkpoint's.
 wire::CheckpointManifest load_checkpoint(const std::filesystem::path& checkpoint,
                                          StateArena& arena);
 

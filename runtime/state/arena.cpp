@@ -11,8 +11,15 @@ using kernels::Buffer;
 using kernels::DType;
 using kernels::Tensor;
 
+/// No elements of a buffer that is not there.
 Tensor elements(const Buffer& buffer, int64_t first, int64_t count) {
-  return kernels::tensor(kernels::values<float>(buffer.view) + first, {count});
+  if (!buffer) return kernels::tensor(static_cast<float*>(nullptr), {0});
+  Tensor part = buffer.view;
+  part.data = static_cast<char*>(part.data) + first * kernels::size_of(part.dtype);
+  part.rank = 1;
+  part.shape = {count};
+  part.row_stride = count;
+  return part;
 }
 
 Buffer make(DType dtype, const std::vector<int64_t>& shape, bool zeros) {
@@ -22,7 +29,24 @@ Buffer make(DType dtype, const std::vector<int64_t>& shape, bool zeros) {
 
 }  // namespace
 
-StateArena::StateArena(std::vector<kernels::ParameterSpec> specs) : specs_(std::move(specs)) {
+std::string describe(const StateFormat& format) {
+  return std::string(kernels::to_string(format.moments)) + " moments" +
+         (format.has_ema ? " and an EMA" : "");
+}
+
+int64_t stored_bytes_per_parameter(const StateFormat& format) {
+  return 4 + 2 * kernels::size_of(format.moments) + (format.has_ema ? 4 : 0);
+}
+
+int64_t bytes_per_parameter(const StateFormat& format) {
+  return 2 * stored_bytes_per_parameter(format) + 8;
+}
+
+StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format)
+    : specs_(std::move(specs)), format_(format) {
+  if (format.moments != DType::f32 && format.moments != DType::bf16) {
+    throw StateError("a state with " + describe(format) + ", wanted f32 or bf16 moments");
+  }
   std::vector<int> order;
   for (int t = 0; t < tensors(); ++t) {
     const auto& spec = specs_[static_cast<size_t>(t)];
@@ -33,8 +57,9 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs) : specs_(std::
     Storage s;
     for (int version = 0; version < 2; ++version) {
       s.weight[version] = make(DType::f32, spec.shape, false);
-      s.moment1[version] = make(DType::f32, spec.shape, true);
-      s.moment2[version] = make(DType::f32, spec.shape, true);
+      s.moment1[version] = make(format.moments, spec.shape, true);
+      s.moment2[version] = make(format.moments, spec.shape, true);
+      if (format.has_ema) s.ema[version] = make(DType::f32, spec.shape, false);
     }
     s.gradient = make(DType::i64, spec.shape, true);
     s.locks = std::make_unique<kernels::FixedPointLocks>(spec.count());
@@ -64,13 +89,27 @@ Tensor StateArena::mutable_weight(int tensor, uint64_t state) {
   return storage_[static_cast<size_t>(tensor)].weight[state % 2];
 }
 
+kernels::ConstTensor StateArena::ema(int tensor, uint64_t state) const {
+  if (!format_.has_ema) throw StateError("the state has no EMA of its weights");
+  return storage_[static_cast<size_t>(tensor)].ema[state % 2];
+}
+
+void StateArena::begin_ema() {
+  for (const Storage& s : storage_) {
+    if (!s.ema[0]) continue;
+    std::memcpy(s.ema[0].view.data, s.weight[0].view.data,
+                static_cast<size_t>(s.weight[0].view.count()) * sizeof(float));
+  }
+}
+
 BlockState StateArena::block(int64_t id, uint64_t state) {
   const Block& b = blocks_[static_cast<size_t>(id)];
   const Storage& s = storage_[static_cast<size_t>(b.tensor)];
   const size_t version = state % 2;
   return {elements(s.weight[version], b.first, b.count),
           elements(s.moment1[version], b.first, b.count),
-          elements(s.moment2[version], b.first, b.count)};
+          elements(s.moment2[version], b.first, b.count),
+          elements(s.ema[version], b.first, b.count)};
 }
 
 kernels::ConstTensor StateArena::block_gradient(int64_t id) const {
@@ -116,8 +155,6 @@ int64_t StateArena::parameter_count() const {
   return n;
 }
 
-int64_t StateArena::bytes() const { return parameter_count() * (2 * 3 * 4 + 8); }
-
 void initialise(StateArena& arena, uint64_t seed, float std) {
   for (int t = 0; t < arena.tensors(); ++t) {
     float* out = kernels::values<float>(arena.mutable_weight(t, 0));
@@ -126,6 +163,7 @@ void initialise(StateArena& arena, uint64_t seed, float std) {
       out[i] = kernels::initial_value(spec, seed, std, i);
     }
   }
+  arena.begin_ema();
 }
 
 }  // namespace troupe::runtime

@@ -1,7 +1,8 @@
-// The state of a run in this process: weights, moments and fixed-point gradients of every trained
-// tensor, cut into blocks. State lives here and not in actors, so an actor's death loses none.
+// The state of a run in this process: weights, moments, their EMA and fixed-point gradients of every
+// trained tensor, cut into blocks. State lives here and not in actors, so an actor's death loses none.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -34,9 +35,31 @@ struct Block {
   int64_t count;
 };
 
+/// What a state is made of besides f32 weights.
+struct StateFormat {
+  kernels::DType moments = kernels::DType::f32;  ///< or bf16
+  bool has_ema = false;                          ///< of the weights, f32
+
+  bool operator==(const StateFormat&) const = default;
+};
+
+/// "f32 moments", "bf16 moments and an EMA".
+std::string describe(const StateFormat& format);
+
+/// Bytes that a block has in a hash and in a file, per element.
+int64_t stored_bytes_per_parameter(const StateFormat& format);
+
+/// Bytes of memory: two versions of that, and the gradient.
+int64_t bytes_per_parameter(const StateFormat& format);
+
 /// One version of a block: views into the tensor's memory.
 struct BlockState {
-  kernels::Tensor weight, moment1, moment2;  // [count] f32
+  kernels::Tensor weight;            // [count] f32
+  kernels::Tensor moment1, moment2;  // [count] f32 or bf16
+  kernels::Tensor ema;               // [count] f32, or no data
+
+  /// In the order of hashes and files. What a state lacks has no elements.
+  std::array<kernels::Tensor, 4> parts() const { return {weight, moment1, moment2, ema}; }
 };
 
 /// State N is what holds after step N. Two versions of everything stand side by side, state N at
@@ -44,7 +67,9 @@ struct BlockState {
 /// first block whose stamp is not N (commit law).
 class StateArena {
  public:
-  explicit StateArena(std::vector<kernels::ParameterSpec> specs);
+  explicit StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format = {});
+
+  const StateFormat& format() const { return format_; }
 
   int tensors() const { return static_cast<int>(specs_.size()); }
   const kernels::ParameterSpec& spec(int tensor) const { return specs_[static_cast<size_t>(tensor)]; }
@@ -54,6 +79,10 @@ class StateArena {
 
   kernels::ConstTensor weight(int tensor, uint64_t state) const;
   kernels::Tensor mutable_weight(int tensor, uint64_t state);
+  /// Throws StateError if the state has none.
+  kernels::ConstTensor ema(int tensor, uint64_t state) const;
+  /// The EMA begins at the weights of state 0, whoever has filled them. Without one nothing is done.
+  void begin_ema();
 
   /// Sorted by (tensor's name, index); a block's number in here is its id.
   const std::vector<Block>& blocks() const { return blocks_; }
@@ -72,16 +101,17 @@ class StateArena {
   uint32_t faults() const { return faults_.load(); }
 
   int64_t parameter_count() const;
-  /// Bytes of weights, moments and gradients.
-  int64_t bytes() const;
+  /// Bytes of both versions and the gradients.
+  int64_t bytes() const { return parameter_count() * bytes_per_parameter(format_); }
 
  private:
   struct Storage {
-    kernels::Buffer weight[2], moment1[2], moment2[2], gradient;
+    kernels::Buffer weight[2], moment1[2], moment2[2], ema[2], gradient;
     std::unique_ptr<kernels::FixedPointLocks> locks;
   };
 
   std::vector<kernels::ParameterSpec> specs_;
+  StateFormat format_;
   std::unordered_map<std::string, int> by_name_;
   std::vector<Storage> storage_;
   std::vector<Block> blocks_;
@@ -89,7 +119,7 @@ class StateArena {
   std::atomic<uint32_t> faults_{0};
 };
 
-/// Fills state 0 from the seed (law 5: by tensor name and element).
+/// Fills state 0 from the seed (law 5: by tensor name and element), its EMA with the same values.
 void initialise(StateArena& arena, uint64_t seed, float std);
 
 }  // namespace troupe::runtime

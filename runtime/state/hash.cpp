@@ -26,17 +26,14 @@ class Hasher {
 };
 
 void add(Hasher& hasher, const kernels::Tensor& t) {
-  hasher.bytes(t.data, static_cast<size_t>(t.count()) * sizeof(float));
+  hasher.bytes(t.data, static_cast<size_t>(t.count() * kernels::size_of(t.dtype)));
 }
 
 }  // namespace
 
 uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state) {
-  const BlockState block = arena.block(id, state);
   Hasher hasher;
-  add(hasher, block.weight);
-  add(hasher, block.moment1);
-  add(hasher, block.moment2);
+  for (const kernels::Tensor& part : arena.block(id, state).parts()) add(hasher, part);
   return hasher.digest();
 }
 

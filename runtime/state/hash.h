@@ -14,7 +14,8 @@ namespace troupe::runtime {
 /// any sum does.
 inline constexpr std::string_view cpu_arithmetic = "cpu.1";
 
-/// xxh3 of a block's little-endian weight, first and second moments.
+/// xxh3 of a block's parts as they are stored, little-endian: weight (f32), first and second moments
+/// (f32 or bf16), and the EMA of the weight (f32) if the state has one.
 uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state);
 
 struct StateHashArgs {

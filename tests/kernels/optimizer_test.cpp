@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/fixed_point.h"
+#include "kernels/quantize.h"
 #include "tests/kernels/arrangements.h"
 #include "tests/kernels/reference/optimizer.h"
 
@@ -161,6 +163,136 @@ TEST(Optimizer, GivesTheSameBitsInAnyArrangement) {
   EXPECT_TRUE(same_bits(to_vector(from.weight), {all.begin(), all.begin() + n}));
 }
 
+Buffer as_bf16(const Buffer& x) {
+  Buffer out = allocate(DType::bf16, {x.view.count()});
+  for (int64_t i = 0; i < x.view.count(); ++i) {
+    values<uint16_t>(out.view)[i] = f32_to_bf16(values<float>(x.view)[i]);
+  }
+  return out;
+}
+Buffer as_f32(const Buffer& x) {
+  Buffer out = allocate_f32({x.view.count()});
+  for (int64_t i = 0; i < x.view.count(); ++i) {
+    values<float>(out.view)[i] = bf16_to_f32(values<uint16_t>(x.view)[i]);
+  }
+  return out;
+}
+Buffer empty_bf16(int64_t n) { return allocate(DType::bf16, {n}); }
+
+// bf16 moments are read exactly, computed with in f32 and rounded as they are stored, so the weight
+// has the bits that f32 moments of the same values give it.
+TEST(Optimizer, Bf16MomentsAreTheF32OnesRoundedToNearestEven) {
+  const int64_t n = 65'536 + 7;
+  const Buffer gradient = gradient_of(n, 4);
+  State from{normal({n}, 1), as_bf16(normal({n}, 2)), as_bf16(normal({n}, 3))};
+  for (int64_t i = 0; i < n; ++i) values<uint16_t>(from.moment2.view)[i] &= 0x7fff;
+  const State wide{from.weight, as_f32(from.moment1), as_f32(from.moment2)}, wanted = beside(n);
+  ThreadPool pool(1);
+  Queue queue(pool);
+  adamw(queue, args_of(3, gradient, wide, wanted));
+  queue.wait();
+
+  const auto found = expect_same_bits_everywhere([&](Queue& q) {
+    const State to{allocate_f32({n}), empty_bf16(n), empty_bf16(n)};
+    adamw(q, args_of(3, gradient, from, to));
+    q.wait();
+    auto out = to_vector(to.weight);
+    for (const Buffer& moment : {to.moment1, to.moment2}) {
+      const auto more = to_vector(as_f32(moment));
+      out.insert(out.end(), more.begin(), more.end());
+    }
+    return out;
+  });
+
+  const auto count = static_cast<std::ptrdiff_t>(n);
+  EXPECT_TRUE(same_bits({found.begin(), found.begin() + count}, to_vector(wanted.weight)));
+  EXPECT_TRUE(same_bits({found.begin() + count, found.begin() + 2 * count},
+                        to_vector(as_f32(as_bf16(wanted.moment1)))));
+  EXPECT_TRUE(same_bits({found.begin() + 2 * count, found.end()},
+                        to_vector(as_f32(as_bf16(wanted.moment2)))));
+}
+
+// Ties, the largest numbers, infinity and NaN, all through b1 = 0 and one gradient each.
+TEST(Optimizer, StoresEveryNumberAsTheNearestBf16) {
+  std::vector<float> numbers{0.0f, 1.0f, -1.0f, 1.00390625f, 1.01171875f, 3.4e38f, -3.4e38f, 1e-40f};
+  numbers.insert(numbers.end(), {INFINITY, -INFINITY, NAN, std::bit_cast<float>(0x7f800001u)});
+  for (uint32_t i = 0; i < 4096; ++i) numbers.push_back(std::bit_cast<float>(i * 1'048'583u));
+  const auto n = static_cast<int64_t>(numbers.size());
+  const Buffer gradient = allocate_zeros(DType::i64, {n}), moment = allocate_f32({n});
+  std::copy(numbers.begin(), numbers.end(), values<float>(moment.view));
+  const State from{normal({n}, 1), as_bf16(moment), as_bf16(moment)};
+  const Buffer start = as_f32(from.moment1);
+
+  const auto found = expect_same_bits_everywhere([&](Queue& queue) {
+    const State to{allocate_f32({n}), empty_bf16(n), empty_bf16(n)};
+    AdamWArgs args = args_of(3, gradient, from, to);
+    args.step.beta1 = 0.7f;
+    adamw(queue, args);
+    queue.wait();
+    const uint16_t* bits = values<uint16_t>(to.moment1.view);
+    return std::vector<uint16_t>(bits, bits + n);
+  });
+
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const float wanted = std::fma(0.7f, values<float>(start.view)[i], 0.3f * 0.0f);
+    if (std::isnan(wanted)) {
+      EXPECT_TRUE(std::isnan(bf16_to_f32(found[i]))) << numbers[i];
+    } else {
+      EXPECT_EQ(found[i], f32_to_bf16(wanted)) << numbers[i];
+    }
+  }
+}
+
+// Over many steps rounded moments stay near an f64 reference without rounding.
+TEST(Optimizer, Bf16MomentsStayNearTheReference) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  const int64_t n = 333;
+  const Buffer zeros = allocate_zeros(DType::f32, {n});
+  const State state{normal({n}, 1), as_bf16(zeros), as_bf16(zeros)};
+  std::vector<reference::AdamWState> expected;
+  for (const double w : to_doubles(state.weight)) expected.push_back({w, 0, 0});
+
+  for (int t = 1; t <= 50; ++t) {
+    const Buffer gradient = gradient_of(n, static_cast<uint32_t>(100 + t), 0.01);
+    adamw(queue, args_of(t, gradient, state, state));
+    queue.wait();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const double g = from_fixed_point(values<int64_t>(gradient.view)[i], scale_bits);
+      expected[i] = reference::adamw(expected[i], g, {1e-3, 0.9, 0.95, 1e-8, 0.1}, t);
+    }
+  }
+
+  const auto w = to_doubles(state.weight), m = to_doubles(as_f32(state.moment1)),
+             v = to_doubles(as_f32(state.moment2));
+  for (size_t i = 0; i < expected.size(); ++i) {
+    // A bf16 is off by 2^-9 at most; ten steps of it are remembered, twenty of the second moment.
+    EXPECT_NEAR(m[i], expected[i].moment1, 2e-4);
+    EXPECT_NEAR(v[i], expected[i].moment2, 0.04 * expected[i].moment2);
+    EXPECT_NEAR(w[i], expected[i].weight, 2e-3) << "50 steps of 1e-3";
+  }
+}
+
+TEST(Optimizer, EmaFollowsItsFormulaAndTheReference) {
+  const int64_t n = 65'536 + 7;
+  const Buffer weight = normal({n}, 1), ema = normal({n}, 2);
+  values<float>(ema.view)[3] = values<float>(weight.view)[3];
+
+  const auto found = expect_same_bits_everywhere([&](Queue& queue) {
+    const Buffer out = allocate_f32({n});
+    update_ema(queue, {.rate = 0.01f, .weight = weight, .ema = ema, .new_ema = out});
+    queue.wait();
+    return to_vector(out);
+  });
+
+  for (size_t i = 0; i < found.size(); ++i) {
+    const float w = values<float>(weight.view)[i], e = values<float>(ema.view)[i];
+    ASSERT_EQ(found[i], std::fma(0.01f, w - e, e));
+    ASSERT_NEAR(found[i], 0.99 * static_cast<double>(e) + 0.01 * static_cast<double>(w), 1e-6);
+  }
+  EXPECT_EQ(found[3], values<float>(weight.view)[3]) << "a weight that stays keeps its average";
+}
+
 TEST(Optimizer, SquaredNormIsTheSumOfSquares) {
   for (const int64_t n : {0, 1, 7, 8, 15, 16, 17, 65'536}) {
     const Buffer gradient = gradient_of(n, 4);
@@ -216,6 +348,15 @@ TEST(Optimizer, RefusesBlocksOfDifferentSizes) {
   args.moment2 = seven.moment2;
   EXPECT_THAT(kernel_error([&] { adamw(queue, args); }),
               HasSubstr("adamw moment2 is [7] f32, wanted [8] f32"));
+  args = args_of(1, gradient, eight, eight);
+  args.new_moment1 = empty_bf16(8);
+  EXPECT_THAT(kernel_error([&] { adamw(queue, args); }),
+              HasSubstr("adamw new_moment1 is [8] bf16, wanted [8] f32"));
+  EXPECT_THAT(kernel_error([&] {
+                update_ema(queue, {.rate = 0.1f, .weight = eight.weight, .ema = seven.weight,
+                                   .new_ema = eight.moment1});
+              }),
+              HasSubstr("update_ema ema is [7] f32, wanted [8] f32"));
   args = args_of(1, gradient, eight, eight);
   args.scale_bits = 63;
   EXPECT_THAT(kernel_error([&] { adamw(queue, args); }), HasSubstr("scale_bits 63"));

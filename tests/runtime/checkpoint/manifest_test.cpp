@@ -56,6 +56,17 @@ TEST(Manifest, EveryCutAndEveryFlippedBitIsFound) {
   }
 }
 
+TEST(Manifest, MomentsOfNoKnownTypeAreRefused) {
+  auto manifest = sample();
+  EXPECT_EQ(format_of(manifest), StateFormat{}) << "as it was before there was another";
+  manifest.set_moments("bf16");
+  EXPECT_EQ(error_of(frame_manifest(manifest)), "none");
+  manifest.set_moments("f8");
+
+  EXPECT_EQ(error_of(frame_manifest(manifest)),
+            "step-5/manifest has moments of type \"f8\", wanted f32 or bf16");
+}
+
 TEST(Manifest, AnotherFormatIsRefused) {
   auto manifest = sample();
   manifest.set_format(2);

@@ -65,6 +65,47 @@ TEST_F(Saved, StateComesBackWithItsHash) {
   EXPECT_EQ(snapshot.block_hashes[0], block_hash(other, 0, 4));
 }
 
+TEST_F(Saved, Bf16MomentsAndTheEmaComeBackAndTakeTheirBytes) {
+  const fs::path folder = new_folder("format");
+  const StateFormat format{.moments = kernels::DType::bf16, .has_ema = true};
+  StateArena arena(specs(), format), other(specs(), format);
+  initialise(arena, 3, 0.02f);
+  kernels::values<uint16_t>(arena.block(1, 0).moment2)[7] = 0x4049;
+  kernels::values<float>(arena.block(1, 0).ema)[8] = 3.5f;
+  const StateSnapshot snapshot = take_snapshot(arena, queue_, record_of(4));
+  write_checkpoint(folder, snapshot);
+
+  const auto manifest = load_checkpoint(folder / "step-4", other);
+
+  EXPECT_EQ(manifest.parameters(), 90'017u);
+  EXPECT_EQ(manifest.moments(), "bf16");
+  EXPECT_TRUE(manifest.has_ema());
+  EXPECT_EQ(format_of(manifest), format);
+  EXPECT_EQ(manifest.files(0).bytes(), 12u * 90'017);
+  EXPECT_NO_THROW(verify_checkpoint(folder / "step-4"));
+  const StateSnapshot again = take_snapshot(other, queue_, manifest.record());
+  EXPECT_EQ(again.state_hash, snapshot.state_hash);
+  EXPECT_EQ(again.blocks, snapshot.blocks);
+  EXPECT_EQ(snapshot.block_hashes[1], block_hash(other, 1, 4));
+}
+
+TEST_F(Saved, AStateOfAnotherFormatIsRefusedByName) {
+  const fs::path folder = new_folder("other_format");
+  save(folder, 4);
+  StateArena bf16(specs(), {.moments = kernels::DType::bf16});
+  StateArena ema(specs(), {.has_ema = true});
+
+  for (auto& [arena, wanted] : {std::pair<StateArena&, const char*>{bf16, "wanted bf16 moments"},
+                                {ema, "wanted f32 moments and an EMA"}}) {
+    try {
+      load_checkpoint(folder / "step-4", arena);
+      ADD_FAILURE() << wanted;
+    } catch (const CheckpointError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(std::string("step-4 holds f32 moments, ") + wanted));
+    }
+  }
+}
+
 TEST_F(Saved, EveryDamagedByteIsFoundAndTheFileNamed) {
   const fs::path folder = new_folder("damage");
   save(folder, 2);

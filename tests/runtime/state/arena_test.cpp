@@ -84,6 +84,30 @@ TEST(StateArena, MomentsAndGradientsBeginAtZero) {
   }
 }
 
+TEST(StateArena, HoldsMomentsOfTheFormatAndAnEmaThatBeginsAtTheWeights) {
+  StateArena arena(some_specs(), {.moments = kernels::DType::bf16, .has_ema = true});
+  const StateArena plain(some_specs());
+
+  runtime::initialise(arena, 3, 0.02f);
+
+  const int64_t n = arena.parameter_count();
+  EXPECT_EQ(plain.bytes(), 32 * n);
+  EXPECT_EQ(arena.bytes(), 32 * n) << "bf16 moments save what the EMA takes";
+  EXPECT_EQ(describe(arena.format()), "bf16 moments and an EMA");
+  EXPECT_THROW(plain.ema(0, 0), StateError);
+  EXPECT_THROW(StateArena(some_specs(), {.moments = kernels::DType::i32}), StateError);
+  for (size_t id = 0; id < arena.blocks().size(); ++id) {
+    const auto block = arena.block(static_cast<int64_t>(id), 0);
+    EXPECT_EQ(block.moment1.dtype, kernels::DType::bf16);
+    EXPECT_EQ(block.moment2.count(), block.weight.count());
+    for (int64_t i = 0; i < block.weight.count(); ++i) {
+      ASSERT_EQ(kernels::values<uint16_t>(block.moment1)[i], 0);
+      ASSERT_EQ(kernels::values<float>(block.ema)[i], kernels::values<float>(block.weight)[i]);
+    }
+    EXPECT_NE(arena.block(static_cast<int64_t>(id), 1).ema.data, block.ema.data);
+  }
+}
+
 TEST(StateArena, AStampNamesTheStateThatAVersionHolds) {
   StateArena arena(some_specs());
 

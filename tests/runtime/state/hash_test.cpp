@@ -81,6 +81,22 @@ TEST(StateHash, IsXxh3OfTheDocumentedBytes) {
   EXPECT_EQ(state.hash(), XXH3_64bits(all.data(), all.size()));
 }
 
+// Whatever a block holds is hashed as it is stored.
+TEST(StateHash, TakesMomentsAsTheyAreStoredAndTheEmaBehindThem) {
+  StateArena arena({{"v", {2, 3}, Initial::normal}}, {.moments = kernels::DType::bf16, .has_ema = true});
+  runtime::initialise(arena, 3, 0.02f);
+  const auto state = arena.block(0, 0);
+  for (int64_t i = 0; i < 6; ++i) kernels::values<uint16_t>(state.moment2)[i] = 0x3f80;
+  kernels::values<float>(state.ema)[1] = 7.0f;
+  std::string bytes;
+  for (int64_t i = 0; i < 6; ++i) append(bytes, kernels::values<float>(state.weight)[i]);
+  for (int64_t i = 0; i < 6; ++i) append(bytes, uint16_t{0});
+  for (int64_t i = 0; i < 6; ++i) append(bytes, uint16_t{0x3f80});
+  for (int64_t i = 0; i < 6; ++i) append(bytes, kernels::values<float>(state.ema)[i]);
+
+  EXPECT_EQ(runtime::block_hash(arena, 0, 0), XXH3_64bits(bytes.data(), bytes.size()));
+}
+
 // The format is frozen: runs on record are compared with it.
 TEST(StateHash, OfAKnownStateStaysWhatItIs) {
   EXPECT_EQ(runtime::to_hex(State().hash()), "0586ac3def53beb3");
