@@ -34,6 +34,7 @@ void check_optimizer(const Optimizer& optimizer, Checks& checks) {
   checks.not_negative("train.optimizer.clip", optimizer.clip());
   checks.in_range("train.optimizer.final_lr", optimizer.final_lr(), 0.0,
                   std::max(optimizer.lr(), 0.0));
+  checks.below("train.optimizer.ema_decay", optimizer.ema_decay(), 0, 1);
 }
 
 /// Files of Data or of DataSource.
@@ -116,10 +117,6 @@ void check_available(const Run& run, Checks& checks) {
   const auto refuse = [&](const char* field, std::string value, const char* wanted) {
     checks.add(field, value + ", which is not available yet", wanted);
   };
-  const Optimizer& optimizer = run.train().optimizer();
-  if (optimizer.moments() != Optimizer::F32) {
-    refuse("train.optimizer.moments", Optimizer::Moments_Name(optimizer.moments()), "F32");
-  }
   if (run.train().attention_form() != Train::EXPANDED) {
     refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
            "EXPANDED");

@@ -146,7 +146,8 @@ class StepBench {
 
   /// State 0 in memory that no block has been applied in.
   runtime::StateArena& fresh_arena() {
-    arena_ = std::make_unique<runtime::StateArena>(kernels::parameters(recipe_->shape));
+    arena_ = std::make_unique<runtime::StateArena>(kernels::parameters(recipe_->shape),
+                                                   actors::state_format(*recipe_));
     runtime::initialise(*arena_, recipe_->seed, recipe_->shape.init_std);
     return *arena_;
   }

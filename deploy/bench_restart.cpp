@@ -58,7 +58,7 @@ class RestartBench {
       : options_(options),
         setup_(set_up_run(config::load_run(options.run, options.settings))),
         recipe_(actors::make_recipe(setup_.run.run, runtime::model_shape(setup_.model.model))),
-        arena_(kernels::parameters(recipe_.shape)),
+        arena_(kernels::parameters(recipe_.shape), actors::state_format(recipe_)),
         pool_(setup_.plan.threads),
         company_(std::make_shared<actors::Company>(recipe_, setup_.plan, arena_, pool_,
                                                    actors::BatchSource())),

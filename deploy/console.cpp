@@ -37,9 +37,13 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-double bits_per_byte(const wire::Evaluation& evaluation) {
+double bits_per_byte(double nats, int64_t bytes) {
   constexpr double ln2 = 0.69314718055994530942;
-  return evaluation.nats() / ln2 / static_cast<double>(std::max<int64_t>(evaluation.bytes(), 1));
+  return nats / ln2 / static_cast<double>(std::max<int64_t>(bytes, 1));
+}
+
+double mean_loss(double nats, int64_t tokens) {
+  return nats / static_cast<double>(std::max<int64_t>(tokens, 1));
 }
 
 std::string Console::step_line(const wire::StepDone& done) const {
@@ -91,10 +95,14 @@ void Console::step_done(const wire::StepDone& done) {
 }
 
 void Console::evaluated(const wire::Evaluation& evaluation) {
-  print(fmt::format("held-out  state {}  loss {:.4f}  bits_per_byte {:.4f}  tokens {}  bytes {}",
-                    evaluation.state(), evaluation.nats() / static_cast<double>(std::max<int64_t>(evaluation.tokens(), 1)),
-                    bits_per_byte(evaluation), grouped(evaluation.tokens()),
-                    grouped(evaluation.bytes())));
+  std::string line = fmt::format("held-out  state {}  loss {:.4f}", evaluation.state(),
+                                 mean_loss(evaluation.nats(), evaluation.tokens()));
+  if (evaluation.has_ema_nats()) {
+    line += fmt::format("  ema_loss {:.4f}", mean_loss(evaluation.ema_nats(), evaluation.tokens()));
+  }
+  print(line + fmt::format("  bits_per_byte {:.4f}  tokens {}  bytes {}",
+                           bits_per_byte(evaluation.nats(), evaluation.bytes()),
+                           grouped(evaluation.tokens()), grouped(evaluation.bytes())));
 }
 
 void Console::happened(const wire::Event& event) {

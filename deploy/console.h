@@ -44,7 +44,10 @@ class Console {
   double seconds_ = 0;  // of steps, smoothed
 };
 
-/// Bits per byte of the scored text.
-double bits_per_byte(const wire::Evaluation& evaluation);
+/// Bits per byte of the scored text whose tokens' losses add up to `nats`.
+double bits_per_byte(double nats, int64_t bytes);
+
+/// Mean loss of a token.
+double mean_loss(double nats, int64_t tokens);
 
 }  // namespace troupe::deploy

@@ -128,7 +128,7 @@ void replay(const Options& options) {
   const TrainingData data = read_training_data(setup.run, setup.model.model);
   const auto recipe =
       actors::make_recipe(setup.run.run, runtime::model_shape(setup.model.model));
-  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   StartingPoint start = starting_point({.folder = folder,
                                         .history = std::move(history),
                                         .arena = arena,

@@ -15,6 +15,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// A state of another format is not passed over: every one of the run is like it.
+class OtherFormat : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+void check_format(const runtime::CheckpointPlace& place,
+                  const wire::CheckpointManifest& manifest, const runtime::StateFormat& wanted) {
+  const runtime::StateFormat found = runtime::format_of(manifest);
+  if (found == wanted) return;
+  throw OtherFormat(place.folder.string() + " holds " + runtime::describe(found) +
+                    ", train.optimizer.moments and ema_decay of run.textproto want " +
+                    runtime::describe(wanted) + ": a resumed run keeps its recipe");
+}
+
 /// Loads the newest good checkpoint; its manifest, or nothing.
 std::optional<wire::CheckpointManifest> load_newest(const StartingPointArgs& args,
                                                     std::vector<std::string>& notes) {
@@ -24,9 +39,12 @@ std::optional<wire::CheckpointManifest> load_newest(const StartingPointArgs& arg
     if (place.step > args.newest_state) continue;
     try {
       const auto manifest = runtime::read_manifest(place.folder);
+      check_format(place, manifest, args.arena.format());
       const std::string objection = objection_to(manifest, args.history);
       if (objection.empty()) return runtime::load_checkpoint(place.folder, args.arena);
       notes.push_back(place.folder.string() + " " + objection + ": not used");
+    } catch (const OtherFormat&) {
+      throw;
     } catch (const std::runtime_error& error) {
       notes.push_back(std::string(error.what()) + "; the one before is used");
     }

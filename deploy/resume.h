@@ -37,7 +37,8 @@ struct StartingPointArgs {
 };
 
 /// The newest checkpoint whose hashes hold and that the journal knows, loaded into the arena; or
-/// state 0. A new folder has neither.
+/// state 0. A new folder has neither. Throws std::runtime_error for a checkpoint of another format
+/// than the arena's.
 StartingPoint starting_point(StartingPointArgs args);
 
 /// What speaks against going on with a recipe: a commit that it would not have made, because its

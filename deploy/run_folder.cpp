@@ -116,7 +116,11 @@ void RunFolder::add_metrics(const wire::Evaluation& evaluation) {
   line["heldout_nats"] = evaluation.nats();
   line["heldout_tokens"] = evaluation.tokens();
   line["heldout_bytes"] = evaluation.bytes();
-  line["heldout_bits_per_byte"] = bits_per_byte(evaluation);
+  line["heldout_bits_per_byte"] = bits_per_byte(evaluation.nats(), evaluation.bytes());
+  if (evaluation.has_ema_nats()) {
+    line["heldout_ema_nats"] = evaluation.ema_nats();
+    line["heldout_ema_bits_per_byte"] = bits_per_byte(evaluation.ema_nats(), evaluation.bytes());
+  }
   metrics_->add(line.dump());
 }
 

@@ -104,7 +104,7 @@ void train(const Options& options) {
   std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
-  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   StartingPoint start =
       starting_point({.folder = folder.path(),
                       .history = runtime::read_journal(folder.path() / "journal"),

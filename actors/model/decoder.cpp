@@ -91,7 +91,7 @@ Decoder::Decoder(const Args& args)
     : args_(args), recipe_(forward_recipe(args.recipe)), tensors_(args.arena, recipe_),
       rope_(kernels::rope_table(recipe_.shape.max_positions, recipe_.shape.rope,
                                 recipe_.shape.rope_theta, recipe_.shape.yarn)),
-      view_{args.state, recipe_.scale_bits} {
+      view_{.state = args.state, .scale_bits = recipe_.scale_bits, .reads_ema = args.reads_ema} {
   const kernels::ModelShape& s = recipe_.shape;
   const int64_t wanted = s.moe_layers() * s.experts;
   if (static_cast<int64_t>(args.routing_bias.size()) < wanted) {

@@ -27,6 +27,7 @@ class Decoder {
     kernels::AttentionForm form;
     uint64_t state;
     int64_t page_rows;                       ///< of the caches
+    bool reads_ema = false;                  ///< of the weights; the arena has one
   };
   /// What `args` refers to outlives the decoder. Throws KernelError if the routing bias is shorter
   /// than the main layers need.

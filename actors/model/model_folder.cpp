@@ -40,6 +40,7 @@ LoadedModel load_model_folder(const std::filesystem::path& folder) {
   loaded.recipe.micro_batches = 1;
   loaded.arena = std::make_unique<runtime::StateArena>(kernels::parameters(loaded.recipe.shape));
   loaded.routing_bias = runtime::load_weights(*source.weights, *loaded.arena);
+  loaded.context = trained_context(folder, loaded.recipe.shape.max_positions);
   return loaded;
 }
 
@@ -57,12 +58,13 @@ runtime::Tokenizer load_tokenizer(const std::filesystem::path& folder, int64_t v
 void export_model(const ExportModelArgs& args) {
   const bool has_tokenizer = args.tokenizer != nullptr;
   const auto sink = runtime::create_huggingface(
-      {.folder = args.folder, .model = args.model, .dtype = runtime::ExportDType::f32,
+      {.folder = args.folder, .model = args.model, .dtype = args.dtype,
        .bos_token_id = has_tokenizer ? args.tokenizer->special().bos : -1,
        .eos_token_id = has_tokenizer ? args.tokenizer->special().eos : -1,
        .largest_file_bytes = int64_t{5'000'000'000}});
   runtime::save_weights({.arena = args.arena, .state = args.state,
-                         .routing_bias = args.routing_bias, .sink = *sink});
+                         .routing_bias = args.routing_bias, .takes_ema = args.takes_ema},
+                        *sink);
   if (has_tokenizer) {
     write_text(sink->partial_folder() / "tokenizer.json", args.tokenizer->json());
     write_text(sink->partial_folder() / "tokenizer_config.json",

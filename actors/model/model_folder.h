@@ -15,13 +15,16 @@
 
 namespace troupe::actors {
 
-/// A Hugging Face folder in memory: state 0 of an arena.
+/// A model in memory: a Hugging Face folder as state 0 of an arena, or a state of a run.
 struct LoadedModel {
   config::Model model;
   Recipe recipe;  ///< its shape; the rest is empty
   std::unique_ptr<runtime::StateArena> arena;
   std::vector<float> routing_bias;
   std::vector<std::string> notes;  ///< what a user should know
+  uint64_t state = 0;
+  bool reads_ema = false;          ///< of the weights, in their place
+  int64_t context = 0;             ///< positions that it was trained on
 };
 
 /// Throws CheckpointError with the file and what is wrong.
@@ -39,9 +42,11 @@ struct ExportModelArgs {
   std::vector<float> routing_bias;
   const runtime::Tokenizer* tokenizer;  ///< null: none is written
   int64_t context;                      ///< positions that the model was trained on
+  bool takes_ema = false;               ///< of the weights, in their place; the arena has one
+  runtime::ExportDType dtype = runtime::ExportDType::f32;
 };
 
-/// Weights in F32, config.json, tokenizer.json and tokenizer_config.json, whose model_max_length
+/// Weights, config.json, tokenizer.json and tokenizer_config.json, whose model_max_length
 /// is `context`. The folder appears complete or not at all.
 void export_model(const ExportModelArgs& args);
 

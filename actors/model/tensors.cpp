@@ -65,7 +65,8 @@ ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
 }
 
 ConstTensor ModelTensors::weight(int tensor, StepView step) const {
-  return tensor == absent ? ConstTensor{} : arena_.weight(tensor, step.state);
+  if (tensor == absent) return {};
+  return step.reads_ema ? arena_.ema(tensor, step.state) : arena_.weight(tensor, step.state);
 }
 
 GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) const {

@@ -24,6 +24,8 @@ struct StepView {
 
   int64_t micro_batches = 1;  ///< of the step: each gives one unit to a tensor, MTP's sites another
   double mtp_weight = 0;      ///< lambda of the step
+
+  bool reads_ema = false;  // of the weights, in their place
 };
 
 /// Layers are numbered as their names are: MTP module m is layer `layers + m`.

@@ -24,10 +24,13 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
                            .moment1 = before.moment1, .moment2 = before.moment2,
                            .new_weight = after.weight, .new_moment1 = after.moment1,
                            .new_moment2 = after.moment2});
+    if (arena.format().has_ema) {
+      kernels::update_ema(queue, {.rate = args.ema_rate, .weight = after.weight,
+                                  .ema = before.ema, .new_ema = after.ema});
+    }
   } else {
-    kernels::copy(queue, {.x = before.weight, .y = after.weight});
-    kernels::copy(queue, {.x = before.moment1, .y = after.moment1});
-    kernels::copy(queue, {.x = before.moment2, .y = after.moment2});
+    const auto from = before.parts(), to = after.parts();
+    for (size_t i = 0; i < from.size(); ++i) kernels::copy(queue, {.x = from[i], .y = to[i]});
   }
   queue.run(1, [&arena, block = args.block, state = args.state](int64_t) {
     arena.set_stamp(block, state);

@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "actors/company_actor.h"
+#include "actors/model/scorer.h"
 #include "runtime/data/corpus.h"
 
 namespace troupe::actors {
 
-/// Scores the held-out documents under the state of a commit. It waits for its queue, so it has a
+/// Scores the held-out documents under the state of a commit, and under the EMA of its weights if it
+/// has one. It waits for its queue, so it has a
 /// thread of its own.
 class EvaluatorActor : public CompanyActor<Evaluator> {
  public:
@@ -24,6 +26,7 @@ class EvaluatorActor : public CompanyActor<Evaluator> {
 
  private:
   Pb<wire::Evaluation> evaluate(const wire::StepRecord& record);
+  Score score_of(const wire::StepRecord& record, bool reads_ema);
 
   const Documents documents_;
   kernels::Queue& queue_;

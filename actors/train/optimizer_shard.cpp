@@ -89,7 +89,7 @@ void OptimizerShardActor::record_weights(const wire::BeginStep& step) {
                 const int64_t id = blocks[static_cast<size_t>(i)];
                 const runtime::BlockState block = all.arena.block(id, step.step - 1);
                 all.units->record(step, unit_of(all, wire::UnitHash::WEIGHTS, id),
-                                  {block.weight, block.moment1, block.moment2});
+                                  {block.weight, block.moment1, block.moment2, block.ema});
               });
 }
 
@@ -141,7 +141,7 @@ void OptimizerShardActor::apply(const wire::StepRecord& record) {
     apply_block(queue(), all.arena,
                 {.block = blocks_[i], .state = record.step(), .apply = record.apply(),
                  .adamw = adamw, .weight_decay = weight_decay(all.recipe, spec),
-                 .scale_bits = record.scale_bits()});
+                 .ema_rate = ema_rate(all.recipe), .scale_bits = record.scale_bits()});
   }
 }
 

@@ -275,7 +275,7 @@ void PlainLoop::apply(const wire::StepRecord& record) {
   for (int64_t id = 0; id < static_cast<int64_t>(arena_.blocks().size()); ++id) {
     const auto& spec = arena_.spec(arena_.blocks()[static_cast<size_t>(id)].tensor);
     apply_block(queue_, arena_, {id, state, record.apply(), adamw,
-                                 weight_decay(recipe_, spec),
+                                 weight_decay(recipe_, spec), ema_rate(recipe_),
                                  record.scale_bits()});
   }
   queue_.wait();

@@ -86,6 +86,16 @@ kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe) {
   return {.precision = recipe.precision, .is_moe = is_moe, .recompute = recipe.recompute};
 }
 
+runtime::StateFormat state_format(const Recipe& recipe) {
+  const bool is_bf16 = recipe.optimizer.moments() == config::Optimizer::BF16;
+  return {.moments = is_bf16 ? kernels::DType::bf16 : kernels::DType::f32,
+          .has_ema = recipe.optimizer.ema_decay() > 0};
+}
+
+float ema_rate(const Recipe& recipe) {
+  return static_cast<float>(1.0 - recipe.optimizer.ema_decay());
+}
+
 double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t steps) {
   const int64_t warmup = optimizer.warmup_steps();
   const double peak = optimizer.lr(), last = optimizer.final_lr();

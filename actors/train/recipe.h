@@ -11,6 +11,7 @@
 #include "kernels/layers/mla.h"
 #include "kernels/layers/params.h"
 #include "kernels/optimizer.h"
+#include "runtime/state/arena.h"
 
 namespace troupe::actors {
 
@@ -61,6 +62,12 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape);
 kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope);
 /// How the dense MLP of a layer, or its experts (`is_moe`), compute.
 kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe);
+
+/// What the recipe's state is made of.
+runtime::StateFormat state_format(const Recipe& recipe);
+
+/// Share of the new weight in its EMA, 1 - ema_decay.
+float ema_rate(const Recipe& recipe);
 
 /// Learning rate of step N >= 1: linear warm-up from 0 over warmup_steps, then constant, or decayed
 /// to final_lr at the last step. For runs without a schedule of it.

@@ -153,8 +153,9 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
         stage.first_layer, stage.first_layer + stage.layers - 1, last ? ", head" : "",
         last && args.model.model.mtp_layers() > 0 ? ", MTP" : "", grouped(stage.parameters));
     text += fmt::format(
-        "    memory  weights {}, moments {}, gradients {}, activations {} a data worker\n",
+        "    memory  weights {}, moments {}, {}gradients {}, activations {} a data worker\n",
         size_text(memory.weight_bytes), size_text(memory.moment_bytes),
+        memory.ema_bytes > 0 ? "EMA " + size_text(memory.ema_bytes) + ", " : "",
         size_text(memory.gradient_bytes), size_text(memory.activation_bytes));
   }
   for (size_t i = 0; i < plan.micro_batches.size(); ++i) {
@@ -176,6 +177,8 @@ int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage) {
 
 MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage) {
   const StagePlan& part = plan.stages[static_cast<size_t>(stage)];
+  const Optimizer& optimizer = args.run.run.train().optimizer();
+  const bool is_bf16 = optimizer.moments() == Optimizer::BF16;
   int live = 0;
   for (const auto& micro_batches : plan.micro_batches) {
     live = std::max(
@@ -191,7 +194,8 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
                              static_cast<double>(largest_step(args.run.run).micro_batch_tokens) *
                              static_cast<double>(kept);
   return {.weight_bytes = 2 * 4 * part.parameters,
-          .moment_bytes = 2 * 8 * part.parameters,
+          .moment_bytes = 2 * 2 * (is_bf16 ? 2 : 4) * part.parameters,
+          .ema_bytes = optimizer.ema_decay() > 0 ? 2 * 4 * part.parameters : 0,
           .gradient_bytes = 8 * part.parameters,
           .activation_bytes = static_cast<int64_t>(std::min(activations, 4e18))};
 }
@@ -200,8 +204,8 @@ void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes) 
   double needed = 0;
   for (int stage = 0; stage < plan.pipeline; ++stage) {
     const MemoryEstimate memory = estimate_memory(args, plan, stage);
-    needed +=
-        static_cast<double>(memory.weight_bytes + memory.moment_bytes + memory.gradient_bytes);
+    needed += static_cast<double>(memory.weight_bytes + memory.moment_bytes + memory.ema_bytes +
+                                  memory.gradient_bytes);
     needed += plan.data * static_cast<double>(memory.activation_bytes);
   }
   if (needed <= static_cast<double>(memory_bytes)) return;

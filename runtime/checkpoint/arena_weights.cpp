@@ -1,6 +1,6 @@
 #include "runtime/checkpoint/arena_weights.h"
 
-#include <map>
+#include <algorithm>
 
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/safetensors_header.h"
@@ -32,6 +32,7 @@ std::vector<float> load_weights(const WeightSource& source, StateArena& arena) {
     float* out = kernels::values<float>(arena.mutable_weight(t, 0));
     source.read_f32(spec.name, values_of(out, spec.count()));
   }
+  arena.begin_ema();
   std::vector<float> bias;
   for (const WeightInfo& info : source.list()) {
     if (!is_bias(info)) continue;
@@ -42,24 +43,44 @@ std::vector<float> load_weights(const WeightSource& source, StateArena& arena) {
   return bias;
 }
 
-void save_weights(const SaveWeightsArgs& args) {
+StateWeights::StateWeights(const StateWeightsArgs& args, std::vector<WeightInfo> list)
+    : args_(args), list_(std::move(list)) {
   size_t used = 0;
-  for (const WeightInfo& info : args.sink.list()) {
-    const auto count = static_cast<size_t>(info.count());
-    if (is_bias(info)) {
-      if (args.routing_bias.size() - used < count) {
-        throw CheckpointError("routing bias: found " + std::to_string(args.routing_bias.size()) +
-                              " elements, wanted those of " + info.name + " as well");
-      }
-      args.sink.write_f32(info.name, args.routing_bias.subspan(used, count));
-      used += count;
-      continue;
-    }
-    if (!args.arena.has(info.name)) {
+  for (const WeightInfo& info : list_) {
+    if (!is_bias(info)) {
+      if (args.arena.has(info.name)) continue;
       throw CheckpointError("tensor " + info.name + ": found none in the state, wanted it");
     }
-    const auto weight = args.arena.weight(args.arena.index(info.name), args.state);
-    args.sink.write_f32(info.name, values_of(kernels::values<float>(weight), weight.count()));
+    const auto count = static_cast<size_t>(info.count());
+    if (args.routing_bias.size() - used < count) {
+      throw CheckpointError("routing bias: found " + std::to_string(args.routing_bias.size()) +
+                            " elements, wanted those of " + info.name + " as well");
+    }
+    biases_[info.name] = used;
+    used += count;
+  }
+}
+
+void StateWeights::read_f32(std::string_view name, std::span<float> out) const {
+  if (const auto bias = biases_.find(name); bias != biases_.end()) {
+    const auto values = args_.routing_bias.subspan(bias->second, out.size());
+    std::copy(values.begin(), values.end(), out.begin());
+    return;
+  }
+  const int tensor = args_.arena.index(name);
+  const auto weight = args_.takes_ema ? args_.arena.ema(tensor, args_.state)
+                                      : args_.arena.weight(tensor, args_.state);
+  const auto values = values_of(kernels::values<float>(weight), weight.count());
+  std::copy(values.begin(), values.end(), out.begin());
+}
+
+void save_weights(const StateWeightsArgs& args, WeightSink& sink) {
+  const StateWeights source(args, sink.list());
+  std::vector<float> values;
+  for (const WeightInfo& info : source.list()) {
+    values.resize(static_cast<size_t>(info.count()));
+    source.read_f32(info.name, values);
+    sink.write_f32(info.name, values);
   }
 }
 

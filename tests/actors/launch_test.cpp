@@ -79,6 +79,26 @@ TEST(Launch, PrecisionsHaveTheirHashAndRecomputationShowsInNone) {
   EXPECT_EQ(hashes.size(), 3u);
 }
 
+TEST(Launch, Bf16MomentsAndTheEmaHaveThePlainLoopsHash) {
+  Recipe recipe = recipe_of(3, 3);
+  recipe.optimizer.set_moments(config::Optimizer::BF16);
+  recipe.optimizer.set_ema_decay(0.9);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+  for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 2, 2, 2, 3}}) {
+    EXPECT_EQ(play_with_actors(recipe, layout, learnable(recipe)).hash, wanted) << to_string(layout);
+  }
+  // Commit law: the blocks of a shard that dies while it applies are at either state.
+  for (const Fault fault : {Fault::kill, Fault::fail}) {
+    const Failpoint f{.fault = fault, .role = Role::optimizer_shard, .index = 1, .step = 2,
+                      .phase = Phase::apply};
+    const Outcome outcome =
+        play_with_actors(recipe, {2, 1, 2, 2, 1, 2}, learnable(recipe), {}, {{f}});
+    EXPECT_EQ(outcome.hash, wanted) << outcome.error;
+    EXPECT_EQ(outcome.count(wire::Event::ACTOR_RESTARTED), 1);
+  }
+}
+
 TEST(Launch, RecordsSayWhatThePlainLoopsSay) {
   const Recipe recipe = recipe_of(3, 3);
   const Outcome plain = play_plainly(recipe, learnable(recipe));

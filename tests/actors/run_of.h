@@ -93,7 +93,7 @@ inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layo
                                 const Trouble& trouble = {}) {
   Outcome outcome;
   kernels::ThreadPool pool(layout.threads);
-  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   auto company = std::make_shared<actors::Company>(recipe, plan_of(layout, recipe), arena, pool,
                                                    batches);
@@ -124,7 +124,7 @@ inline Outcome play_plainly(const actors::Recipe& recipe, const actors::BatchSou
   Outcome outcome;
   kernels::ThreadPool pool(threads);
   kernels::Queue queue(pool);
-  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   actors::PlainLoop loop(arena, recipe, queue);
   for (int64_t step = 1; step <= recipe.steps; ++step) {

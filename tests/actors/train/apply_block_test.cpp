@@ -14,12 +14,13 @@ using namespace actors;
 using kernels::Initial;
 using runtime::StateArena;
 
-/// One block of 5 weights 0.5 with gradients 1, 2, ... at s = 4.
+/// One block of 5 weights 0.5, and their EMA, with gradients 1, 2, ... at s = 4.
 class ApplyBlock : public testing::Test {
  protected:
-  ApplyBlock() : arena_({{"w", {5}, Initial::ones}}), pool_(2), queue_(pool_) {
+  ApplyBlock() : arena_({{"w", {5}, Initial::ones}}, {.has_ema = true}), pool_(2), queue_(pool_) {
     const auto state = arena_.block(0, 0);
     std::fill_n(kernels::values<float>(state.weight), 5, 0.5f);
+    arena_.begin_ema();
     const auto sum = arena_.gradient(0, 4, 1).sum;
     for (int64_t i = 0; i < 5; ++i) kernels::values<int64_t>(sum)[i] = (i + 1) * 16;
   }
@@ -30,13 +31,13 @@ class ApplyBlock : public testing::Test {
                  .adamw = {.learning_rate = 0.1f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f,
                            .clip = 1.0f, .correction1 = kernels::bias_correction(0.9f, 1),
                            .correction2 = kernels::bias_correction(0.95f, 1)},
-                 .weight_decay = 0.1f, .scale_bits = 4});
+                 .weight_decay = 0.1f, .ema_rate = 0.25f, .scale_bits = 4});
     queue_.wait();
   }
   std::vector<float> all(uint64_t state) {
     std::vector<float> out;
     const auto block = arena_.block(0, state);
-    for (const auto& part : {block.weight, block.moment1, block.moment2}) {
+    for (const auto& part : block.parts()) {
       for (const float v : to_vector(part)) out.push_back(v);
     }
     return out;
@@ -59,6 +60,7 @@ TEST_F(ApplyBlock, MakesTheNextStateByAdamWAndStampsIt) {
     EXPECT_NEAR(after[i], expected.weight, 1e-6);
     EXPECT_NEAR(after[5 + i], expected.moment1, 1e-6);
     EXPECT_NEAR(after[10 + i], expected.moment2, 1e-6);
+    EXPECT_NEAR(after[15 + i], 0.75 * 0.5 + 0.25 * expected.weight, 1e-6);
   }
   EXPECT_EQ(arena_.stamp(0, 1), 1u);
   EXPECT_TRUE(same_bits(all(0), before)) << "state 0 stays until state 2 is written";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "actors/train/apply_block.h"
 #include "kernels/fixed_point.h"
@@ -22,7 +23,7 @@ using kernels::cpu::Isa;
 class SmallRun {
  public:
   explicit SmallRun(const Recipe& recipe, int threads = 2)
-      : recipe_(recipe), arena(kernels::parameters(recipe.shape)), pool_(threads), queue(pool_),
+      : recipe_(recipe), arena(kernels::parameters(recipe.shape), state_format(recipe)), pool_(threads), queue(pool_),
         loop((runtime::initialise(arena, recipe.seed, recipe.shape.init_std), arena), recipe,
              queue) {}
 
@@ -160,6 +161,42 @@ TEST(PlainLoop, ThreeStepsGiveTheBitsOnRecord) {
   EXPECT_EQ(runtime::to_hex(SmallRun(small_recipe()).hash_after(3)), "33735306e39f1a09");
 }
 
+// bf16 moments and an EMA are other states; the EMA alone changes no weight.
+TEST(PlainLoop, MomentsAndEmaArePartOfTheHash) {
+  Recipe bf16 = small_recipe(), ema = small_recipe(), other = small_recipe();
+  bf16.optimizer.set_moments(config::Optimizer::BF16);
+  ema.optimizer.set_ema_decay(0.9);
+  other.optimizer.set_ema_decay(0.99);
+  SmallRun plain(small_recipe()), average(ema);
+  const std::set<uint64_t> hashes{plain.hash_after(3), average.hash_after(3),
+                                  SmallRun(bf16).hash_after(3), SmallRun(other).hash_after(3)};
+
+  EXPECT_EQ(hashes.size(), 4u);
+  EXPECT_EQ(SmallRun(bf16, 4).hash_after(3, std::vector<int>{2, 0, 1}),
+            SmallRun(bf16, 1).hash_after(3));
+  for (int t = 0; t < plain.arena.tensors(); ++t) {
+    EXPECT_TRUE(same_bits(to_vector(plain.arena.weight(t, 3)), to_vector(average.arena.weight(t, 3))));
+  }
+}
+
+// Begins at the initial weights, and takes 1 - ema_decay of the new ones in each step.
+TEST(PlainLoop, TheEmaIsThatOfTheWeightsOfEveryState) {
+  Recipe recipe = small_recipe();
+  recipe.optimizer.set_ema_decay(0.75);
+  SmallRun run(recipe);
+  const int tensor = run.arena.index("lm_head.weight");
+  std::vector<double> wanted = to_doubles(run.arena.weight(tensor, 0));
+
+  for (uint64_t step = 1; step <= 5; ++step) {
+    run.step();
+    const auto weight = to_doubles(run.arena.weight(tensor, step));
+    for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = 0.75 * wanted[i] + 0.25 * weight[i];
+  }
+
+  const auto found = to_doubles(run.arena.ema(tensor, 5));
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(found[i], wanted[i], 1e-7);
+}
+
 TEST(PlainLoop, LearnsATextThatCanBeLearned) {
   SmallRun run(small_recipe());
   const double first = run.step().loss();
@@ -245,7 +282,9 @@ TEST(PlainLoop, NanThatStaysIsSkippedIfTheRecipeSaysSo) {
 
 // Commit law: an apply that was interrupted goes on at the first block without the new stamp.
 TEST(PlainLoop, AnInterruptedApplyGoesOnToTheSameBits) {
-  const Recipe recipe = small_recipe();
+  Recipe recipe = small_recipe();
+  recipe.optimizer.set_moments(config::Optimizer::BF16);
+  recipe.optimizer.set_ema_decay(0.9);
   SmallRun whole(recipe), interrupted(recipe);
   const uint64_t hash = whole.hash_after(2);
   interrupted.step();
@@ -263,7 +302,7 @@ TEST(PlainLoop, AnInterruptedApplyGoesOnToTheSameBits) {
         interrupted.arena.spec(interrupted.arena.blocks()[static_cast<size_t>(id)].tensor);
     apply_block(interrupted.queue, interrupted.arena,
                 {id, 2, true, adamw_step(recipe, record), weight_decay(recipe, spec),
-                 recipe.scale_bits});
+                 ema_rate(recipe), recipe.scale_bits});
   }
   interrupted.queue.wait();
 

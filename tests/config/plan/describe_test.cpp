@@ -41,6 +41,25 @@ TEST(EstimateMemory, CountsThirtyTwoBytesAParameter) {
             32 * (counts.total + counts.mtp));
 }
 
+TEST(EstimateMemory, Bf16MomentsTakeHalfAndAnEmaEightBytes) {
+  const auto memory_of = [](const std::vector<std::string>& settings) {
+    const LoadedRun run = tiny_run(settings);
+    const LoadedModel model = model_of(run);
+    const PlanArgs args{.run = run, .model = model, .cores = 1};
+    return std::pair(estimate_memory(args, make_plan(args), 0),
+                     describe_plan(args, make_plan(args)));
+  };
+  const auto [plain, plain_text] = memory_of({});
+  const auto [memory, text] =
+      memory_of({"train.optimizer.moments=BF16", "train.optimizer.ema_decay=0.99"});
+
+  EXPECT_EQ(2 * memory.moment_bytes, plain.moment_bytes);
+  EXPECT_EQ(memory.ema_bytes, memory.weight_bytes);
+  EXPECT_EQ(plain.ema_bytes, 0);
+  EXPECT_THAT(text, HasSubstr("weights 31.1 MiB, moments 31.1 MiB, EMA 31.1 MiB, gradients"));
+  EXPECT_THAT(plain_text, HasSubstr("weights 31.1 MiB, moments 62.3 MiB, gradients"));
+}
+
 TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
   const auto activations = [](const std::string& setting) {
     const LoadedRun run = tiny_run({setting});

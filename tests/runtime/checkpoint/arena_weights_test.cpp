@@ -31,13 +31,33 @@ TEST_F(ArenaWeightsTest, AModelGoesThroughTheArenaBitForBit) {
                                   .bos_token_id = -1,
                                   .eos_token_id = -1,
                                   .largest_file_bytes = 1 << 30});
-  save_weights({.arena = arena, .state = 0, .routing_bias = bias, .sink = *sink});
+  save_weights({.arena = arena, .state = 0, .routing_bias = bias}, *sink);
   sink->finish();
 
   const HuggingFaceModel again = open_huggingface(folder_ / "out");
   for (const WeightInfo& info : model.weights->list()) {
     EXPECT_EQ(read(*again.weights, info), read(*model.weights, info)) << info.name;
   }
+}
+
+TEST_F(ArenaWeightsTest, TheEmaBeginsAtTheLoadedWeightsAndStandsInTheirPlace) {
+  const HuggingFaceModel model = open_huggingface(golden("plain"));
+  StateArena arena(kernels::parameters(model_shape(model.model)), {.has_ema = true});
+  const std::vector<float> bias = load_weights(*model.weights, arena);
+  const auto norm = arena.mutable_weight(arena.index("model.norm.weight"), 0);
+  kernels::values<float>(norm)[2] = 9.0f;  // after the EMA began
+
+  const auto list = weight_list(model.model);
+  const StateWeights average({.arena = arena, .state = 0, .routing_bias = bias, .takes_ema = true},
+                             list);
+
+  for (const WeightInfo& info : list) {
+    EXPECT_EQ(read(average, info), read(*model.weights, info)) << info.name;
+  }
+  const StateWeights weights({.arena = arena, .state = 0, .routing_bias = bias}, list);
+  std::vector<float> values(static_cast<size_t>(norm.count()));
+  weights.read_f32("model.norm.weight", values);
+  EXPECT_EQ(values[2], 9.0f);
 }
 
 TEST_F(ArenaWeightsTest, AnArenaOfAnotherModelIsRefused) {
@@ -68,7 +88,7 @@ TEST_F(ArenaWeightsTest, ABiasThatIsTooShortIsRefused) {
                                   .largest_file_bytes = 1 << 30});
 
   EXPECT_THAT(error_of([&] {
-                save_weights({.arena = arena, .state = 0, .routing_bias = bias, .sink = *sink});
+                save_weights({.arena = arena, .state = 0, .routing_bias = bias}, *sink);
               }),
               testing::HasSubstr("routing bias: found 15 elements"));
 }
