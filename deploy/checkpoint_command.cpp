@@ -7,15 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "actors/model/model_folder.h"
-#include "config/phases.h"
-#include "config/validate.h"
 #include "deploy/checkpoint_list.h"
-#include "deploy/machine.h"
 #include "deploy/option_checks.h"
 #include "deploy/resume.h"
+#include "deploy/run_state.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/state_checkpoint.h"
-#include "runtime/model_shape.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::deploy {
@@ -27,6 +24,7 @@ struct Options {
   std::string run;
   std::optional<uint64_t> step;
   std::string out;
+  bool takes_ema = false;
   bool is_json = false;
 };
 
@@ -46,7 +44,8 @@ state.)";
 
 constexpr const char* export_examples = R"(Examples:
   troupe checkpoint export runs/first --out my_model
-  troupe checkpoint export runs/first --step 50 --out my_model)";
+  troupe checkpoint export runs/first --step 50 --out my_model
+  troupe checkpoint export runs/first --ema --out my_average)";
 
 void list(const Options& options) {
   const auto checkpoints = read_checkpoints(options.run);
@@ -107,50 +106,20 @@ void verify(const Options& options) {
   }
 }
 
-/// Throws before memory is taken that is not there.
-void check_size(const runtime::CheckpointPlace& place, const wire::CheckpointManifest& manifest,
-                const std::vector<kernels::ParameterSpec>& specs) {
-  int64_t parameters = 0;
-  for (const kernels::ParameterSpec& spec : specs) parameters += spec.count();
-  if (manifest.parameters() != static_cast<uint64_t>(parameters)) {
-    throw std::runtime_error(fmt::format("{} holds {} parameters, model.textproto's model has {}",
-                                         place.folder.string(), manifest.parameters(), parameters));
-  }
-  const double needed = 32.0 * static_cast<double>(parameters);  // StateArena::bytes()
-  if (needed > static_cast<double>(memory_bytes())) {
-    throw std::runtime_error(fmt::format("{} needs {:.1f} GiB of memory, this machine has {:.1f}",
-                                         place.folder.string(), needed / 0x1p30,
-                                         static_cast<double>(memory_bytes()) / 0x1p30));
-  }
-}
-
 void export_folder(const Options& options) {
-  const fs::path folder = options.run;
-  const runtime::CheckpointPlace place = checkpoint_of(folder, options.step);
-  const config::LoadedModel model = config::load_model(folder / "model.textproto");
-  config::validate(model);
-  const config::Run run = load_resumed_run(folder, {}).run;
-  const auto specs = kernels::parameters(runtime::model_shape(model.model));
-  const auto tokenizer = runtime::Tokenizer::load(folder / "tokenizer.json");
-  try {
-    check_size(place, runtime::read_manifest(place.folder), specs);
-    runtime::StateArena arena(specs);
-    const wire::CheckpointManifest manifest = runtime::load_checkpoint(place.folder, arena);
-    const auto& bias = manifest.record().bias();
-    const uint64_t step = manifest.record().step();
-    actors::export_model({.folder = options.out,
-                          .model = config::model_at(run, model.model, step),
-                          .arena = arena,
-                          .state = step,
-                          .routing_bias = std::vector<float>(bias.begin(), bias.end()),
-                          .tokenizer = &tokenizer,
-                          .context = config::seq_len_at(run, model.model, step)});
-    std::cout << options.out << ": the model of step " << place.step << ", state hash "
-              << runtime::to_hex(manifest.state_hash()) << std::endl;
-  } catch (const std::runtime_error&) {
-    if (fs::exists(place.folder)) throw;
-    throw std::runtime_error(place.folder.string() + " " + removed_text(place));
-  }
+  const RunState state = load_state({options.run, options.step, options.takes_ema});
+  const actors::LoadedModel& model = state.model;
+  const auto tokenizer = runtime::Tokenizer::load(fs::path(options.run) / "tokenizer.json");
+  actors::export_model({.folder = options.out,
+                        .model = model.model,
+                        .arena = *model.arena,
+                        .state = model.state,
+                        .routing_bias = model.routing_bias,
+                        .tokenizer = &tokenizer,
+                        .context = model.context,
+                        .takes_ema = model.reads_ema});
+  std::cout << options.out << ": the " << (model.reads_ema ? "EMA" : "model") << " of step "
+            << model.state << ", state hash " << runtime::to_hex(state.hash) << std::endl;
 }
 
 CLI::App* add(CLI::App& parent, const std::string& name, const std::string& purpose,
@@ -188,6 +157,8 @@ void add_checkpoint_command(CLI::App& app) {
       add(*checkpoint, "export", "make a Hugging Face folder of a state", *options);
   add_step(*exported, *options, "the newest");
   exported->add_option("--out", options->out, "the folder; it must not exist")->required();
+  exported->add_flag("--ema", options->takes_ema,
+                     "the moving average of the weights (train.optimizer.ema_decay)");
   exported->footer(export_examples);
   exported->callback([options] { export_folder(*options); });
 }

@@ -25,6 +25,7 @@ ListedCheckpoint describe(const wire::CheckpointManifest& manifest) {
   for (const wire::CheckpointFile& file : manifest.files()) listed.bytes += file.bytes();
   listed.files = manifest.files_size();
   listed.parameters = manifest.parameters();
+  listed.format = runtime::format_of(manifest);
   listed.hash = runtime::to_hex(manifest.state_hash());
   listed.arithmetic = manifest.arithmetic();
   return listed;
@@ -70,6 +71,8 @@ nlohmann::ordered_json to_json(const ListedCheckpoint& checkpoint) {
   json["bytes"] = checkpoint.bytes;
   json["files"] = checkpoint.files;
   json["parameters"] = checkpoint.parameters;
+  json["moments"] = kernels::to_string(checkpoint.format.moments);
+  json["ema"] = checkpoint.format.has_ema;
   json["hash"] = checkpoint.hash;
   json["arithmetic"] = checkpoint.arithmetic;
   json["in_journal"] = checkpoint.objection.empty();

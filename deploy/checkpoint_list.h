@@ -18,6 +18,7 @@ struct ListedCheckpoint {
   uint64_t bytes = 0;         ///< of its files
   int files = 0;
   uint64_t parameters = 0;
+  runtime::StateFormat format = {};
   std::string hash = {};
   std::string arithmetic = {};
   double age_seconds = 0;     ///< since the manifest was written

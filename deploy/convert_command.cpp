@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "actors/model/model_folder.h"
+#include "deploy/run_state.h"
 #include "kernels/quantize.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/huggingface.h"
@@ -20,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string from;
+  ModelChoice from;
   std::string to;
   std::string dtype = "f32";
 };
@@ -28,6 +30,7 @@ struct Options {
 constexpr const char* examples = R"(Examples:
   troupe convert --from DeepSeek-V3 --to DeepSeek-V3-bf16 --dtype bf16
   troupe convert --from runs/first/model --to first-bf16 --dtype bf16
+  troupe convert --from runs/first --ema --to first-average --dtype bf16
 
 Reads F32, BF16, F16 and FP8 weights (with weight_scale_inv per 128 x 128 block); what it writes
 `transformers` loads. Tokenizer files come along.)";
@@ -46,10 +49,12 @@ std::vector<float> read(const runtime::WeightSource& weights, const runtime::Wei
 }
 
 /// Reads the folder that was written and compares every element with what it was written from.
-void verify(const runtime::HuggingFaceModel& source, const Options& options) {
+void verify(const runtime::WeightSource& source, const Options& options) {
   const runtime::HuggingFaceModel written = runtime::open_huggingface(options.to);
-  for (const runtime::WeightInfo& tensor : source.weights->list()) {
-    std::vector<float> wanted = read(*source.weights, tensor);
+  int64_t elements = 0;
+  for (const runtime::WeightInfo& tensor : source.list()) {
+    elements += tensor.count();
+    std::vector<float> wanted = read(source, tensor);
     const bool rounded = options.dtype == "bf16" && !runtime::stays_f32(tensor.name);
     for (float& value : wanted) {
       if (rounded) value = kernels::bf16_to_f32(kernels::f32_to_bf16(value));
@@ -60,26 +65,43 @@ void verify(const runtime::HuggingFaceModel& source, const Options& options) {
                                      ": found other values, wanted those that were written");
     }
   }
+  fmt::print("{}: {} tensors, {} elements as {}, read back and equal\n", options.to,
+             source.list().size(), elements, options.dtype);
+}
+
+runtime::ExportDType dtype_of(const Options& options) {
+  return options.dtype == "bf16" ? runtime::ExportDType::bf16 : runtime::ExportDType::f32;
+}
+
+void convert_run(const Options& options) {
+  const actors::LoadedModel model = load_model(options.from);
+  const auto tokenizer = runtime::Tokenizer::load(fs::path(options.from.folder) / "tokenizer.json");
+  actors::export_model({.folder = options.to, .model = model.model, .arena = *model.arena,
+                        .state = model.state, .routing_bias = model.routing_bias,
+                        .tokenizer = &tokenizer, .context = model.context,
+                        .takes_ema = model.reads_ema, .dtype = dtype_of(options)});
+  verify(runtime::StateWeights({.arena = *model.arena, .state = model.state,
+                                .routing_bias = model.routing_bias, .takes_ema = model.reads_ema},
+                               runtime::weight_list(model.model)),
+         options);
 }
 
 void convert(const Options& options) {
-  const runtime::HuggingFaceModel source = runtime::open_huggingface(options.from);
+  check_choice(options.from);
+  if (is_run_folder(options.from.folder)) return convert_run(options);
+  const runtime::HuggingFaceModel source = runtime::open_huggingface(options.from.folder);
   for (const std::string& note : source.notes) std::cerr << "note: " << note << "\n";
   const auto sink = runtime::create_huggingface(
       {.folder = options.to, .model = source.model,
-       .dtype = options.dtype == "bf16" ? runtime::ExportDType::bf16 : runtime::ExportDType::f32,
+       .dtype = dtype_of(options),
        .bos_token_id = source.bos_token_id, .eos_token_id = source.eos_token_id,
        .largest_file_bytes = int64_t{5'000'000'000}});
-  int64_t elements = 0;
   for (const runtime::WeightInfo& tensor : sink->list()) {
     sink->write_f32(tensor.name, read(*source.weights, tensor));
-    elements += tensor.count();
   }
-  copy_tokenizer(options.from, sink->partial_folder());
+  copy_tokenizer(options.from.folder, sink->partial_folder());
   sink->finish();
-  verify(source, options);
-  fmt::print("{}: {} tensors, {} elements as {}, read back and equal\n", options.to, sink->list().size(), elements,
-             options.dtype);
+  verify(*source.weights, options);
 }
 
 }  // namespace
@@ -87,10 +109,12 @@ void convert(const Options& options) {
 void add_convert_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("convert", "Write a model folder in another precision");
-  command->add_option("--from", options->from, "Hugging Face folder to read")->required();
+  command->add_option("--from", options->from.folder, "Hugging Face folder or run folder to read")
+      ->required();
   command->add_option("--to", options->to, "folder to write; must not exist")->required();
   command->add_option("--dtype", options->dtype, "of the weights")
       ->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
+  add_state_options(*command, options->from);
   command->footer(examples);
   command->callback([options] { convert(*options); });
 }

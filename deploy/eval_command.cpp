@@ -10,6 +10,7 @@
 
 #include "actors/model/model_folder.h"
 #include "actors/model/scorer.h"
+#include "deploy/run_state.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
 #include "runtime/data/utf8.h"
@@ -18,15 +19,16 @@ namespace troupe::deploy {
 namespace {
 
 struct Options {
-  std::string model;
+  ModelChoice model;
   std::vector<std::string> texts;
   int64_t context = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   bool is_json = false;
 };
 
-constexpr const char* examples = R"(Example:
+constexpr const char* examples = R"(Examples:
   troupe eval --model runs/first/model --text runs/first/heldout.txt
+  troupe eval --model runs/first --step 100 --ema --text runs/first/heldout.txt
 
 Bits per byte do not depend on the tokenizer: a compressor's size in bits, divided by the bytes of
 the text, can stand beside them.)";
@@ -54,14 +56,12 @@ std::vector<runtime::HeldOutDocument> documents_of(const Options& options,
 }
 
 void evaluate(const Options& options) {
-  actors::LoadedModel model = actors::load_model_folder(options.model);
+  actors::LoadedModel model = load_model(options.model);
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
-  const auto tokenizer = actors::load_tokenizer(options.model, model.recipe.shape.vocabulary);
+  const auto tokenizer = actors::load_tokenizer(options.model.folder, model.recipe.shape.vocabulary);
   const auto documents = documents_of(options, tokenizer);
   const int64_t limit = model.recipe.shape.max_positions;
-  const int64_t context = options.context > 0
-                              ? options.context
-                              : actors::trained_context(options.model, limit);
+  const int64_t context = options.context > 0 ? options.context : model.context;
   if (context > limit) {
     throw std::runtime_error(fmt::format("--context {}: the model has {} positions", context, limit));
   }
@@ -69,8 +69,8 @@ void evaluate(const Options& options) {
   kernels::Queue queue(pool);
   actors::Decoder decoder({.arena = *model.arena, .recipe = model.recipe,
                            .routing_bias = model.routing_bias, .queue = queue,
-                           .form = kernels::AttentionForm::expanded, .state = 0,
-                           .page_rows = context});
+                           .form = kernels::AttentionForm::expanded, .state = model.state,
+                           .page_rows = context, .reads_ema = model.reads_ema});
   const bool is_terminal = isatty(STDERR_FILENO) == 1;
   const actors::Score total = actors::score(
       {.decoder = decoder, .queue = queue, .documents = documents, .context = context,
@@ -96,7 +96,9 @@ void evaluate(const Options& options) {
 void add_eval_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("eval", "Score texts with a model, in bits per byte");
-  command->add_option("--model", options->model, "Hugging Face folder")->required();
+  command->add_option("--model", options->model.folder, "Hugging Face folder, or run folder")
+      ->required();
+  add_state_options(*command, options->model);
   command->add_option("--text", options->texts, "text files")->required();
   command->add_option("--context", options->context,
                       "positions of a window; default: what the model was trained on")

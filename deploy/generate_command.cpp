@@ -8,13 +8,14 @@
 #include "actors/model/model_folder.h"
 #include "actors/model/sampler.h"
 #include "deploy/option_checks.h"
+#include "deploy/run_state.h"
 #include "runtime/data/error.h"
 
 namespace troupe::deploy {
 namespace {
 
 struct Options {
-  std::string model;
+  ModelChoice model;
   std::string prompt;
   int64_t max_tokens = 128;
   double temperature = 0.8;
@@ -64,16 +65,17 @@ std::vector<int32_t> prompt_tokens(const runtime::Tokenizer& tokenizer, const st
 }
 
 void generate(const Options& options) {
-  actors::LoadedModel model = actors::load_model_folder(options.model);
+  actors::LoadedModel model = load_model(options.model);
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
-  const auto tokenizer = actors::load_tokenizer(options.model, model.recipe.shape.vocabulary);
+  const auto tokenizer = actors::load_tokenizer(options.model.folder, model.recipe.shape.vocabulary);
   kernels::ThreadPool pool(options.threads);
   kernels::Queue queue(pool);
   actors::Decoder decoder({.arena = *model.arena, .recipe = model.recipe,
                            .routing_bias = model.routing_bias, .queue = queue,
                            .form = options.form == "absorbed" ? kernels::AttentionForm::absorbed
                                                               : kernels::AttentionForm::expanded,
-                           .state = 0, .page_rows = 64});
+                           .state = model.state, .page_rows = 64,
+                           .reads_ema = model.reads_ema});
   const auto& special = tokenizer.special();
   std::vector<int32_t> tokens;
   if (special.bos >= 0) tokens.push_back(special.bos);
@@ -114,7 +116,9 @@ void generate(const Options& options) {
 void add_generate_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("generate", "Continue a text with a model");
-  command->add_option("--model", options->model, "Hugging Face folder")->required();
+  command->add_option("--model", options->model.folder, "Hugging Face folder, or run folder")
+      ->required();
+  add_state_options(*command, options->model);
   command->add_option("--prompt", options->prompt, "text to continue")->required();
   command->add_option("--max-tokens", options->max_tokens, "tokens at most")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))->capture_default_str();

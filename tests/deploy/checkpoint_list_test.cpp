@@ -54,7 +54,8 @@ TEST(CheckpointList, JsonHasTheSame) {
 
   EXPECT_EQ(to_json(known()).dump(),
             R"({"step":50,"age_seconds":200.0,"bytes":3145728,"files":2,"parameters":262144,)"
-            R"("hash":"00000000000000ff","arithmetic":"cpu.1","in_journal":true})");
+            R"("moments":"f32","ema":false,"hash":"00000000000000ff","arithmetic":"cpu.1",)"
+            R"("in_journal":true})");
   EXPECT_EQ(to_json(ahead)["in_journal"], false);
   EXPECT_EQ(to_json(ahead)["objection"], "is ahead of the journal");
   EXPECT_EQ(to_json({.step = 5, .damage = "torn"}).dump(),
