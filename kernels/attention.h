@@ -24,12 +24,13 @@ struct AttentionSequence {
   KeyPages values;
 };
 
-/// Arguments of `attention`: H query heads over H or 1 key heads (1: all heads share the key, as in
-/// the absorbed form of MLA). dqk = query width, dv = value width.
+/// Arguments of `attention`: H query heads over H_kv key heads, of which each stands for H / H_kv
+/// neighbouring ones (1: all heads share the key, as in the absorbed form of MLA). dqk = query width,
+/// dv = value width.
 struct AttentionArgs {
   ConstTensor q;                             ///< [T, H * dqk] f32
   int64_t heads;                             ///< H
-  int64_t key_heads;                         ///< H or 1
+  int64_t key_heads;                         ///< H_kv, a divisor of H
   float scale;                               ///< multiplies the scores
   std::vector<AttentionSequence> sequences;
   Tensor o;                                  ///< out: [T, H * dv] f32
@@ -56,7 +57,7 @@ struct AttentionBackwardArgs {
   ConstTensor log_sums;  ///< [B * S, H] f32
   int64_t sequence_rows; ///< S
   int64_t heads;
-  int64_t key_heads;     ///< H or 1: with 1, dk and dv sum over heads in head order
+  int64_t key_heads;     ///< H_kv, a divisor of H: dk and dv sum over a key's heads in head order
   float scale;
   Tensor dq;             ///< out: [B * S, H * dqk] f32
   Tensor dk;             ///< out: [B * S, H_kv * dqk] f32

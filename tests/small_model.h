@@ -35,6 +35,16 @@ inline kernels::ModelShape small_shape() {
           .init_std = 0.2f};
 }
 
+/// The same with grouped-query attention.
+inline kernels::ModelShape small_gqa_shape(int64_t heads, int64_t kv_heads) {
+  kernels::ModelShape shape = small_shape();
+  shape.heads = heads;
+  shape.kv_heads = kv_heads;
+  shape.rope = shape.v_head = 6;
+  shape.nope = shape.q_lora = shape.kv_lora = 0;
+  return shape;
+}
+
 /// YaRN that stretches 32 positions to 256; its attention factor is not 1, so that it must show.
 inline kernels::Yarn small_yarn() {
   return {.factor = 8.0,

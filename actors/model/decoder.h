@@ -11,7 +11,7 @@ namespace troupe::actors {
 
 /// One sequence that grows: a latent cache for each main layer.
 struct DecoderSequence {
-  std::vector<kernels::LatentCache> layers;
+  std::vector<kernels::LayerCache> layers;
   int64_t length() const { return layers.empty() ? 0 : layers.front().length; }
 };
 

@@ -85,11 +85,10 @@ inline void block_scores(const AttentionPlan& plan, const AttentionBlock& block,
     const float* q = values<float>(args.q) + row * args.q.row_stride;
     copy_row(q + plan.head_of(block, r) * dqk, dqk, scratch.q + r * dqk);
   }
-  const int64_t key_head = args.key_heads == 1 ? 0 : block.head;
   for (int64_t first = 0; first < keys; first += 64) {
     const int64_t count = std::min<int64_t>(64, keys - first);
     const float* rows[64];
-    find_rows(block.sequence->keys, first, count, key_head * dqk, rows);
+    find_rows(block.sequence->keys, first, count, block.key_head * dqk, rows);
     turn_rows(rows, count, dqk, scratch.turned_keys);
     int64_t r = 0;  // the first row that sees this tile
     while (plan.keys_of(block, r) <= first) ++r;
@@ -168,12 +167,11 @@ inline void block_softmax(const AttentionPlan& plan, const AttentionBlock& block
 inline void block_values(const AttentionPlan& plan, const AttentionBlock& block, int64_t keys,
                          AttentionScratch& scratch) {
   const int64_t dv = plan.value_width;
-  const int64_t key_head = plan.args.key_heads == 1 ? 0 : block.head;
   std::fill_n(scratch.out, block.rows * scratch.value_stride, 0.0f);
   for (int64_t first = 0; first < keys; first += 64) {
     const int64_t count = std::min<int64_t>(64, keys - first);
     const float* rows[64];
-    find_rows(block.sequence->values, first, count, key_head * dv, rows);
+    find_rows(block.sequence->values, first, count, block.key_head * dv, rows);
     for (int64_t i = 0; i < count; ++i) {
       copy_row(rows[i], dv, scratch.copied_values + i * scratch.value_stride);
     }

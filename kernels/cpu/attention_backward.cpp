@@ -26,12 +26,12 @@ int64_t divided(const char* what, int64_t n, int64_t by) {
 void check(const AttentionBackwardArgs& args) {
   const int64_t T = args.q.rows(), H = args.heads, H_kv = args.key_heads;
   divided("sequence_rows", T, args.sequence_rows);
-  if (H_kv != H && H_kv != 1) {
-    throw KernelError("attention_backward: key_heads " + std::to_string(H_kv) + ", wanted 1 or " +
-                      std::to_string(H));
-  }
   const int64_t dqk = divided("heads and the columns of q", args.q.cols(), H);
   const int64_t dv = divided("heads and the columns of o", args.o.cols(), H);
+  if (H_kv < 1 || H % H_kv != 0) {
+    throw KernelError("attention_backward: key_heads " + std::to_string(H_kv) +
+                      ", wanted a divisor of " + std::to_string(H));
+  }
   expect_shape("attention_backward q", args.q, DType::f32, {T, H * dqk});
   expect_shape("attention_backward k", args.k, DType::f32, {T, H_kv * dqk});
   expect_shape("attention_backward v", args.v, DType::f32, {T, H_kv * dv});
@@ -59,10 +59,10 @@ void attention_backward(Queue& queue, const AttentionBackwardArgs& args) {
     });
     return;
   }
-  // One key for all heads: its gradient is a chain through all of them, so its parts own tiles of
+  // A key of several heads: its gradient is a chain through all of them, so its parts own tiles of
   // keys, those of dq own heads, and probabilities are computed twice.
-  const int64_t items = sequences * tiles;
-  const int64_t parts = part_count(queue, items, head_cost * H / tiles);
+  const int64_t items = sequences * args.key_heads * tiles;
+  const int64_t parts = part_count(queue, items, head_cost * (H / args.key_heads) / tiles);
   queue.run(parts, [args, items, parts](int64_t part) {
     const auto [begin, end] = part_range(items, parts, part);
     TROUPE_ISA_CALL(attention_backward_shared_keys)(args, begin, end);
@@ -100,7 +100,7 @@ struct AttentionHead {
         dqk(args.q.cols() / args.heads),
         dv(args.o.cols() / args.heads),
         scale(args.scale) {
-    const int64_t first = sequence * S, key_head = args.key_heads == 1 ? 0 : head;
+    const int64_t first = sequence * S, key_head = head / (args.heads / args.key_heads);
     const auto in = [first](const ConstTensor& t, int64_t column) {
       return HeadRows<const float>{values<float>(t) + first * t.row_stride + column, t.row_stride};
     };
@@ -276,16 +276,17 @@ inline void attention_backward_heads(const AttentionBackwardArgs& args, int64_t 
   }
 }
 
-/// Pairs of (sequence, tile of keys): dk and dv of keys that all heads share.
+/// Triples of (sequence, key head, tile of keys): dk and dv of keys that several heads share.
 inline void attention_backward_shared_keys(const AttentionBackwardArgs& args, int64_t begin,
                                            int64_t end) {
-  const int64_t tiles = (args.sequence_rows + 63) / 64;
+  const int64_t tiles = (args.sequence_rows + 63) / 64, together = args.heads / args.key_heads;
   AttentionBackwardScratch scratch(args);
-  for (int64_t pair = begin; pair < end; ++pair) {
-    const int64_t sequence = pair / tiles, j = pair % tiles * 64;
-    for (int64_t head = 0; head < args.heads; ++head) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t j = item % tiles * 64, key = item / tiles;  // key heads of all sequences
+    const int64_t sequence = key / args.key_heads, first = key % args.key_heads * together;
+    for (int64_t head = first; head < first + together; ++head) {
       const AttentionHead h(args, sequence, head);
-      if (head == 0) {
+      if (head == first) {
         const int64_t last = std::min(h.S, j + 64);
         zero_rows(h.k_gradient, j, last, h.dqk);
         zero_rows(h.v_gradient, j, last, h.dv);

@@ -56,8 +56,8 @@ void expect_rows_apart(const std::vector<AttentionSequence>& sequences) {
 void check(const AttentionPlan& plan) {
   const AttentionArgs& args = plan.args;
   const int64_t T = args.q.rows(), H = args.heads, H_kv = args.key_heads;
-  if (H_kv != H && H_kv != 1) {
-    throw KernelError("attention: key_heads " + std::to_string(H_kv) + ", wanted 1 or " +
+  if (H_kv < 1 || H % H_kv != 0) {
+    throw KernelError("attention: key_heads " + std::to_string(H_kv) + ", wanted a divisor of " +
                       std::to_string(H));
   }
   expect_shape("attention q", args.q, DType::f32, {T, H * plan.query_width});
@@ -83,7 +83,6 @@ void check(const AttentionPlan& plan) {
 }
 
 void cut_into_blocks(AttentionPlan& plan) {
-  const int64_t heads = plan.args.heads / plan.heads_together;
   for (const AttentionSequence& s : plan.args.sequences) {
     if (s.queries == 0) continue;
     const int64_t keys = s.first_position + s.queries;
@@ -91,9 +90,9 @@ void cut_into_blocks(AttentionPlan& plan) {
     const int64_t rows = s.queries * plan.heads_together;
     plan.most_keys = std::max(plan.most_keys, keys);
     plan.most_rows = std::max(plan.most_rows, std::min(rows, block_rows));
-    for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t key_head = 0; key_head < plan.args.key_heads; ++key_head) {
       for (int64_t row = 0; row < rows; row += block_rows) {
-        plan.blocks.push_back({&s, head, row, std::min(block_rows, rows - row)});
+        plan.blocks.push_back({&s, key_head, row, std::min(block_rows, rows - row)});
       }
     }
   }
@@ -106,8 +105,8 @@ std::shared_ptr<const AttentionPlan> plan_attention(const AttentionArgs& args) {
   plan->args = args;
   plan->query_width = width_of_head("attention q", args.q, args.heads);
   plan->value_width = width_of_head("attention o", args.o, args.heads);
-  plan->heads_together = args.key_heads == args.heads ? 1 : args.heads;
   check(*plan);
+  plan->heads_together = args.heads / args.key_heads;
   cut_into_blocks(*plan);
   return plan;
 }

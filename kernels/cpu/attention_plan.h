@@ -10,12 +10,11 @@
 
 namespace troupe::kernels::cpu {
 
-/// Neighbouring rows of one sequence that are computed together. A row is a query of one head:
-/// with a key for each head the rows of a block are queries of `head`; with one key for all heads
-/// they are all heads of a query, then of the next one.
+/// Neighbouring rows of one sequence that are computed together. A row is a query of one head: the
+/// rows of a block are the heads that share a key head, of one query, then of the next one.
 struct AttentionBlock {
   const AttentionSequence* sequence;
-  int64_t head;
+  int64_t key_head;
   int64_t first_row;
   int64_t rows;
 };
@@ -24,7 +23,7 @@ struct AttentionPlan {
   AttentionArgs args;
   int64_t query_width;     // dqk
   int64_t value_width;     // dv
-  int64_t heads_together;  // heads among the rows of a block: 1, or H if all share a key
+  int64_t heads_together;  // heads that share a key head
   int64_t most_rows = 0;   // in a block
   int64_t most_keys = 0;   // of a block
   std::vector<AttentionBlock> blocks;
@@ -33,7 +32,7 @@ struct AttentionPlan {
     return (block.first_row + row) / heads_together;
   }
   int64_t head_of(const AttentionBlock& block, int64_t row) const {
-    return block.head + (block.first_row + row) % heads_together;
+    return block.key_head * heads_together + (block.first_row + row) % heads_together;
   }
   /// How many keys the row attends to.
   int64_t keys_of(const AttentionBlock& block, int64_t row) const {

@@ -59,6 +59,12 @@ void project_output(Queue& queue, const MlaContext& context, const ConstTensor& 
                          .weight = weight, .y = y});
 }
 
+void keep_output(Queue& queue, const MlaContext& context, const Tensor& o) {
+  if (context.precision != Precision::fp8) return;
+  round_tiles(queue, {.x = o, .format = TileFormat::e5m6, .tile_rows = 1, .tile_cols = 128,
+                      .power_of_two = true, .y = o});
+}
+
 void down_projections(Queue& queue, Scratch& scratch, const MlaContext& context,
                       const MlaWeights& weights, const ConstTensor& x, MlaSaved& saved) {
   const ModelShape& s = *context.shape;
@@ -156,11 +162,7 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
                     .scale = args.context.scale, .sequences = std::move(sequences), .o = saved.o,
                     .log_sums = saved.log_sums});
   mla::project_output(queue, args.context, saved.o, args.weights.o, args.y);
-  if (args.context.precision == Precision::fp8) {
-    // What is kept has more bits than E4M3, as attention's backward reads it too (report 3.3.3).
-    round_tiles(queue, {.x = saved.o, .format = TileFormat::e5m6, .tile_rows = 1, .tile_cols = 128,
-                        .power_of_two = true, .y = saved.o});
-  }
+  mla::keep_output(queue, args.context, saved.o);
   return saved;
 }
 

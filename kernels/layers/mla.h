@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "kernels/layers/cache.h"
 #include "kernels/layers/linear.h"
 #include "kernels/layers/params.h"
 #include "kernels/rope.h"
@@ -90,19 +91,6 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
 void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
                           const MlaSaved& saved, const MlaDeltas& deltas,
                           const MlaGradients& gradients);
-
-/// The latent rows of one sequence in one layer, in pages of `page_rows` positions.
-struct LatentCache {
-  int64_t page_rows = 64;
-  int64_t length = 0;         ///< positions filled
-  std::vector<Buffer> pages;  ///< [page_rows, C + R] f32
-};
-
-/// A sequence's rows in a call with caches: they continue it.
-struct CachedSequence {
-  int64_t rows;
-  LatentCache* cache;  ///< grows by `rows`; outlives the operations
-};
 
 struct MlaCachedArgs {
   MlaContext context;

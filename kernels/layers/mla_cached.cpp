@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/layers/mla.h"
@@ -9,53 +7,17 @@
 namespace troupe::kernels {
 namespace {
 
-/// Calls f(cache row range as a tensor, first position) for each piece of positions [begin, end)
-/// that lies in one page.
-template <class F>
-void for_pages(const LatentCache& cache, int64_t begin, int64_t end, F f) {
-  while (begin < end) {
-    const int64_t page = begin / cache.page_rows, offset = begin % cache.page_rows;
-    const int64_t n = std::min(end - begin, cache.page_rows - offset);
-    f(row_range(cache.pages[static_cast<size_t>(page)].view, offset, n), begin);
-    begin += n;
-  }
-}
-
-/// Before any cache grows: a refused call changes none.
-void check(const MlaCachedArgs& args) {
-  int64_t rows = 0;
-  for (const CachedSequence& part : args.sequences) {
-    const int64_t end = part.cache->length + part.rows, most = args.context.shape->max_positions;
-    if (part.cache->page_rows <= 0) {
-      throw KernelError("mla_cached: a cache with pages of " +
-                        std::to_string(part.cache->page_rows) + " rows");
-    }
-    if (end > most) {
-      throw KernelError("a sequence of " + std::to_string(end) + " positions, the model has " +
-                        std::to_string(most));
-    }
-    rows += part.rows;
-  }
-  if (rows != args.x.rows()) {
-    throw KernelError("mla_cached: " + std::to_string(args.x.rows()) +
-                      " rows, its sequences have " + std::to_string(rows));
-  }
-}
-
-void append(Queue& queue, const ModelShape& s, const ConstTensor& latent, LatentCache& cache) {
+void append(Queue& queue, const ModelShape& s, const ConstTensor& latent, LayerCache& cache) {
   const int64_t begin = cache.length, end = begin + latent.rows();
-  while (static_cast<int64_t>(cache.pages.size()) * cache.page_rows < end) {
-    cache.pages.push_back(allocate_f32({cache.page_rows, s.kv_lora + s.rope}));
-  }
+  grow_cache(cache, end, s.kv_lora + s.rope);
   for_pages(cache, begin, end, [&](const Tensor& rows, int64_t first) {
     copy(queue, {.x = row_range(latent, first - begin, rows.rows()), .y = rows});
   });
-  cache.length = end;
 }
 
 /// Keys and values of every head for all positions of a cache.
 AttentionSequence expanded(Queue& queue, Scratch& scratch, const MlaCachedArgs& args,
-                           const LatentCache& cache) {
+                           const LayerCache& cache) {
   const ModelShape& s = *args.context.shape;
   const int64_t n = cache.length;
   const Tensor k = scratch.f32({n, s.heads * s.query_width()});
@@ -70,7 +32,7 @@ AttentionSequence expanded(Queue& queue, Scratch& scratch, const MlaCachedArgs& 
   return sequence;
 }
 
-AttentionSequence over_latent(const MlaCachedArgs& args, const LatentCache& cache) {
+AttentionSequence over_latent(const MlaCachedArgs& args, const LayerCache& cache) {
   AttentionSequence sequence{};
   sequence.keys.page_rows = sequence.values.page_rows = cache.page_rows;
   for (const Buffer& page : cache.pages) {
@@ -120,7 +82,7 @@ Tensor absorbed_values(Queue& queue, Scratch& scratch, const MlaCachedArgs& args
 void mla_cached(Queue& queue, Scratch& scratch, const MlaCachedArgs& args) {
   const ModelShape& s = *args.context.shape;
   const bool is_absorbed = args.form == AttentionForm::absorbed;
-  check(args);
+  check_caches("mla_cached", args.sequences, args.x.rows(), s.max_positions);
   MlaSaved saved;
   mla::down_projections(queue, scratch, args.context, args.weights, args.x, saved);
   const MlaUp up = mla::query_and_latent(queue, scratch, args.context, args.weights, args.x,

@@ -1,4 +1,5 @@
-// The projections that training and generation share. Internal to mla.cpp and mla_cached.cpp.
+// The projections that training and generation share. Internal to the attention layers (mla.cpp,
+// mla_cached.cpp, gqa.cpp).
 #pragma once
 
 #include "kernels/layers/mla.h"
@@ -18,6 +19,10 @@ void project(Queue& queue, const MlaContext& context, const ConstTensor& x,
 constexpr Scales output_scales = Scales::powers_of_two;
 void project_output(Queue& queue, const MlaContext& context, const ConstTensor& o,
                     const ConstTensor& weight, const Tensor& y);
+
+/// Attention's output [T, H * width] as it is kept for backward, in place: in fp8 an E5M6 copy, which
+/// has more bits than E4M3, as attention's backward reads it too (report section 3.3.3).
+void keep_output(Queue& queue, const MlaContext& context, const Tensor& o);
 
 /// Fills q_latent and kv_down of `saved`.
 void down_projections(Queue& queue, Scratch& scratch, const MlaContext& context,

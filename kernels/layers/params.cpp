@@ -17,8 +17,21 @@ class Listing {
   }
 
   void attention() {
+    norm("input_layernorm", shape_.hidden);
+    shape_.is_grouped() ? grouped_attention() : latent_attention();
+    norm("post_attention_layernorm", shape_.hidden);
+  }
+
+  void grouped_attention() {
     const ModelShape& s = shape_;
-    norm("input_layernorm", s.hidden);
+    matrix("self_attn.q_proj", s.heads * s.query_width(), s.hidden);
+    matrix("self_attn.k_proj", s.kv_heads * s.query_width(), s.hidden);
+    matrix("self_attn.v_proj", s.kv_heads * s.query_width(), s.hidden);
+    matrix("self_attn.o_proj", s.hidden, s.heads * s.query_width());
+  }
+
+  void latent_attention() {
+    const ModelShape& s = shape_;
     if (s.q_lora > 0) {
       matrix("self_attn.q_a_proj", s.q_lora, s.hidden);
       norm("self_attn.q_a_layernorm", s.q_lora);
@@ -30,7 +43,6 @@ class Listing {
     norm("self_attn.kv_a_layernorm", s.kv_lora);
     matrix("self_attn.kv_b_proj", s.heads * (s.nope + s.v_head), s.kv_lora);
     matrix("self_attn.o_proj", s.hidden, s.heads * s.v_head);
-    norm("post_attention_layernorm", s.hidden);
   }
 
   void mlp(const std::string& name, int64_t width) {

@@ -38,7 +38,11 @@ struct ModelShape {
   std::optional<Yarn> yarn;
   int64_t max_positions;
   float init_std;
+  /// Key heads of grouped-query attention (GQA), a divisor of H; 0: latent attention (MLA). GQA has
+  /// heads of width `rope` in queries, keys and values, and no latent: nope, q_lora and kv_lora are 0.
+  int64_t kv_heads = 0;
 
+  bool is_grouped() const { return kv_heads > 0; }
   int64_t query_width() const { return nope + rope; }
   int64_t moe_layers() const { return layers - dense_layers; }
   bool is_dense(int64_t layer) const { return layer < dense_layers; }

@@ -13,6 +13,13 @@ MlaBackwardArgs mla_args(const AttentionBlockArgs& args, const AttentionBlockSav
           .dx = saved.dnormed};
 }
 
+GqaBackwardArgs gqa_args(const AttentionBlockArgs& args, const AttentionBlockSaved& saved,
+                         const ConstTensor& dy) {
+  return {.context = args.context, .weights = args.weights.gqa, .x = saved.norm.y,
+          .positions = args.positions, .sequence_rows = args.sequence_rows, .dy = dy,
+          .dx = saved.dnormed};
+}
+
 NormSaved input_norm(Queue& queue, Scratch& scratch, const AttentionBlockArgs& args) {
   return norm_forward(queue, scratch, args.x, args.weights.input_norm,
                       args.context.shape->rms_eps);
@@ -44,10 +51,17 @@ AttentionBlockSaved attention_block_forward(Queue& queue, Scratch& scratch,
   const bool keeps_norm = !args.context.recompute;
   const NormSaved norm = input_norm(queue, keeps_norm ? scratch : *passing, args);
   if (keeps_norm) saved.norm = norm;
-  saved.mla = mla_forward(queue, scratch,
-                          {.context = args.context, .weights = args.weights.mla,
-                           .x = norm.y, .positions = args.positions,
-                           .sequence_rows = args.sequence_rows, .y = y});
+  if (args.context.shape->is_grouped()) {
+    saved.gqa = gqa_forward(queue, scratch,
+                            {.context = args.context, .weights = args.weights.gqa,
+                             .x = norm.y, .positions = args.positions,
+                             .sequence_rows = args.sequence_rows, .y = y});
+  } else {
+    saved.mla = mla_forward(queue, scratch,
+                            {.context = args.context, .weights = args.weights.mla,
+                             .x = norm.y, .positions = args.positions,
+                             .sequence_rows = args.sequence_rows, .y = y});
+  }
   add(queue, {.a = args.x, .b = y, .y = y});
   return saved;
 }
@@ -57,7 +71,11 @@ void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
                                      const ConstTensor& dy, const Tensor& dx) {
   if (saved.norm.y.data == nullptr) saved.norm = input_norm(queue, scratch, args);
   saved.dnormed = scratch.f32({dy.rows(), dy.cols()});
-  saved.deltas = mla_backward_inputs(queue, scratch, mla_args(args, saved, dy), saved.mla);
+  if (args.context.shape->is_grouped()) {
+    saved.gqa_deltas = gqa_backward_inputs(queue, scratch, gqa_args(args, saved, dy), saved.gqa);
+  } else {
+    saved.deltas = mla_backward_inputs(queue, scratch, mla_args(args, saved, dy), saved.mla);
+  }
   rms_norm_backward_inputs(queue, {.dy = saved.dnormed, .x = args.x,
                                    .weight = args.weights.input_norm,
                                    .inverse_rms = saved.norm.inverse_rms, .dx = dx});
@@ -69,17 +87,30 @@ void attention_block_backward_weights(Queue& queue, Scratch& scratch,
                                       const AttentionBlockSaved& saved, const ConstTensor& dy,
                                       const AttentionGradients& gradients) {
   norm_backward_weights(queue, scratch, saved.dnormed, args.x, saved.norm, gradients.input_norm);
+  if (args.context.shape->is_grouped()) {
+    return gqa_backward_weights(queue, scratch, gqa_args(args, saved, dy), saved.gqa,
+                                saved.gqa_deltas, gradients.gqa);
+  }
   mla_backward_weights(queue, scratch, mla_args(args, saved, dy), saved.mla, saved.deltas,
                        gradients.mla);
 }
 
 void attention_block_cached(Queue& queue, Scratch& scratch, const CachedBlockArgs& args,
                             const Tensor& y) {
+  const bool is_grouped = args.context.shape->is_grouped();
+  if (is_grouped && args.form != AttentionForm::expanded) {
+    throw KernelError("attention form absorbed: the model's attention is GQA, wanted MLA for it");
+  }
   const NormSaved norm = norm_forward(queue, scratch, args.x, args.weights.input_norm,
                                       args.context.shape->rms_eps);
-  mla_cached(queue, scratch, {.context = args.context, .weights = args.weights.mla,
-                              .form = args.form, .x = norm.y, .positions = args.positions,
-                              .sequences = args.sequences, .y = y});
+  if (is_grouped) {
+    gqa_cached(queue, scratch, {.context = args.context, .weights = args.weights.gqa, .x = norm.y,
+                                .positions = args.positions, .sequences = args.sequences, .y = y});
+  } else {
+    mla_cached(queue, scratch, {.context = args.context, .weights = args.weights.mla,
+                                .form = args.form, .x = norm.y, .positions = args.positions,
+                                .sequences = args.sequences, .y = y});
+  }
   add(queue, {.a = args.x, .b = y, .y = y});
 }
 

@@ -1,6 +1,7 @@
 // The residual stream's joints: a norm before each sub-layer and the sum behind it.
 #pragma once
 
+#include "kernels/layers/gqa.h"
 #include "kernels/layers/gradient.h"
 #include "kernels/layers/mla.h"
 
@@ -16,10 +17,12 @@ NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
 void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy,
                            const ConstTensor& x, const NormSaved& saved, const GradientSum& into);
 
+/// A layer has MLA or GQA, as the shape says; the other's tensors are unused.
 template <class Tensor>
 struct AttentionTensors {
   Tensor input_norm;  ///< [D]
-  MlaTensors<Tensor> mla;
+  MlaTensors<Tensor> mla = {};
+  GqaTensors<Tensor> gqa = {};
 };
 using AttentionWeights = AttentionTensors<ConstTensor>;
 using AttentionGradients = AttentionTensors<GradientSum>;
@@ -36,13 +39,15 @@ struct AttentionBlockSaved {
   NormSaved norm;    // nothing, if it is computed again
   MlaSaved mla;
   MlaDeltas deltas;  // after backward for inputs
-  Tensor dnormed;    // likewise
+  GqaSaved gqa;
+  GqaDeltas gqa_deltas;  // likewise
+  Tensor dnormed;        // likewise
 };
 
-/// y = x + MLA(norm(x)).
+/// y = x + attention(norm(x)).
 AttentionBlockSaved attention_block_forward(Queue& queue, Scratch& scratch,
                                             const AttentionBlockArgs& args, const Tensor& y);
-/// dx = dy + norm'(MLA'(dy)); fills `saved.deltas`.
+/// dx = dy + norm'(attention'(dy)); fills the deltas of `saved`.
 void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
                                      const AttentionBlockArgs& args, AttentionBlockSaved& saved,
                                      const ConstTensor& dy, const Tensor& dx);
@@ -51,7 +56,8 @@ void attention_block_backward_weights(Queue& queue, Scratch& scratch,
                                       const AttentionBlockSaved& saved, const ConstTensor& dy,
                                       const AttentionGradients& gradients);
 
-/// The same over caches: y = x + MLA(norm(x)).
+/// The same over caches: y = x + attention(norm(x)). GQA has the expanded form alone: throws
+/// KernelError if the absorbed one is asked of it.
 struct CachedBlockArgs {
   MlaContext context;
   AttentionWeights weights;

@@ -151,12 +151,13 @@ TEST(Attention, MakesEachNumberOneChainInTheStatedOrder) {
   Queue queue(pool);
   for (const AttentionShape& shape : attention_shapes) {
     const Sequence s(shape, 31);
+    const int64_t together = shape.H / shape.H_kv;  // heads of a key
     const float *q = values<float>(s.q.view), *k = values<float>(s.k.view);
     const std::vector<float> found = run_attention(queue, s);
     for (int64_t h = 0; h < shape.H; ++h) {
       float score = 0;
       for (int64_t d = 0; d < shape.dqk; ++d) {
-        score = std::fma(q[h * shape.dqk + d], k[(h % shape.H_kv) * shape.dqk + d], score);
+        score = std::fma(q[h * shape.dqk + d], k[(h / together) * shape.dqk + d], score);
       }
       EXPECT_EQ(found[static_cast<size_t>(shape.H * shape.dv + h)], score * s.scale());
     }
@@ -169,7 +170,8 @@ TEST(Attention, MakesEachNumberOneChainInTheStatedOrder) {
       const float* v = values<float>(s.v.view) + t * shape.H_kv * shape.dv;
       for (size_t i = 0; i < sums.size(); ++i) sums[i] += v[i];
       for (int64_t i = 0; i < shape.H * shape.dv; ++i) {
-        const float sum = sums[static_cast<size_t>(i) % sums.size()];
+        const int64_t key = i / shape.dv / together;
+        const float sum = sums[static_cast<size_t>(key * shape.dv + i % shape.dv)];
         ASSERT_EQ(means[at++], sum / static_cast<float>(t + 1)) << shape.S << ", row " << t;
       }
       at += static_cast<size_t>(shape.H);

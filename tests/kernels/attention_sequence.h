@@ -61,11 +61,12 @@ struct Widened {
   Paged paged;
 };
 
-/// Odd widths and lengths, a key for each head and one for all.
+/// Odd widths and lengths; a key for each head, for some and for all.
 inline const std::vector<reference::AttentionShape> attention_shapes{
     {1, 1, 1, 1, 1, 1.0},       {64, 2, 2, 16, 16, 0.25},   {65, 3, 3, 24, 20, 0.2},
     {200, 4, 4, 48, 32, 0.144}, {131, 5, 1, 40, 33, 0.15},  {90, 16, 1, 72, 64, 0.1},
     {77, 2, 2, 192, 128, 0.07}, {300, 1, 1, 33, 47, -0.17}, {40, 2, 1, 576, 512, 0.04},
+    {137, 6, 2, 40, 33, 0.15},  {70, 12, 3, 20, 20, 0.2},
 };
 
 /// o and, behind it, log_sums, row by row: so rows of several calls can be joined.

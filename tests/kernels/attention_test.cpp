@@ -161,7 +161,8 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   EXPECT_THAT(error([](auto& a) { a.heads = 3; }),
               HasSubstr("q is [10, 16] f32, wanted columns for 3"));
   EXPECT_THAT(error([](auto& a) { a.heads = 0; }), HasSubstr("columns for 0 heads"));
-  EXPECT_THAT(error([](auto& a) { a.key_heads = 3; }), HasSubstr("key_heads 3, wanted 1 or 2"));
+  EXPECT_THAT(error([](auto& a) { a.key_heads = 3; }), HasSubstr("key_heads 3, wanted a divisor of 2"));
+  EXPECT_THAT(error([](auto& a) { a.key_heads = 0; }), HasSubstr("key_heads 0, wanted a divisor"));
   EXPECT_THAT(error([&](auto& a) { a.o = row_range(o.view, 0, 9); }), HasSubstr("attention o"));
   EXPECT_THAT(error([&](auto& a) { a.log_sums = columns(log_sums.view, 0, 1); }),
               HasSubstr("log_sums"));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/layers/ffn.h"
+#include "kernels/layers/gqa.h"
 #include "kernels/layers/mla.h"
 #include "kernels/layers/mtp.h"
 #include "tests/kernels/arrangements.h"
@@ -23,6 +24,10 @@ template <class T>
 std::vector<std::pair<const char*, T*>> members(kernels::MlaTensors<T>& t) {
   return {{"q_a", &t.q_a},   {"q_a_norm", &t.q_a_norm},   {"q_b", &t.q_b},  {"kv_a", &t.kv_a},
           {"kv_a_norm", &t.kv_a_norm}, {"kv_b", &t.kv_b}, {"o", &t.o}};
+}
+template <class T>
+std::vector<std::pair<const char*, T*>> members(kernels::GqaTensors<T>& t) {
+  return {{"q", &t.q}, {"k", &t.k}, {"v", &t.v}, {"o", &t.o}};
 }
 template <class T>
 std::vector<std::pair<const char*, T*>> members(kernels::FfnTensors<T>& t) {
@@ -125,6 +130,12 @@ inline kernels::MlaTensors<kernels::Buffer> mla_weights(const kernels::ModelShap
   w.kv_b = normal({s.heads * (s.nope + s.v_head), s.kv_lora}, 106, size);
   w.o = normal({s.hidden, s.heads * s.v_head}, 107, size);
   return w;
+}
+
+inline kernels::GqaTensors<kernels::Buffer> gqa_weights(const kernels::ModelShape& s) {
+  const int64_t queries = s.heads * s.query_width(), keys = s.kv_heads * s.query_width();
+  return {normal({queries, s.hidden}, 111, 0.4f), normal({keys, s.hidden}, 112, 0.4f),
+          normal({keys, s.hidden}, 113, 0.4f), normal({s.hidden, queries}, 114, 0.4f)};
 }
 
 inline kernels::FfnTensors<kernels::Buffer> ffn_weights(int64_t hidden, int64_t width,

@@ -30,7 +30,7 @@ class MlaCached : public testing::TestWithParam<AttentionForm> {
 
   /// One call that continues each cache by the next rows of its sequence x. Rows of all, in order.
   struct Part {
-    LatentCache* cache;
+    LayerCache* cache;
     const Buffer* x;
     int64_t rows;
   };
@@ -61,7 +61,7 @@ class MlaCached : public testing::TestWithParam<AttentionForm> {
 
   /// The whole of x in calls of the given sizes.
   std::vector<float> in_calls(const Buffer& x, int64_t page_rows, const std::vector<int64_t>& calls) {
-    LatentCache cache{.page_rows = page_rows, .length = 0, .pages = {}};
+    LayerCache cache{.page_rows = page_rows, .length = 0, .pages = {}};
     std::vector<float> y;
     for (const int64_t rows : calls) {
       const auto part = call({{&cache, &x, rows}});
@@ -121,8 +121,8 @@ TEST_P(MlaCached, IsTheTrainingForward) {
 TEST_P(MlaCached, CompanyDoesNotShow) {
   const Buffer a = normal({length, shape_.hidden}, 13), b = normal({length, shape_.hidden}, 14);
   const auto alone = in_calls(a, 16, {length});
-  LatentCache cache_a{.page_rows = 16, .length = 0, .pages = {}};
-  LatentCache cache_b{.page_rows = 32, .length = 0, .pages = {}};
+  LayerCache cache_a{.page_rows = 16, .length = 0, .pages = {}};
+  LayerCache cache_b{.page_rows = 32, .length = 0, .pages = {}};
   std::vector<float> beside;
   const auto keep = [&](const std::vector<float>& y, int64_t first, int64_t rows) {
     beside.insert(beside.end(), y.begin() + first * shape_.hidden,
@@ -145,7 +145,7 @@ TEST_P(MlaCached, TheBitsAreTheSameEverywhere) {
 
   expect_same_bits_everywhere([&](Queue& queue) {
     Scratch scratch;
-    LatentCache cache;
+    LayerCache cache;
     const Buffer y = allocate_f32({20, shape_.hidden});
     mla_cached(queue, scratch, {.context = context(), .weights = views(buffers_),
                                 .form = GetParam(), .x = x, .positions = positions,
@@ -157,7 +157,7 @@ TEST_P(MlaCached, TheBitsAreTheSameEverywhere) {
 
 // A refused call leaves every cache as it was: the others can go on.
 TEST_P(MlaCached, ARefusedCallChangesNoCache) {
-  LatentCache full{.page_rows = 64, .length = 0, .pages = {}}, other = full;
+  LayerCache full{.page_rows = 64, .length = 0, .pages = {}}, other = full;
   const Buffer x = normal({length, shape_.hidden}, 16);
   call({{&full, &x, length}});
   shape_.max_positions = length;
@@ -171,7 +171,7 @@ TEST_P(MlaCached, ARefusedCallChangesNoCache) {
 }
 
 TEST_P(MlaCached, RowsThatBelongToNoSequenceAreRefused) {
-  LatentCache cache, bad{.page_rows = 0, .length = 0, .pages = {}};
+  LayerCache cache, bad{.page_rows = 0, .length = 0, .pages = {}};
   Scratch scratch;
   const Buffer x = normal({3, shape_.hidden}, 17), y = allocate_f32({3, shape_.hidden});
   const Buffer positions = integers({0, 1, 2}, {3});

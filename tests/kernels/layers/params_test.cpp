@@ -93,6 +93,20 @@ TEST(Params, WithoutAQueryRankThereIsOneQueryProjection) {
   EXPECT_THAT(found, testing::Each(testing::Not(testing::HasSubstr("shared_experts"))));
 }
 
+TEST(Params, GroupedAttentionHasTheFourProjectionsOfLlama) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const ParameterSpec& spec : parameters(small_gqa_shape(6, 2))) shapes[spec.name] = spec.shape;
+
+  const std::string attention = "model.layers.1.self_attn.";
+  EXPECT_EQ(shapes[attention + "q_proj.weight"], (std::vector<int64_t>{36, 12}));
+  EXPECT_EQ(shapes[attention + "k_proj.weight"], (std::vector<int64_t>{12, 12}));
+  EXPECT_EQ(shapes[attention + "v_proj.weight"], (std::vector<int64_t>{12, 12}));
+  EXPECT_EQ(shapes[attention + "o_proj.weight"], (std::vector<int64_t>{12, 36}));
+  EXPECT_TRUE(shapes.contains("model.layers.1.input_layernorm.weight"));
+  EXPECT_TRUE(shapes.contains("model.layers.1.post_attention_layernorm.weight"));
+  for (const auto& [name, shape] : shapes) EXPECT_EQ(name.find("_a_"), std::string::npos) << name;
+}
+
 // Law 5: two tensors on one stream would begin with the same numbers.
 TEST(Params, NoTwoTensorsOfDeepSeekV3ShareAStream) {
   std::map<std::pair<float, float>, std::string> seen;

@@ -88,7 +88,7 @@ TEST(AttentionBlock, OverCachesItIsTheSameFunction) {
   Block block;
   attention_block_forward(queue, scratch, block.args(), block.y);
   queue.wait();
-  LatentCache cache{.page_rows = 3, .length = 0, .pages = {}};
+  LayerCache cache{.page_rows = 3, .length = 0, .pages = {}};
   std::vector<float> cached;
 
   for (int64_t row = 0; row < rows; ++row) {
@@ -105,6 +105,57 @@ TEST(AttentionBlock, OverCachesItIsTheSameFunction) {
   }
 
   EXPECT_TRUE(same_bits(cached, to_vector(row_range(block.y.view, 0, rows))));
+}
+
+// The shape chooses the attention: forward, backward and caches are GQA's.
+TEST(AttentionBlock, OfAGroupedShapeIsGqaThroughout) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  Scratch scratch;
+  Block block;
+  block.shape = small_gqa_shape(4, 2);
+  block.rope = rope_table(rows, block.shape.rope, block.shape.rope_theta, block.shape.yarn);
+  auto buffers = gqa_weights(block.shape);
+  auto sums = sums_for(buffers);
+  const Sum norm_sum(block.shape.hidden);
+  AttentionBlockArgs args = block.args();
+  args.weights = {.input_norm = block.norm, .gqa = views(buffers)};
+  const Doubles norm = to_doubles(block.norm), dy = to_doubles(block.dy);
+  const auto reference = [&](const GqaTensors<Doubles>& w, const Doubles& at) {
+    Doubles out = reference::gqa(block.shape, w,
+                                 reference::rms_norm(at, norm, block.shape.rms_eps), rows);
+    for (size_t i = 0; i < out.size(); ++i) out[i] += at[i];
+    return out;
+  };
+
+  AttentionBlockSaved saved = attention_block_forward(queue, scratch, args, block.y);
+  attention_block_backward_inputs(queue, scratch, args, saved, block.dy, block.dx);
+  attention_block_backward_weights(queue, scratch, args, saved, block.dy,
+                                   {.input_norm = norm_sum.into(), .gqa = gradients(sums)});
+  LayerCache cache{.page_rows = 3, .length = 0, .pages = {}};
+  const Buffer cached = allocate_f32({rows, block.shape.hidden});
+  const Buffer positions = integers({0, 1, 2, 3}, {rows});
+  CachedBlockArgs over_cache{.context = args.context, .weights = args.weights,
+                             .form = AttentionForm::expanded,
+                             .x = row_range(ConstTensor(block.x), 0, rows),
+                             .positions = positions, .sequences = {{rows, &cache}}};
+  attention_block_cached(queue, scratch, over_cache, cached);
+  queue.wait();
+
+  const auto weights = doubles(buffers);
+  const Doubles x = to_doubles(block.x);
+  EXPECT_LT(relative_difference(to_doubles(block.y), reference(weights, x)), 3e-6);
+  EXPECT_TRUE(same_bits(to_vector(cached), to_vector(row_range(block.y.view, 0, rows))));
+  const Doubles of_x = finite_differences(
+      [&](const Doubles& at) { return inner_product(dy, reference(weights, at)); }, x);
+  EXPECT_LT(relative_difference(to_doubles(block.dx), of_x), 1e-5);
+  expect_derivatives(sums, weights, [&](const GqaTensors<Doubles>& w) {
+    return inner_product(dy, reference(w, x));
+  });
+  over_cache.form = AttentionForm::absorbed;
+  EXPECT_EQ(kernel_error([&] { attention_block_cached(queue, scratch, over_cache, cached); }),
+            "attention form absorbed: the model's attention is GQA, wanted MLA for it");
+  EXPECT_EQ(cache.length, rows);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace troupe::tests::reference {
 
-/// One sequence from position 0: S rows, H query heads over H_kv key heads.
+/// One sequence from position 0: S rows, H query heads over H_kv key heads, each for H / H_kv of them.
 struct AttentionShape {
   int64_t S, H, H_kv, dqk, dv;
   double scale;
@@ -25,7 +25,7 @@ inline AttentionResult attention(const AttentionShape& x, const std::vector<doub
   AttentionResult out{std::vector<double>(x.S * x.H * x.dv), std::vector<double>(x.S * x.H)};
   for (int64_t i = 0; i < x.S; ++i) {
     for (int64_t h = 0; h < x.H; ++h) {
-      const int64_t g = x.H_kv == 1 ? 0 : h;
+      const int64_t g = h / (x.H / x.H_kv);
       std::vector<double> scores(i + 1, 0.0);
       double greatest = -std::numeric_limits<double>::infinity();
       for (int64_t j = 0; j <= i; ++j) {
@@ -66,7 +66,7 @@ inline AttentionGradient attention_backward(const AttentionShape& x, const std::
     for (int64_t h = 0; h < x.H; ++h) {
       const int64_t row = i * x.H + h;
       for (int64_t j = 0; j <= i; ++j) {
-        const int64_t key = j * x.H_kv + (x.H_kv == 1 ? 0 : h);
+        const int64_t key = j * x.H_kv + h / (x.H / x.H_kv);
         double score = 0, dp = 0;
         for (int64_t d = 0; d < x.dqk; ++d) score += q[row * x.dqk + d] * k[key * x.dqk + d];
         const double p = std::exp(x.scale * score - forward.log_sums[row]);

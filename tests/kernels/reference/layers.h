@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/layers/ffn.h"
+#include "kernels/layers/gqa.h"
 #include "kernels/layers/mla.h"
 #include "kernels/layers/mtp.h"
 #include "tests/kernels/reference/attention.h"
@@ -104,6 +105,35 @@ inline Doubles mla(const kernels::ModelShape& s, const kernels::MlaTensors<Doubl
     o.insert(o.end(), mixed.o.begin(), mixed.o.end());
   }
   return linear(o, w.o, H * V);
+}
+
+/// Grouped-query attention on sequences of S rows from position 0.
+inline Doubles gqa(const kernels::ModelShape& s, const kernels::GqaTensors<Doubles>& w,
+                   const Doubles& x, int64_t S) {
+  const size_t D = static_cast<size_t>(s.hidden), R = static_cast<size_t>(s.rope);
+  const size_t H = static_cast<size_t>(s.heads), G = static_cast<size_t>(s.kv_heads);
+  const size_t T = x.size() / D, rows = static_cast<size_t>(S);
+  Doubles q = linear(x, w.q, D), k = linear(x, w.k, D);
+  const Doubles v = linear(x, w.v, D);
+  for (size_t t = 0; t < T; ++t) {
+    const int64_t position = static_cast<int64_t>(t % rows);
+    for (size_t h = 0; h < H; ++h) rotate_at(s, &q[(t * H + h) * R], position);
+    for (size_t g = 0; g < G; ++g) rotate_at(s, &k[(t * G + g) * R], position);
+  }
+  double scale = 1 / std::sqrt(static_cast<double>(R));
+  if (s.yarn) scale *= std::pow(yarn_scale(*s.yarn, s.yarn->mscale_all_dim), 2);
+  Doubles o;
+  for (size_t t = 0; t < T; t += rows) {
+    const auto part = [&](const Doubles& all, size_t width) {
+      return Doubles(all.begin() + static_cast<long>(t * width),
+                     all.begin() + static_cast<long>((t + rows) * width));
+    };
+    const auto mixed = attention({.S = S, .H = s.heads, .H_kv = s.kv_heads, .dqk = s.rope,
+                                  .dv = s.rope, .scale = scale},
+                                 part(q, H * R), part(k, G * R), part(v, G * R));
+    o.insert(o.end(), mixed.o.begin(), mixed.o.end());
+  }
+  return linear(o, w.o, H * R);
 }
 
 /// down(silu(gate x) * up x), width D.
