@@ -4,14 +4,13 @@ namespace troupe::config {
 
 namespace {
 
-int64_t query_key_width(const Model& model) {
-  return int64_t{model.qk_nope_head_dim()} + model.qk_rope_head_dim();
-}
-
 /// Matrices of attention in one layer.
 int64_t attention_matrices(const Model& m) {
   const int64_t hidden = m.hidden_size();
-  const int64_t queries = m.heads() * query_key_width(m);
+  const int64_t queries = int64_t{m.heads()} * query_head_width(m);
+  if (m.attention() != Model::MLA) {
+    return 2 * hidden * (queries + int64_t{key_heads(m)} * query_head_width(m));
+  }
   const int64_t q_rank = m.q_lora_rank();
   const int64_t q = q_rank > 0 ? q_rank * (hidden + queries) : hidden * queries;
   const int64_t kv_down = hidden * (int64_t{m.kv_lora_rank()} + m.qk_rope_head_dim());
@@ -19,6 +18,11 @@ int64_t attention_matrices(const Model& m) {
       int64_t{m.kv_lora_rank()} * m.heads() * (int64_t{m.qk_nope_head_dim()} + m.v_head_dim());
   const int64_t out = int64_t{m.heads()} * m.v_head_dim() * hidden;
   return q + kv_down + kv_up + out;
+}
+
+/// Parameters of the norms within attention.
+int64_t inner_norms(const Model& m) {
+  return m.attention() == Model::MLA ? int64_t{m.q_lora_rank()} + m.kv_lora_rank() : 0;
 }
 
 /// Matrices that one token meets in the MLP or the experts of `layer`, the router included.
@@ -38,7 +42,7 @@ ParameterCounts unit_counts(const Model& m) {
   ParameterCounts counts{};
   const int64_t hidden = m.hidden_size();
   counts.embedding = m.vocab_size() * hidden;
-  counts.attention = attention_matrices(m) + m.q_lora_rank() + m.kv_lora_rank();
+  counts.attention = attention_matrices(m) + inner_norms(m);
   counts.norms = 2 * hidden;
   counts.dense_mlp = 3 * hidden * m.dense_intermediate_size();
   counts.expert = 3 * hidden * m.expert_intermediate_size();
@@ -48,10 +52,27 @@ ParameterCounts unit_counts(const Model& m) {
 }
 
 double attention_flops(const Model& m, int32_t seq_len) {
-  return 2.0 * seq_len * m.heads() * static_cast<double>(query_key_width(m) + m.v_head_dim());
+  return 2.0 * seq_len * m.heads() * static_cast<double>(query_head_width(m) + value_head_width(m));
 }
 
 }  // namespace
+
+int32_t key_heads(const Model& m) {
+  return m.attention() == Model::GQA ? m.kv_heads() : m.heads();
+}
+
+int32_t query_head_width(const Model& m) {
+  return m.attention() == Model::MLA ? m.qk_nope_head_dim() + m.qk_rope_head_dim() : m.head_dim();
+}
+
+int32_t value_head_width(const Model& m) {
+  return m.attention() == Model::MLA ? m.v_head_dim() : m.head_dim();
+}
+
+int64_t cache_width(const Model& m) {
+  if (m.attention() == Model::MLA) return int64_t{m.kv_lora_rank()} + m.qk_rope_head_dim();
+  return 2 * int64_t{key_heads(m)} * m.head_dim();
+}
 
 ParameterCounts count_parameters(const Model& m) {
   ParameterCounts counts = unit_counts(m);
@@ -79,7 +100,7 @@ int64_t layer_parameters(const Model& m, int32_t layer) {
 }
 
 int64_t cache_bytes_per_token(const Model& m, int64_t element_bytes) {
-  return (int64_t{m.kv_lora_rank()} + m.qk_rope_head_dim()) * m.layers() * element_bytes;
+  return cache_width(m) * m.layers() * element_bytes;
 }
 
 double train_flops_per_token(const Model& m, int32_t seq_len, bool causal) {

@@ -25,10 +25,21 @@ struct ParameterCounts {
 
 ParameterCounts count_parameters(const Model& model);
 
+/// Heads of keys and values: that of GQA, and as many as heads with MHA and MLA.
+int32_t key_heads(const Model& model);
+
+/// Width of a head's query and key, and of its value.
+int32_t query_head_width(const Model& model);
+int32_t value_head_width(const Model& model);
+
+/// Elements that the cache holds for one token in one layer: MLA's latent and rotary key, the keys
+/// and values of GQA and MHA.
+int64_t cache_width(const Model& model);
+
 /// Parameters of layer `layer` (from 0) with its norms.
 int64_t layer_parameters(const Model& model, int32_t layer);
 
-/// Bytes that the cache holds for one token in all layers: the latent and the rotary key.
+/// Bytes that the cache holds for one token in all layers.
 int64_t cache_bytes_per_token(const Model& model, int64_t element_bytes);
 
 /// Floating-point operations for one token of a sequence of `seq_len`: 6 for each weight of a

@@ -26,8 +26,7 @@ void check_sizes(const Model& model, Checks& checks) {
   checks.not_negative("init_std", model.init_std());
 }
 
-void check_attention(const Model& model, Checks& checks) {
-  checks.in_range("heads", model.heads(), 1, 1 << 14);
+void check_latent_attention(const Model& model, Checks& checks) {
   checks.in_range("q_lora_rank", model.q_lora_rank(), 0, largest_width);
   checks.in_range("kv_lora_rank", model.kv_lora_rank(), 1, largest_width);
   checks.in_range("qk_nope_head_dim", model.qk_nope_head_dim(), 1, 1 << 14);
@@ -37,6 +36,38 @@ void check_attention(const Model& model, Checks& checks) {
                "an even number: rotary positions turn pairs");
   }
   checks.in_range("v_head_dim", model.v_head_dim(), 1, 1 << 14);
+  const auto refuse = [&](const char* field, bool is_set, int32_t value) {
+    if (is_set) checks.add(field, fmt::format("{}", value), "nothing, or attention GQA or MHA");
+  };
+  refuse("kv_heads", model.has_kv_heads(), model.kv_heads());
+  refuse("head_dim", model.has_head_dim(), model.head_dim());
+}
+
+/// GQA and MHA.
+void check_grouped_attention(const Model& model, Checks& checks) {
+  checks.in_range("head_dim", model.head_dim(), 2, 1 << 14);
+  if (model.head_dim() % 2 != 0) {
+    checks.add("head_dim", fmt::format("{}", model.head_dim()),
+               "an even number: rotary positions turn pairs");
+  }
+  const bool is_mha = model.attention() == Model::MHA;
+  const int32_t keys = is_mha && !model.has_kv_heads() ? model.heads() : model.kv_heads();
+  if (is_mha && keys != model.heads()) {
+    checks.add("kv_heads", fmt::format("{}", keys),
+               fmt::format("nothing, or heads, {}: attention is MHA", model.heads()));
+  } else if (keys < 1 || model.heads() % keys != 0) {
+    checks.add("kv_heads", model.has_kv_heads() ? fmt::format("{}", keys) : "nothing",
+               fmt::format("a divisor of heads, {}", model.heads()));
+  }
+}
+
+void check_attention(const Model& model, Checks& checks) {
+  checks.in_range("heads", model.heads(), 1, 1 << 14);
+  if (model.attention() == Model::MLA) {
+    check_latent_attention(model, checks);
+  } else {
+    check_grouped_attention(model, checks);
+  }
   checks.positive("rope_theta", model.rope_theta());
   if (!model.has_yarn()) return;
   check_yarn(model.yarn(), "yarn", checks);

@@ -175,15 +175,20 @@ void train(const Options& options) {
   }
   if (!last) return;
   const auto& record = last->record();
-  std::filesystem::remove_all(folder.path() / "model");  // of a shorter run that was resumed
-  actors::export_model({.folder = folder.path() / "model",
-                        .model = config::model_at(p.run.run, p.model.model, record.step()),
-                        .arena = arena,
-                        .state = record.step(),
-                        .routing_bias = std::vector<float>(record.bias().begin(), record.bias().end()),
-                        .tokenizer = data.tokenizer.get(),
-                        .context = timeline.phase_of_state(record.step()).sequence_rows});
-  std::cout << "model " << (folder.path() / "model").string() << "\n";
+  if (runtime::has_huggingface_form(p.model.model)) {
+    std::filesystem::remove_all(folder.path() / "model");  // of a shorter run that was resumed
+    actors::export_model({.folder = folder.path() / "model",
+                          .model = config::model_at(p.run.run, p.model.model, record.step()),
+                          .arena = arena,
+                          .state = record.step(),
+                          .routing_bias = {record.bias().begin(), record.bias().end()},
+                          .tokenizer = data.tokenizer.get(),
+                          .context = timeline.phase_of_state(record.step()).sequence_rows});
+    std::cout << "model " << (folder.path() / "model").string() << "\n";
+  } else {
+    std::cout << "note: no model folder, the attention is no MLA; eval and generate take "
+              << folder.path().string() << "\n";
+  }
   console.finished(*last);
   if (record.step() < static_cast<uint64_t>(recipe.steps)) {
     throw StoppedBySignal(signals.received(),

@@ -1,5 +1,7 @@
 #include "runtime/model_shape.h"
 
+#include "config/parameters.h"
+
 namespace troupe::runtime {
 
 kernels::Yarn kernel_yarn(const config::Yarn& yarn) {
@@ -14,16 +16,18 @@ kernels::Yarn kernel_yarn(const config::Yarn& yarn) {
 }
 
 kernels::ModelShape model_shape(const config::Model& model) {
+  const bool is_mla = model.attention() == config::Model::MLA;
+  const auto of_mla = [&](int32_t value) { return is_mla ? value : 0; };
   return {.vocabulary = model.vocab_size(),
           .hidden = model.hidden_size(),
           .layers = model.layers(),
           .dense_layers = model.dense_layers(),
           .heads = model.heads(),
-          .q_lora = model.q_lora_rank(),
-          .kv_lora = model.kv_lora_rank(),
-          .nope = model.qk_nope_head_dim(),
-          .rope = model.qk_rope_head_dim(),
-          .v_head = model.v_head_dim(),
+          .q_lora = of_mla(model.q_lora_rank()),
+          .kv_lora = of_mla(model.kv_lora_rank()),
+          .nope = of_mla(model.qk_nope_head_dim()),
+          .rope = is_mla ? model.qk_rope_head_dim() : model.head_dim(),
+          .v_head = config::value_head_width(model),
           .dense_width = model.dense_intermediate_size(),
           .expert_width = model.expert_intermediate_size(),
           .experts = model.experts(),
@@ -38,7 +42,8 @@ kernels::ModelShape model_shape(const config::Model& model) {
           .rope_theta = model.rope_theta(),
           .yarn = model.has_yarn() ? std::optional(kernel_yarn(model.yarn())) : std::nullopt,
           .max_positions = model.max_positions(),
-          .init_std = static_cast<float>(model.init_std())};
+          .init_std = static_cast<float>(model.init_std()),
+          .kv_heads = is_mla ? 0 : config::key_heads(model)};
 }
 
 }  // namespace troupe::runtime

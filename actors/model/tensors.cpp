@@ -15,7 +15,8 @@ template <class F>
 auto map(const AttentionTensors<int>& t, F f) -> AttentionTensors<decltype(f(0))> {
   return {f(t.input_norm),
           {f(t.mla.q_a), f(t.mla.q_a_norm), f(t.mla.q_b), f(t.mla.kv_a), f(t.mla.kv_a_norm),
-           f(t.mla.kv_b), f(t.mla.o)}};
+           f(t.mla.kv_b), f(t.mla.o)},
+          {f(t.gqa.q), f(t.gqa.k), f(t.gqa.v), f(t.gqa.o)}};
 }
 template <class F>
 auto map(const FfnTensors<int>& t, F f) -> FfnTensors<decltype(f(0))> {
@@ -37,19 +38,26 @@ ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
     return FfnTensors<int>{find(name + ".gate_proj"), find(name + ".up_proj"),
                            find(name + ".down_proj")};
   };
+  const kernels::ModelShape& s = recipe.shape;
+  const auto attention = [&](const std::string& prefix) -> AttentionTensors<int> {
+    const auto part = [&](const char* name) { return find(prefix + "self_attn." + name); };
+    const char* const q = s.q_lora > 0 ? "q_b_proj" : "q_proj";
+    const bool is_grouped = s.is_grouped();
+    const auto of = [&](bool wanted, const char* name) { return wanted ? part(name) : absent; };
+    return {find(prefix + "input_layernorm"),
+            {part("q_a_proj"), part("q_a_layernorm"), of(!is_grouped, q),
+             part("kv_a_proj_with_mqa"), part("kv_a_layernorm"), part("kv_b_proj"),
+             of(!is_grouped, "o_proj")},
+            {of(is_grouped, "q_proj"), part("k_proj"), part("v_proj"), of(is_grouped, "o_proj")}};
+  };
   embedding_ = find("model.embed_tokens");
   head_ = find("lm_head");
   final_norms_.push_back(find("model.norm"));
-  const kernels::ModelShape& s = recipe.shape;
   for (int64_t number = 0; number < s.layers + s.mtp_layers; ++number) {
-    const std::string prefix = kernels::layer_prefix(number), attention = prefix + "self_attn.";
+    const std::string prefix = kernels::layer_prefix(number);
     const bool has_experts = !s.is_dense(number);
     Layer layer{};
-    layer.attention = {find(prefix + "input_layernorm"),
-                       {find(attention + "q_a_proj"), find(attention + "q_a_layernorm"),
-                        find(attention + (s.q_lora > 0 ? "q_b_proj" : "q_proj")),
-                        find(attention + "kv_a_proj_with_mqa"), find(attention + "kv_a_layernorm"),
-                        find(attention + "kv_b_proj"), find(attention + "o_proj")}};
+    layer.attention = attention(prefix);
     layer.post_norm = find(prefix + "post_attention_layernorm");
     layer.gate = find(prefix + "mlp.gate");
     layer.own_ffn = ffn(prefix + (has_experts ? "mlp.shared_experts" : "mlp"));

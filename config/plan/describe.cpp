@@ -51,13 +51,15 @@ int64_t recomputed_floats(const Model& m, int32_t layer) {
 /// Floats that a layer keeps of one token for its backward pass, if nothing is recomputed.
 int64_t saved_floats(const Model& m, int32_t layer) {
   const int64_t hidden = m.hidden_size();
-  const int64_t queries =
-      int64_t{m.heads()} * (int64_t{m.qk_nope_head_dim()} + m.qk_rope_head_dim());
-  const int64_t values = int64_t{m.heads()} * m.v_head_dim();
-  // Input and normed input of both halves; latents before and after their norms; queries, keys,
-  // values, attention's output and the logarithm of its sum.
-  const int64_t attention = 4 * hidden + 2 * m.q_lora_rank() + 2 * m.kv_lora_rank() +
-                            m.qk_rope_head_dim() + 2 * queries + 2 * values + m.heads();
+  const int64_t queries = int64_t{m.heads()} * query_head_width(m);
+  const int64_t values = int64_t{m.heads()} * value_head_width(m);
+  // Input and normed input of both halves; queries, keys, values, attention's output and the
+  // logarithm of its sum; of MLA latents before and after their norms, and keys of every head.
+  const bool is_mla = m.attention() == Model::MLA;
+  const int64_t keys = is_mla ? 2 * m.q_lora_rank() + 2 * m.kv_lora_rank() + m.qk_rope_head_dim() +
+                                    queries + values
+                              : cache_width(m);
+  const int64_t attention = 4 * hidden + queries + keys + values + m.heads();
   if (layer < m.dense_layers()) return attention + 3 * m.dense_intermediate_size();
   const int64_t rows = m.experts_per_token();
   return attention + m.experts() + 3 * rows +
@@ -93,14 +95,21 @@ std::string list_text(const std::vector<int>& numbers) {
                      grouped(static_cast<int64_t>(numbers.size())));
 }
 
+std::string heads_text(const Model& m) {
+  std::string text = fmt::format("{} heads", m.heads());
+  if (m.attention() == Model::MLA) return text;
+  return text + fmt::format(" on {} of keys ({})", key_heads(m),
+                            Model::Attention_Name(m.attention()));
+}
+
 std::string describe_model(const PlanArgs& args) {
   const Model& m = args.model.model;
   const ParameterCounts counts = count_parameters(m);
   const int32_t seq_len = args.run.run.data().seq_len();
   std::string text = fmt::format(
-      "model       {} layers ({} dense), hidden {}, {} heads, {} experts in {} groups, {} a token\n"
+      "model       {} layers ({} dense), hidden {}, {}, {} experts in {} groups, {} a token\n"
       "parameters  {} total, {} activated by a token",
-      m.layers(), m.dense_layers(), m.hidden_size(), m.heads(), m.experts(), m.expert_groups(),
+      m.layers(), m.dense_layers(), m.hidden_size(), heads_text(m), m.experts(), m.expert_groups(),
       m.experts_per_token(), grouped(counts.total), grouped(counts.activated));
   if (m.mtp_layers() > 0) text += fmt::format("; MTP layer {}", grouped(counts.mtp));
   text += fmt::format(

@@ -54,7 +54,10 @@ class HuggingFaceSink : public WeightSink {
   virtual const std::filesystem::path& partial_folder() const = 0;
 };
 
-/// Throws CheckpointError if the folder exists or cannot be made.
+/// Whether config.json of DeepSeek-V3 can say what the model is: its attention is MLA.
+bool has_huggingface_form(const config::Model& model);
+
+/// Throws CheckpointError if the folder exists or cannot be made, or the model has no such form.
 std::unique_ptr<HuggingFaceSink> create_huggingface(const HuggingFaceWriterArgs& args);
 
 /// "model.layers.61.embed_tokens.weight": the MTP layer's copy of a shared tensor in the released

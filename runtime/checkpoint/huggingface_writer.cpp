@@ -169,7 +169,16 @@ class FolderSink : public HuggingFaceSink {
 
 bool stays_f32(const std::string& name) { return name.ends_with(".e_score_correction_bias"); }
 
+bool has_huggingface_form(const config::Model& model) {
+  return model.attention() == config::Model::MLA;
+}
+
 std::unique_ptr<HuggingFaceSink> create_huggingface(const HuggingFaceWriterArgs& args) {
+  if (!has_huggingface_form(args.model)) {
+    throw CheckpointError(args.folder.string() + ": the model's attention: found " +
+                          config::Model::Attention_Name(args.model.attention()) +
+                          ", wanted MLA: config.json of DeepSeek-V3 has no other");
+  }
   return std::make_unique<FolderSink>(args);
 }
 

@@ -99,6 +99,26 @@ TEST(Launch, Bf16MomentsAndTheEmaHaveThePlainLoopsHash) {
   }
 }
 
+// Baselines of MLA and of the experts are the same function of the recipe in any layout.
+TEST(Launch, GqaAndDenseModelsHaveThePlainLoopsHash) {
+  for (const int64_t kv_heads : {0, 2, 4}) {
+    for (const bool is_dense : {false, true}) {
+      Recipe recipe = recipe_of(3, 3);
+      if (kv_heads > 0) recipe.shape = small_gqa_shape(4, kv_heads);
+      recipe.shape.layers = 3;
+      recipe.shape.dense_layers = is_dense ? 3 : 1;
+      recipe.shape.mtp_layers = is_dense ? 0 : 1;
+      const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+      for (const Layout& layout : {Layout{2, 3, 1, 1, 2, 2}, Layout{4, 2, 3, is_dense ? 1 : 3, 1, 3}}) {
+        const Outcome outcome = play_with_actors(recipe, layout, learnable(recipe));
+        EXPECT_EQ(outcome.hash, wanted) << kv_heads << " key heads, dense " << is_dense << ", "
+                                        << to_string(layout) << outcome.error;
+      }
+    }
+  }
+}
+
 TEST(Launch, RecordsSayWhatThePlainLoopsSay) {
   const Recipe recipe = recipe_of(3, 3);
   const Outcome plain = play_plainly(recipe, learnable(recipe));

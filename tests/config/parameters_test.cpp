@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "config/validate.h"
 #include "tests/config/fixtures.h"
 
 namespace troupe::config {
@@ -51,17 +52,63 @@ TEST(Parameters, OfTheOtherModelsAreAsTheirFilesSay) {
 }
 
 TEST(Parameters, OfLayersSumUpToTheTotal) {
-  const Model model = model_file("tiny").model;
-  const ParameterCounts counts = count_parameters(model);
-  int64_t sum = 2 * counts.embedding + model.hidden_size();
+  for (const char* name : {"tiny", "tiny_gqa", "tiny_mha"}) {
+    const Model model = model_file(name).model;
+    const ParameterCounts counts = count_parameters(model);
+    int64_t sum = 2 * counts.embedding + model.hidden_size();
 
-  for (int32_t layer = 0; layer < model.layers(); ++layer) sum += layer_parameters(model, layer);
+    for (int32_t layer = 0; layer < model.layers(); ++layer) sum += layer_parameters(model, layer);
 
-  EXPECT_EQ(sum, counts.total);
+    EXPECT_EQ(sum, counts.total) << name;
+  }
+}
+
+// A baseline differs in its attention, not in how much there is of it.
+TEST(Parameters, OfTheBaselinesAreTinysWithinTwoPercent) {
+  const Model tiny = model_file("tiny").model;
+  for (const char* name : {"tiny_gqa", "tiny_mha"}) {
+    const Model model = model_file(name).model;
+    EXPECT_NO_THROW(validate(model_file(name)));
+    const auto near = [&](int64_t found, int64_t wanted) {
+      EXPECT_NEAR(static_cast<double>(found), static_cast<double>(wanted),
+                  0.02 * static_cast<double>(wanted))
+          << name;
+    };
+    near(count_parameters(model).total, count_parameters(tiny).total);
+    near(count_parameters(model).activated, count_parameters(tiny).activated);
+    near(count_parameters(model).mtp, count_parameters(tiny).mtp);
+  }
+  EXPECT_EQ(count_parameters(model_file("tiny_gqa").model).attention, 2 * 128 * 20 * (4 + 2));
+  EXPECT_EQ(count_parameters(model_file("tiny_mha").model).attention, 4 * 128 * 64);
 }
 
 TEST(Cache, OfDeepSeekV3IsSeventyKilobytesAToken) {
   EXPECT_EQ(cache_bytes_per_token(model_file("deepseek_v3").model, 2), 70'272);
+}
+
+TEST(Cache, OfTheBaselinesHoldsKeysAndValues) {
+  EXPECT_EQ(cache_bytes_per_token(model_file("tiny").model, 4), 8 * 4 * (32 + 16));
+  EXPECT_EQ(cache_bytes_per_token(model_file("tiny_gqa").model, 4), 8 * 4 * 2 * 2 * 20);
+  EXPECT_EQ(cache_bytes_per_token(model_file("tiny_mha").model, 4), 8 * 4 * 2 * 4 * 16);
+}
+
+// Llama 3 70B (arXiv:2407.21783, table 3): 80 layers, 8 key heads of 128.
+TEST(Cache, OfAPublishedGqaModelIsItsOwn) {
+  Model model;
+  model.set_attention(Model::GQA);
+  model.set_layers(80);
+  model.set_heads(64);
+  model.set_kv_heads(8);
+  model.set_head_dim(128);
+
+  EXPECT_EQ(cache_bytes_per_token(model, 2), 327'680);
+}
+
+TEST(TrainFlops, OfAttentionAreThoseOfQueriesKeysAndValues) {
+  const Model model = model_file("tiny_gqa").model;
+  const double matrices = 6.0 * static_cast<double>(count_parameters(model).matmul);
+
+  EXPECT_EQ(train_flops_per_token(model, 64, false) - matrices, 8 * 3.0 * 4 * 64 * 4 * 20);
 }
 
 TEST(TrainFlops, OfDeepSeekV3AreAsPublished) {

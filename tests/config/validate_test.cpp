@@ -178,6 +178,31 @@ TEST(ValidateModel, AModelWithoutExpertsNeedsNoSizesOfExperts) {
   EXPECT_NO_THROW(validate(model));
 }
 
+TEST(ValidateModel, FitsKeyHeadsToTheAttention) {
+  const auto error_with = [](std::vector<std::string> settings) {
+    for (std::string& setting : settings) setting = "model.with." + setting;
+    return model_error(settings);
+  };
+
+  EXPECT_EQ(error_with({"attention=GQA", "kv_heads=2", "head_dim=16"}), "");
+  EXPECT_EQ(error_with({"attention=MHA", "head_dim=16"}), "");
+  EXPECT_EQ(error_with({"attention=MHA", "kv_heads=4", "head_dim=16"}), "");
+  EXPECT_THAT(error_with({"attention=GQA", "kv_heads=3", "head_dim=16"}),
+              EndsWith("kv_heads: found 3, wanted a divisor of heads, 4"));
+  EXPECT_THAT(error_with({"attention=GQA", "head_dim=16"}),
+              EndsWith("kv_heads: found nothing, wanted a divisor of heads, 4"));
+  EXPECT_THAT(error_with({"attention=GQA", "kv_heads=-2", "head_dim=16"}),
+              HasSubstr("kv_heads: found -2"));
+  EXPECT_THAT(error_with({"attention=MHA", "kv_heads=2", "head_dim=16"}),
+              EndsWith("kv_heads: found 2, wanted nothing, or heads, 4: attention is MHA"));
+  EXPECT_THAT(error_with({"attention=MHA", "head_dim=15"}),
+              EndsWith("head_dim: found 15, wanted an even number: rotary positions turn pairs"));
+  EXPECT_THAT(error_with({"attention=MHA"}), HasSubstr("head_dim: found 0, wanted 2 to"));
+  EXPECT_THAT(error_with({"kv_heads=2"}),
+              EndsWith("kv_heads: found 2, wanted nothing, or attention GQA or MHA"));
+  EXPECT_THAT(error_with({"head_dim=16"}), HasSubstr("head_dim: found 16, wanted nothing"));
+}
+
 TEST(ValidateModel, ChecksYarn) {
   EXPECT_EQ(
       model_error({"model.with.yarn.factor=40", "model.with.yarn.original_max_position=4096"}), "");

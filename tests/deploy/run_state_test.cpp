@@ -71,6 +71,24 @@ TEST_F(RunState, AStateWithoutAnEmaSaysSo) {
   EXPECT_THAT(output_, AllOf(HasSubstr("\"moments\": \"f32\""), HasSubstr("\"ema\": false")));
 }
 
+// There is no model folder of a baseline; its run folder stands in the place of one.
+TEST_F(RunState, AModelWithGqaIsUsedFromItsRunFolder) {
+  ASSERT_EQ(troupe(train("--set model.with.attention=GQA --set model.with.kv_heads=2 "
+                         "--set model.with.head_dim=6 --set data.holdout=0.1")), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("note: no model folder, the attention is no MLA"));
+  const double loss = number("state 12  loss");
+  EXPECT_FALSE(fs::exists(folder_ / "run/model"));
+
+  ASSERT_EQ(troupe("eval --text run/heldout.txt --model run"), 0) << output_;
+  EXPECT_NEAR(number("  loss"), loss, 1e-4);
+  ASSERT_EQ(troupe("generate --model run --prompt actor --max-tokens 3"), 0) << output_;
+  EXPECT_EQ(troupe("generate --model run --prompt actor --form absorbed"), 1);
+  EXPECT_THAT(output_, HasSubstr("the model's attention is GQA, wanted MLA"));
+  EXPECT_EQ(troupe("checkpoint export run --out model"), 1);
+  EXPECT_THAT(output_, HasSubstr("found GQA, wanted MLA"));
+  ASSERT_EQ(troupe("replay run --step 12"), 0) << output_;
+}
+
 // A resumed run keeps its recipe: bf16 moments are no beginning for f32 ones.
 TEST_F(RunState, AnotherFormatIsNotResumed) {
   ASSERT_EQ(troupe(train(with_ema)), 0) << output_;

@@ -128,7 +128,10 @@ std::string error_of(const std::function<void()>& call) {
 
 // Law 1.
 TEST(Decoder, RowsHaveTheBitsOfTheTrainingForward) {
-  for (const kernels::ModelShape& shape : shapes()) {
+  auto all = shapes();
+  all.push_back(small_gqa_shape(4, 2));
+  all.push_back(small_gqa_shape(2, 2));
+  for (const kernels::ModelShape& shape : all) {
     Model model(shape);
     for (const int threads : {1, 3}) {
       kernels::ThreadPool pool(threads);

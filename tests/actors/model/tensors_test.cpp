@@ -52,6 +52,34 @@ TEST_F(Tensors, AStepReadsTheStateItNames) {
   EXPECT_NE(tensors.head({4, 50}).data, tensors.head({5, 50}).data);
 }
 
+TEST_F(Tensors, AStepReadsTheEmaWhereItSaysSo) {
+  runtime::StateArena arena(kernels::parameters(recipe_.shape), {.has_ema = true});
+  const ModelTensors tensors(arena, recipe_);
+
+  EXPECT_EQ(tensors.head({.state = 5, .scale_bits = 50, .reads_ema = true}).data,
+            arena.ema(arena.index("lm_head.weight"), 5).data);
+  EXPECT_EQ(tensors.head({.state = 5, .scale_bits = 50}).data,
+            arena.weight(arena.index("lm_head.weight"), 5).data);
+}
+
+TEST_F(Tensors, OfGroupedAttentionAreItsFourProjections) {
+  recipe_.shape = small_gqa_shape(4, 2);
+  runtime::StateArena arena(kernels::parameters(recipe_.shape));
+  const ModelTensors tensors(arena, recipe_);
+  const auto attention = tensors.attention(1, {0, 50});
+
+  for (const auto& [name, tensor] :
+       {std::pair{"q_proj", attention.gqa.q}, std::pair{"k_proj", attention.gqa.k},
+        std::pair{"v_proj", attention.gqa.v}, std::pair{"o_proj", attention.gqa.o}}) {
+    const std::string whole = std::string("model.layers.1.self_attn.") + name + ".weight";
+    EXPECT_EQ(tensor.data, arena.weight(arena.index(whole), 0).data) << name;
+  }
+  EXPECT_EQ(attention.mla.q_b.data, nullptr);
+  EXPECT_EQ(attention.mla.o.data, nullptr);
+  EXPECT_EQ(tensors.attention(1, {0, 50}).mla.kv_b.data, nullptr);
+  EXPECT_TRUE(tensors.attention_gradients(2, {0, 50}).gqa.k.is_wanted());
+}
+
 // Sum law: what MTP shares gets a unit from each of its sites.
 TEST_F(Tensors, SharedTensorsExpectMoreUnits) {
   const ModelTensors tensors(arena_, recipe_);

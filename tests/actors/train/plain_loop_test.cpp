@@ -76,8 +76,10 @@ void expect_derivatives_of_the_whole(const Recipe& recipe) {
   SmallRun run(recipe);
   const auto batches = learnable_batches(recipe, 1);
   Weights weights = weights_of(run.arena);
-  run.loop.bias().values[1] = 0.05f;
-  run.loop.bias().values.back() = -0.05f;
+  if (recipe.moe_layers() > 0) {
+    run.loop.bias().values[1] = 0.05f;
+    run.loop.bias().values.back() = -0.05f;
+  }
   const Doubles bias(run.loop.bias().values.begin(), run.loop.bias().values.end());
   ReferenceModel model(recipe, weights, bias);
   constexpr size_t most = 7;
@@ -127,6 +129,22 @@ TEST(PlainLoop, GradientsAreSoWithoutSharedExpertsAndWithTheBalanceOfMicroBatche
   recipe.balance = Balance::micro_batch;
   recipe.balance_alpha = 0.5;
   expect_derivatives_of_the_whole(recipe);
+}
+
+TEST(PlainLoop, GradientsAreSoWithGroupedQueryAttention) {
+  Recipe recipe = small_recipe();
+  recipe.shape = small_gqa_shape(4, 2);
+  expect_derivatives_of_the_whole(recipe);
+}
+
+TEST(PlainLoop, GradientsAreSoOfADenseModel) {
+  for (const bool is_grouped : {false, true}) {
+    Recipe recipe = small_recipe();
+    if (is_grouped) recipe.shape = small_gqa_shape(2, 2);
+    recipe.shape.dense_layers = recipe.shape.layers;
+    recipe.shape.mtp_layers = 0;
+    expect_derivatives_of_the_whole(recipe);
+  }
 }
 
 // Laws 1 and 2: neither threads nor the order of micro-batches nor a second run shows.

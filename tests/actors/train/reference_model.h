@@ -55,19 +55,29 @@ class ReferenceModel {
 
   Doubles layer(int64_t number, const Doubles& x, int64_t rows, double sequences, Losses& sum) {
     const std::string at = kernels::layer_prefix(number), attention = at + "self_attn.";
+    const Doubles normed = reference::rms_norm(x, weight(at + "input_layernorm"), s_.rms_eps);
+    const Doubles y = sum_of(x, attention_of(attention, normed, rows));
+    const Doubles u = reference::rms_norm(y, weight(at + "post_attention_layernorm"), s_.rms_eps);
+    if (s_.is_dense(number)) return sum_of(y, reference::ffn(ffn(at + "mlp"), u, D()));
+    const Doubles routed = sum_of(y, experts(number, u, rows, sequences, sum));
+    if (s_.shared_experts == 0) return routed;
+    return sum_of(routed, reference::ffn(ffn(at + "mlp.shared_experts"), u, D()));
+  }
+
+  Doubles attention_of(const std::string& attention, const Doubles& normed, int64_t rows) const {
+    if (s_.is_grouped()) {
+      return reference::gqa(s_,
+                            {weight(attention + "q_proj"), weight(attention + "k_proj"),
+                             weight(attention + "v_proj"), weight(attention + "o_proj")},
+                            normed, rows);
+    }
     const kernels::MlaTensors<Doubles> mla{
         s_.q_lora > 0 ? weight(attention + "q_a_proj") : Doubles{},
         s_.q_lora > 0 ? weight(attention + "q_a_layernorm") : Doubles{},
         weight(attention + (s_.q_lora > 0 ? "q_b_proj" : "q_proj")),
         weight(attention + "kv_a_proj_with_mqa"), weight(attention + "kv_a_layernorm"),
         weight(attention + "kv_b_proj"), weight(attention + "o_proj")};
-    const Doubles normed = reference::rms_norm(x, weight(at + "input_layernorm"), s_.rms_eps);
-    const Doubles y = sum_of(x, reference::mla(s_, mla, normed, rows));
-    const Doubles u = reference::rms_norm(y, weight(at + "post_attention_layernorm"), s_.rms_eps);
-    if (s_.is_dense(number)) return sum_of(y, reference::ffn(ffn(at + "mlp"), u, D()));
-    const Doubles routed = sum_of(y, experts(number, u, rows, sequences, sum));
-    if (s_.shared_experts == 0) return routed;
-    return sum_of(routed, reference::ffn(ffn(at + "mlp.shared_experts"), u, D()));
+    return reference::mla(s_, mla, normed, rows);
   }
 
   Doubles experts(int64_t number, const Doubles& u, int64_t rows, double sequences, Losses& sum) {

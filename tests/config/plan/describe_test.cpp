@@ -28,6 +28,19 @@ TEST(DescribePlan, PrintsTheParametersAndThePlacementOfDeepSeekV3) {
   EXPECT_THAT(text, HasSubstr("step time   not predicted"));
 }
 
+TEST(DescribePlan, NamesTheHeadsOfAModelWithoutMla) {
+  const auto text_of = [](const std::string& file) {
+    const LoadedRun run = tiny_run({"model.file=config/models/" + file});
+    const LoadedModel model = model_of(run);
+    const PlanArgs args{.run = run, .model = model, .cores = 2};
+    return describe_plan(args, make_plan(args));
+  };
+
+  EXPECT_THAT(text_of("tiny_gqa.textproto"), HasSubstr("4 heads on 2 of keys (GQA), 16 experts"));
+  EXPECT_THAT(text_of("tiny_mha.textproto"), HasSubstr("4 heads on 4 of keys (MHA), 16 experts"));
+  EXPECT_THAT(text_of("tiny.textproto"), HasSubstr("4 heads, 16 experts"));
+}
+
 TEST(EstimateMemory, CountsThirtyTwoBytesAParameter) {
   const LoadedRun run = tiny_run();
   const LoadedModel model = model_of(run);

@@ -315,5 +315,22 @@ TEST_F(HuggingFaceTest, RefusesAConfigurationThatCannotBe) {
                                     ": expert_groups: found 3, wanted a divisor of experts, 8");
 }
 
+// config.json of DeepSeek-V3 cannot say it, and no other is written in its name.
+TEST_F(HuggingFaceTest, AModelWithoutMlaIsRefusedByName) {
+  config::Model model = open_huggingface(golden("plain")).model;
+  EXPECT_TRUE(has_huggingface_form(model));
+  model.set_attention(config::Model::GQA);
+
+  EXPECT_FALSE(has_huggingface_form(model));
+  EXPECT_EQ(error_of([&] {
+              create_huggingface({.folder = folder_ / "out", .model = model,
+                                  .dtype = ExportDType::f32, .bos_token_id = -1,
+                                  .eos_token_id = -1, .largest_file_bytes = 1 << 30});
+            }),
+            (folder_ / "out").string() + ": the model's attention: found GQA, wanted MLA: "
+            "config.json of DeepSeek-V3 has no other");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+}
+
 }  // namespace
 }  // namespace troupe::runtime
