@@ -89,7 +89,8 @@ ParameterCounts count_parameters(const Model& m) {
   if (m.mtp_layers() > 0) {
     // enorm, hnorm, the norm before the head, and eh_proj
     const int64_t hidden = m.hidden_size();
-    counts.mtp = layer_parameters(m, m.layers()) + 3 * hidden + 2 * hidden * hidden;
+    counts.mtp = m.mtp_layers() *
+                 (layer_parameters(m, m.layers()) + 3 * hidden + 2 * hidden * hidden);
   }
   return counts;
 }

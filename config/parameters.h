@@ -20,7 +20,7 @@ struct ParameterCounts {
   int64_t total;      ///< of the main model
   int64_t activated;  ///< of the main model that one token uses, embedding and head included
   int64_t matmul;     ///< of matrices that a token is multiplied with: the head, no embedding
-  int64_t mtp;  ///< of the MTP layer without the shared embedding and head; 0 if there is none
+  int64_t mtp;  ///< of the MTP layers without the shared embedding and head; 0 if there is none
 };
 
 ParameterCounts count_parameters(const Model& model);

@@ -135,7 +135,7 @@ void check_phases(const Run& run, const Model& model, Checks& checks) {
     return;
   }
   const auto settings = phases_of(run, positions_of(model));
-  const int32_t shortest = model.mtp_layers() > 0 ? 3 : 2;
+  const int32_t shortest = 2 + model.mtp_layers();
   int64_t before = 0;
   for (int i = 0; i < phases.size(); ++i) {
     const std::string at = fmt::format("train.phase[{}]", i);

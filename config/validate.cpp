@@ -85,8 +85,8 @@ void check_data(const LoadedRun& loaded, const Model& model, Checks& checks) {
   const Data& data = loaded.run.data();
   const Tokenizer& tokenizer = data.tokenizer();
   const bool has_text = check_sources(data, checks);
-  // The MTP loss needs a second next token.
-  const int32_t shortest = model.mtp_layers() > 0 ? 3 : 2;
+  // The loss of MTP module m needs the token m + 2 ahead.
+  const int32_t shortest = 2 + model.mtp_layers();
   if (data.seq_len() > model.max_positions()) {
     checks.add("data.seq_len", fmt::format("{}", data.seq_len()),
                fmt::format("at most max_positions of the model, {}", model.max_positions()));

@@ -11,6 +11,7 @@ namespace {
 constexpr int32_t largest_width = 1 << 20;
 constexpr int32_t largest_vocabulary = 1 << 24;
 constexpr int32_t most_layers = 1000;
+constexpr int32_t most_mtp_layers = 4;
 constexpr int32_t most_experts = 1 << 16;
 constexpr int64_t most_experts_in_all = 1 << 18;
 constexpr int64_t most_parameters = int64_t{1} << 45;
@@ -20,7 +21,7 @@ void check_sizes(const Model& model, Checks& checks) {
   checks.in_range("hidden_size", model.hidden_size(), 1, largest_width);
   checks.in_range("layers", model.layers(), 1, most_layers);
   checks.in_range("dense_layers", model.dense_layers(), 0, std::max(model.layers(), 0));
-  checks.in_range("mtp_layers", model.mtp_layers(), 0, 1);
+  checks.in_range("mtp_layers", model.mtp_layers(), 0, most_mtp_layers);
   checks.in_range("max_positions", model.max_positions(), 2, longest_sequence);
   checks.positive("rms_norm_eps", model.rms_norm_eps());
   checks.not_negative("init_std", model.init_std());

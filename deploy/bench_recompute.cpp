@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "actors/train/plain_loop.h"
+#include "actors/train/timeline.h"
 #include "config/plan/describe.h"
 #include "deploy/run_setup.h"
 #include "deploy/training_data.h"
@@ -47,13 +48,14 @@ struct Way {
 
 void play(const Options& options, const TrainingData& data, actors::Recipe recipe, Way& way) {
   recipe.recompute = way.recompute;
-  runtime::StateArena arena(kernels::parameters(recipe.shape));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   kernels::ThreadPool pool(1);
   kernels::Queue queue(pool);
   actors::PlainLoop loop(arena, recipe, queue);
+  const actors::Timeline timeline(recipe);
   for (int step = 1; step <= options.rounds; ++step) {
-    const auto batches = data.step(recipe, static_cast<uint64_t>(step));
+    const auto batches = data.step(timeline.at(static_cast<uint64_t>(step)));
     kernels::forget_peak();
     const int64_t before = kernels::buffer_use().live_bytes;
     const auto begin = std::chrono::steady_clock::now();

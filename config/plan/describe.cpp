@@ -40,9 +40,10 @@ int64_t recomputed_floats(const Model& m, int32_t layer) {
       int64_t{m.heads()} * (int64_t{m.qk_nope_head_dim()} + m.qk_rope_head_dim());
   // The normed input, the normed latents with the rotated key, queries, keys, values, the inverse
   // roots of the three norms; the outputs of SwiGLU.
-  const int64_t attention = m.hidden_size() + m.q_lora_rank() + m.kv_lora_rank() +
-                            m.qk_rope_head_dim() + 2 * queries +
-                            int64_t{m.heads()} * m.v_head_dim() + (m.q_lora_rank() > 0 ? 3 : 2);
+  // GQA keeps what is not a norm.
+  const int64_t mla = m.q_lora_rank() + m.kv_lora_rank() + m.qk_rope_head_dim() + 2 * queries +
+                      int64_t{m.heads()} * m.v_head_dim() + (m.q_lora_rank() > 0 ? 2 : 1);
+  const int64_t attention = m.hidden_size() + 1 + (m.attention() == Model::MLA ? mla : 0);
   if (layer < m.dense_layers()) return attention + m.dense_intermediate_size();
   return attention + (int64_t{m.experts_per_token()} + m.shared_experts()) *
                          m.expert_intermediate_size();
@@ -74,7 +75,7 @@ int64_t stage_saved_floats(const Model& m, const StagePlan& stage) {
   }
   if (stage.first_layer + stage.layers == m.layers()) {
     floats += 3 * m.hidden_size();
-    if (m.mtp_layers() > 0) floats += saved_floats(m, m.layers()) + 6 * m.hidden_size();
+    floats += m.mtp_layers() * (saved_floats(m, m.layers()) + 6 * m.hidden_size());
   }
   return floats;
 }
@@ -84,8 +85,8 @@ int64_t stage_recomputed_floats(const Model& m, const StagePlan& stage) {
   for (int layer = stage.first_layer; layer < stage.first_layer + stage.layers; ++layer) {
     floats += recomputed_floats(m, layer);
   }
-  const bool has_mtp = stage.first_layer + stage.layers == m.layers() && m.mtp_layers() > 0;
-  return floats + (has_mtp ? recomputed_floats(m, m.layers()) : 0);
+  const bool is_last = stage.first_layer + stage.layers == m.layers();
+  return floats + (is_last ? m.mtp_layers() * recomputed_floats(m, m.layers()) : 0);
 }
 
 /// "0 2 4", or "0 2 .. 198, 100 in all" of a long list.
@@ -111,7 +112,7 @@ std::string describe_model(const PlanArgs& args) {
       "parameters  {} total, {} activated by a token",
       m.layers(), m.dense_layers(), m.hidden_size(), heads_text(m), m.experts(), m.expert_groups(),
       m.experts_per_token(), grouped(counts.total), grouped(counts.activated));
-  if (m.mtp_layers() > 0) text += fmt::format("; MTP layer {}", grouped(counts.mtp));
+  if (m.mtp_layers() > 0) text += fmt::format("; MTP {}", grouped(counts.mtp));
   text += fmt::format(
       "\ncache       {} a token in BF16\n"
       "training    {:.4g} GFLOP a token at {} tokens a sequence, without MTP\n",

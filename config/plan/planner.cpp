@@ -48,8 +48,9 @@ std::vector<StagePlan> plan_stages(const PlanArgs& args, int pipeline) {
   costs.back() += head_train_flops_per_token(model);
   if (model.mtp_layers() > 0) {
     const double eh_proj = 12.0 * model.hidden_size() * model.hidden_size();
-    costs.back() += layer_train_flops_per_token(model, model.layers(), seq_len) + eh_proj +
-                    head_train_flops_per_token(model);
+    costs.back() += model.mtp_layers() *
+                    (layer_train_flops_per_token(model, model.layers(), seq_len) + eh_proj +
+                     head_train_flops_per_token(model));
   }
   std::vector<StagePlan> stages;
   int first = 0;

@@ -152,7 +152,10 @@ TEST(ValidateModel, RefusesWhatRoutingCannotUse) {
 TEST(ValidateModel, RefusesSizesThatAreMissingOrAbsurd) {
   EXPECT_THAT(model_error({"model.with.qk_rope_head_dim=15"}), HasSubstr("wanted an even number"));
   EXPECT_THAT(model_error({"model.with.layers=2000000000"}), HasSubstr("layers: found 2000000000"));
-  EXPECT_THAT(model_error({"model.with.mtp_layers=2"}), HasSubstr("mtp_layers: found 2"));
+  EXPECT_EQ(model_error({"model.with.mtp_layers=2"}), "");
+  EXPECT_THAT(model_error({"model.with.mtp_layers=5"}), HasSubstr("mtp_layers: found 5"));
+  EXPECT_THAT(run_error({"data.seq_len=3", "model.with.mtp_layers=2"}),
+              HasSubstr("data.seq_len: found 3, wanted 4 to"));
   EXPECT_THAT(model_error({"model.with.dense_layers=9"}), HasSubstr("wanted 0 to 8"));
   LoadedModel empty;
   const std::string error = error_of([&] { validate(empty); });

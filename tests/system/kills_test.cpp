@@ -56,6 +56,32 @@ TEST_F(Kills, RandomOnesOfAllRolesEndInTheQuietHash) {
   }
 }
 
+// The recipe of DeepSeek-V3: FP8 or BF16, BF16 moments, an EMA; what is computed again in backward,
+// who does it and who dies shows in no bit.
+TEST_F(Kills, ChangeNothingInRecipesOfLowPrecision) {
+  std::set<std::string> hashes;
+  for (const std::string precision : {"BF16", "FP8"}) {
+    const std::string recipe = "--set train.optimizer.moments=BF16 "
+                               "--set train.optimizer.ema_decay=0.9 --set train.precision=" +
+                               precision + " ";
+    ASSERT_EQ(troupe(run(recipe, "quiet")), 0) << output_;
+    const std::string wanted = last_hash();
+    std::filesystem::remove_all(folder_ / "quiet");
+    std::filesystem::remove_all(folder_ / "run");
+    hashes.insert(wanted);
+
+    ASSERT_EQ(troupe(run(recipe + "--set train.recompute=true --set parallel.data=2 "
+                                  "--set parallel.expert=2 --set parallel.pipeline=2 "
+                                  "--random-kills 3:8")),
+              0)
+        << output_;
+
+    EXPECT_EQ(last_hash(), wanted) << precision << "\n" << output_;
+    EXPECT_EQ(events("actor_restarted").size(), 8u) << output_;
+  }
+  EXPECT_EQ(hashes.size(), 2u);
+}
+
 TEST_F(Kills, EveryKindOfFailureIsToldAndChangesNothing) {
   ASSERT_EQ(troupe(run("", "quiet")), 0) << output_;
   const std::string wanted = last_hash();

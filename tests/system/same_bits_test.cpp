@@ -5,6 +5,7 @@
 #include "kernels/random.h"
 #include "runtime/model_shape.h"
 #include "tests/actors/run_of.h"
+#include "tests/kernels/fixtures.h"
 
 namespace troupe::tests {
 namespace {
@@ -54,6 +55,27 @@ TEST(SameBits, FourStepsOfTinyEndWithOneHashInMoreLayouts) {
        {Layout{1, 1, 1, 1, 1, 1}, Layout{2, 2, 1, 2, 1, 2}, Layout{4, 1, 4, 4, 4, 4},
         Layout{2, 3, 3, 1, 3, 3}, Layout{1, 2, 3, 4, 2, 1}}) {
     EXPECT_EQ(play_with_actors(recipe, layout, tokens(recipe)).hash, wanted) << to_string(layout);
+  }
+}
+
+// Law 1 and the arithmetic's claim: in every precision no instruction set, thread or layout shows,
+// nor what is computed again.
+TEST(SameBits, EveryPrecisionHasOneHashUnderAllInstructionSets) {
+  const IsaGuard guard;
+  for (const auto precision :
+       {kernels::Precision::fp32, kernels::Precision::bf16, kernels::Precision::fp8}) {
+    Recipe recipe = tiny_recipe(2);
+    recipe.micro_batches = 2;
+    recipe.precision = precision;
+    kernels::cpu::force_isa(kernels::cpu::available_isas().back());
+    const std::string wanted = play_plainly(recipe, tokens(recipe), 1).hash;
+    recipe.recompute = true;
+
+    for (const auto isa : kernels::cpu::available_isas()) {
+      kernels::cpu::force_isa(isa);
+      EXPECT_EQ(play_with_actors(recipe, {2, 2, 2, 2, 1, 2}, tokens(recipe)).hash, wanted)
+          << to_string(precision) << ", " << to_string(isa);
+    }
   }
 }
 
