@@ -94,6 +94,12 @@ std::string recipe_objection(const actors::Recipe& recipe,
       return fmt::format("step {} had learning rate {}, with this recipe it would be {}",
                          record.step(), record.learning_rate(), numbers.learning_rate);
     }
+    const auto scheduled = actors::scheduled_numbers(numbers);
+    if (recipe.is_scheduled() &&
+        scheduled.SerializeAsString() != record.scheduled().SerializeAsString()) {
+      return fmt::format("step {} had {}, with this recipe it would have {}", record.step(),
+                         record.scheduled().ShortDebugString(), scheduled.ShortDebugString());
+    }
   }
   return {};
 }

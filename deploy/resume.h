@@ -42,7 +42,7 @@ struct StartingPointArgs {
 StartingPoint starting_point(StartingPointArgs args);
 
 /// What speaks against going on with a recipe: a commit that it would not have made, because its
-/// tokens or its rate are others. Empty: nothing.
+/// tokens, its rate or other numbers of the schedule are others. Empty: nothing.
 std::string recipe_objection(const actors::Recipe& recipe,
                              std::span<const wire::StepRecord> commits);
 

@@ -111,6 +111,17 @@ std::string stop_message(const Attempt& attempt, uint32_t faults) {
   return "step " + std::to_string(attempt.step) + " met " + met + "; train.on_nan is STOP";
 }
 
+wire::ScheduledNumbers scheduled_numbers(const StepNumbers& numbers) {
+  wire::ScheduledNumbers out;
+  out.set_phase(static_cast<uint32_t>(numbers.phase));
+  out.set_micro_batches(numbers.micro_batches);
+  out.set_sequences(numbers.sequences);
+  out.set_sequence_rows(numbers.sequence_rows);
+  out.set_gamma(numbers.gamma);
+  out.set_mtp_weight(numbers.mtp_weight);
+  return out;
+}
+
 std::string spike_objection(const Recipe& recipe, const wire::StepRecord& record) {
   if (!record.is_spike() || recipe.spike->policy() != config::Spike::STOP) return {};
   return spike_text(record) + "; train.spike.policy is STOP";
@@ -136,6 +147,7 @@ wire::StepRecord make_record(const CommitInputs& in) {
   record.set_gradient_norm(norm);
   record.set_clip_factor(kernels::clip_factor(norm, recipe.optimizer.clip()));
   record.set_learning_rate(in.numbers.learning_rate);
+  if (recipe.is_scheduled()) *record.mutable_scheduled() = scheduled_numbers(in.numbers);
   std::vector<float> bias = in.bias.values;
   const auto experts = static_cast<size_t>(recipe.shape.experts);
   for (size_t layer = 0; layer < in.sums.loads.size(); ++layer) {

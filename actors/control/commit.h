@@ -60,6 +60,9 @@ struct CommitInputs {
   const StepSums& sums;
 };
 
+/// As a record has it.
+wire::ScheduledNumbers scheduled_numbers(const StepNumbers& numbers);
+
 /// The record of the step: loss, norm, clip factor, learning rate, loads, the new bias. A faulty
 /// step, and a loss spike that the recipe skips, is recorded with apply = false, its bias unchanged.
 wire::StepRecord make_record(const CommitInputs& inputs);

@@ -51,6 +51,7 @@ struct Recipe {
   std::optional<config::Spike> spike = {};
 
   int64_t moe_layers() const { return shape.moe_layers() + shape.mtp_layers; }
+  bool is_scheduled() const { return schedule.ByteSizeLong() > 0 || !phases.empty(); }
   /// Whether its steps are not all of one size.
   bool varies() const { return schedule.has_micro_batches() || !phases.empty(); }
 };

@@ -49,6 +49,17 @@ TEST(Schedule, EveryLayoutHasThePlainLoopsHashAndRecords) {
   }
 }
 
+TEST(Schedule, LowPrecisionAndRecomputationFollowItToo) {
+  Recipe recipe = varied_model();
+  recipe.precision = kernels::Precision::fp8;
+  const std::string wanted = play_plainly(recipe, varied(recipe)).hash;
+
+  recipe.recompute = true;
+  EXPECT_EQ(play(recipe, {2, 2, 3, 2, 2, 2}).hash, wanted);
+  recipe.precision = kernels::Precision::fp32;
+  EXPECT_NE(play(recipe, {2, 2, 3, 2, 2, 2}).hash, wanted);
+}
+
 TEST(Schedule, EveryNumberThatVariesChangesTheResult) {
   const auto hash_of = [](const Recipe& recipe) { return play_plainly(recipe, varied(recipe)).hash; };
   const std::string hash = hash_of(varied_model());
@@ -77,6 +88,8 @@ TEST(Schedule, RecordsHaveTheNumbersOfTheirSteps) {
     EXPECT_EQ(done.record().learning_rate(), numbers.learning_rate);
     EXPECT_EQ(done.record().consumed_tokens(),
               numbers.consumed_tokens + static_cast<uint64_t>(numbers.tokens()));
+    EXPECT_EQ(done.record().scheduled().SerializeAsString(),
+              scheduled_numbers(numbers).SerializeAsString());
     int64_t rows = 0;
     for (const int64_t each : done.record().loads(0).rows()) rows += each;
     EXPECT_EQ(rows, numbers.tokens() * recipe.shape.top_k);

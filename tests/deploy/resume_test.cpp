@@ -42,6 +42,7 @@ TEST(RecipeObjection, NamesTheFirstStepThatWouldHaveBeenAnother) {
     commits[step - 1].set_consumed_tokens(numbers.consumed_tokens +
                                           static_cast<uint64_t>(numbers.tokens()));
     commits[step - 1].set_learning_rate(numbers.learning_rate);
+    *commits[step - 1].mutable_scheduled() = actors::scheduled_numbers(numbers);
   }
   const auto objection = [&](const std::function<void(actors::Recipe&)>& change) {
     actors::Recipe changed = recipe;
@@ -56,6 +57,10 @@ TEST(RecipeObjection, NamesTheFirstStepThatWouldHaveBeenAnother) {
             "step 5 had learning rate 0.001, with this recipe it would be 0.002");
   EXPECT_NE(objection([](auto& r) { r.schedule.mutable_micro_batches()->set_start(1); }), "");
   EXPECT_NE(objection([](auto& r) { r.phases[0].after_steps = 3; }), "");
+  EXPECT_EQ(objection([](auto& r) { r.schedule.mutable_gamma()->set_start(0.5); }),
+            "step 1 had micro_batches: 2 sequences: 2 sequence_rows: 8 gamma: 0.01 mtp_weight: 0.3, "
+            "with this recipe it would have micro_batches: 2 sequences: 2 sequence_rows: 8 gamma: 0.5 "
+            "mtp_weight: 0.3");
 }
 
 TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {

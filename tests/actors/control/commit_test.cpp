@@ -145,6 +145,7 @@ TEST(Record, HoldsWhatApplyAndTheReaderNeed) {
   EXPECT_NEAR(record.clip_factor(), 0.2, 1e-6);
   EXPECT_EQ(record.learning_rate(), 3e-3);
   EXPECT_EQ(record.scale_bits(), 10);
+  EXPECT_FALSE(record.has_scheduled()) << "records of runs without a schedule are as before";
   EXPECT_TRUE(record.apply());
   EXPECT_EQ(record.loads_size(), 2);
   EXPECT_THAT(record.loads(1).rows(), ElementsAre(1, 1, 1, 5));
