@@ -32,15 +32,22 @@ struct Options {
   std::vector<std::string> settings;
   int64_t steps = 8;
   int rounds = 5;
-  std::vector<int> threads;  // empty: 1 and every core
+  std::vector<int> threads;       // empty: 1 and every core
+  std::vector<std::string> ways;  // empty: all of way_names
   bool is_json = false;
+
+  bool wants(const std::string& way) const {
+    return ways.empty() || std::find(ways.begin(), ways.end(), way) != ways.end();
+  }
 };
+
+const std::vector<std::string> way_names{"plain", "single", "planned"};
 
 constexpr const char* step_help = R"(Example:
   troupe bench step config/runs/pretrain_tiny.textproto
 
-Plays the same steps from the same state as a plain loop, with one actor of each kind, and as
-planned, in turn; prints medians. The hashes of all must be equal.)";
+Plays the same steps from the same state as a plain loop, with one actor of each kind (single),
+and as planned, in turn; prints medians. The hashes of all must be equal.)";
 
 constexpr const char* operators_help = R"(Example:
   troupe bench operators config/runs/pretrain_tiny.textproto
@@ -115,9 +122,13 @@ class StepBench {
       run.run.mutable_cluster()->set_threads(threads);
       config::Plan plan = config::make_plan({.run = run, .model = model_, .cores = cores});
       const std::string on = fmt::format(", {} thread{}", threads, threads > 1 ? "s" : "");
-      ways.push_back({"plain loop" + on, plan, true, {}, {}, {}});
-      ways.push_back({"one actor of each" + on, single(plan, *recipe_), false, {}, {}, {}});
-      ways.push_back({"actors as planned" + on, plan, false, {}, {}, {}});
+      const auto add = [&](const char* way, const char* name, config::Plan its, bool is_plain) {
+        if (!options_.wants(way)) return;
+        ways.push_back({name + on, std::move(its), is_plain, {}, {}, {}});
+      };
+      add("plain", "plain loop", plan, true);
+      add("single", "one actor of each", single(plan, *recipe_), false);
+      add("planned", "actors as planned", plan, false);
     }
     for (int round = 0; round < options_.rounds; ++round) {
       for (Way& way : ways) way.is_plain ? play_plainly(way) : play_with_actors(way);
@@ -192,7 +203,8 @@ class StepBench {
     const double flops = config::train_flops_per_token(
         model_.model, static_cast<int32_t>(recipe_->sequence_rows));
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
-                                {"rounds", options_.rounds}};
+                                {"rounds", options_.rounds},
+                                {"flop_per_token", flops}};
     bool is_equal = true;
     double plain = 0, plain_cpu = 0;
     std::string text = fmt::format("{:<30} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12}\n", "",
@@ -204,14 +216,25 @@ class StepBench {
       if (way.is_plain) plain_cpu = cpu;
       is_equal = is_equal && way.hash == ways.front().hash;
       const double rate = tokens / seconds;
-      const double share = rate * flops / measure_peak_flops(way.plan.threads);
-      text += fmt::format("{:<30} {:>9.1f} {:>9.3f} {:>9.1f} {:>9.3f} {:>10.0f} {:>11.1f}%\n",
-                          way.name, 1e3 * seconds, seconds / plain, 1e3 * cpu, cpu / plain_cpu,
-                          rate, 100 * share);
-      json["ways"].push_back({{"name", way.name}, {"step_ms", 1e3 * seconds},
-                              {"to_plain", seconds / plain}, {"step_cpu_ms", 1e3 * cpu},
-                              {"cpu_to_plain", cpu / plain_cpu}, {"tokens_per_second", rate},
-                              {"share_of_gemm_rate", share}, {"hash", way.hash}});
+      const double gemm_rate = measure_peak_flops(way.plan.threads);
+      const double share = rate * flops / gemm_rate;
+      const bool has_plain = plain > 0;
+      const auto to_plain = [&](double value, double of_plain) {
+        return has_plain ? fmt::format("{:.3f}", value / of_plain) : "-";
+      };
+      text += fmt::format("{:<30} {:>9.1f} {:>9} {:>9.1f} {:>9} {:>10.0f} {:>11.1f}%\n", way.name,
+                          1e3 * seconds, to_plain(seconds, plain), 1e3 * cpu,
+                          to_plain(cpu, plain_cpu), rate, 100 * share);
+      nlohmann::ordered_json entry{{"name", way.name}, {"threads", way.plan.threads},
+                                   {"step_ms", 1e3 * seconds}};
+      if (has_plain) entry["to_plain"] = seconds / plain;
+      entry["step_cpu_ms"] = 1e3 * cpu;
+      if (has_plain) entry["cpu_to_plain"] = cpu / plain_cpu;
+      entry["tokens_per_second"] = rate;
+      entry["gemm_gflops"] = 1e-9 * gemm_rate;
+      entry["share_of_gemm_rate"] = share;
+      entry["hash"] = way.hash;
+      json["ways"].push_back(std::move(entry));
     }
     json["hashes_equal"] = is_equal;
     text += fmt::format("hashes equal: {}\n", is_equal ? "yes" : "NO");
@@ -269,6 +292,9 @@ void add_bench_command(CLI::App& app) {
   }
   step->add_option("--threads", options->threads, "that compute; default 1 and every core")
       ->check(CLI::Range(1, 1024))->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  step->add_option("--ways", options->ways, "to play: plain, single, planned; default all")
+      ->check(CLI::IsMember(way_names))->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   operators->add_option("--threads", options->threads, "that compute; default 1")
       ->check(CLI::Range(1, 1024))->expected(1);

@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "kernels/gemm.h"
 #include "tests/bench/fma_peak.h"
-#include "tests/kernels/fixtures.h"
+#include "tests/bench/gemm_work.h"
 
 namespace troupe::tests {
 namespace {
@@ -37,14 +35,6 @@ Peer find_peer() {
   }
   return peer;
 }
-
-/// `groups` 1: gemm. More: rows in equal groups; transpose_a means weight gradients.
-struct Shape {
-  const char* what;
-  int64_t M, N, K;
-  bool transpose_a, transpose_b;
-  int64_t groups = 1;
-};
 
 const std::vector<Shape> shapes{
     {"cube 1024", 1024, 1024, 1024, false, false},
@@ -74,60 +64,10 @@ const std::vector<Shape> shapes{
     {"decode: 8 rows", 8, 1024, 384, false, true},
 };
 
-/// Operands of a shape, and the product as a call that enqueues.
-struct Work {
-  Shape shape;
-  Buffer a, b, c;
-  std::function<void(Queue&)> enqueue;
-  double flop = 0;
-  std::vector<double> single, dual, peer;  // FLOP a second, one entry a round
+/// FLOP a second of a shape, one entry a round.
+struct Rates {
+  std::vector<double> single, dual, peer;
 };
-
-Work make_work(const Shape& s) {
-  Work work{.shape = s,
-            .a = {},
-            .b = {},
-            .c = {},
-            .enqueue = {},
-            .flop = 2.0 * static_cast<double>(s.M * s.N * s.K),
-            .single = {},
-            .dual = {},
-            .peer = {}};
-  std::vector<int64_t> offsets;
-  const int64_t rows = s.transpose_a ? s.K : s.M;
-  for (int64_t g = 0; g <= s.groups; ++g) offsets.push_back(rows * g / s.groups);
-  work.a = s.transpose_a ? normal({s.K, s.M}, 1) : normal({s.M, s.K}, 1);
-  if (s.groups == 1) {
-    work.b = s.transpose_b ? normal({s.N, s.K}, 2) : normal({s.K, s.N}, 2);
-    work.c = allocate_f32({s.M, s.N});
-    const GemmArgs args{.a = work.a,
-                        .b = work.b,
-                        .transpose_a = s.transpose_a,
-                        .transpose_b = s.transpose_b,
-                        .c = work.c,
-                        .add_to_c = false};
-    work.enqueue = [args](Queue& queue) { gemm(queue, args); };
-  } else if (s.transpose_a) {
-    work.b = normal({s.K, s.N}, 2);
-    work.c = allocate_f32({s.groups * s.M, s.N});
-    GroupedGemmWeightsArgs args{.a = work.a, .b = work.b, .offsets = offsets, .c = {}};
-    for (int64_t g = 0; g < s.groups; ++g) {
-      args.c.push_back(row_range(Tensor(work.c), g * s.M, s.M));
-    }
-    work.enqueue = [args](Queue& queue) { grouped_gemm_weights(queue, args); };
-  } else {
-    const int64_t b_rows = s.transpose_b ? s.N : s.K;
-    work.b = normal({s.groups * b_rows, s.transpose_b ? s.K : s.N}, 2);
-    work.c = allocate_f32({s.M, s.N});
-    GroupedGemmArgs args{
-        .a = work.a, .b = {}, .transpose_b = s.transpose_b, .offsets = offsets, .c = work.c};
-    for (int64_t g = 0; g < s.groups; ++g) {
-      args.b.push_back(row_range(ConstTensor(work.b), g * b_rows, b_rows));
-    }
-    work.enqueue = [args](Queue& queue) { grouped_gemm(queue, args); };
-  }
-  return work;
-}
 
 void call_peer(const Peer& peer, const Work& w) {
   const Shape& s = w.shape;
@@ -149,19 +89,22 @@ double best(const std::vector<double>& x) {
 }
 
 /// The best round says what the code can do, the median what it did beside its neighbours.
-void report(const std::vector<Work>& works, const std::vector<double>& peaks, int rounds) {
+void report(const std::vector<Work>& works, const std::vector<Rates>& rates,
+            const std::vector<double>& peaks, int rounds) {
   const double peak = best(peaks);
   std::printf("%s, FMA peak of a thread %.1f GFLOP/s (median %.1f), %d rounds\n",
               cpu::to_string(cpu::current_isa()), peak * 1e-9, median(peaks) * 1e-9, rounds);
   std::printf(
       "GFLOP/s, best (median)         M     N     K   one thread      peak  two threads"
       "      scale   OpenBLAS, one\n");
-  for (const Work& w : works) {
+  for (size_t i = 0; i < works.size(); ++i) {
+    const Work& w = works[i];
+    const Rates& r = rates[i];
     std::printf("%-25s %6ld %5ld %5ld  %6.1f (%6.1f) %4.0f%%  %6.1f (%6.1f) %4.2fx", w.shape.what,
-                w.shape.M, w.shape.N, w.shape.K, best(w.single) * 1e-9, median(w.single) * 1e-9,
-                100 * best(w.single) / peak, best(w.dual) * 1e-9, median(w.dual) * 1e-9,
-                best(w.dual) / best(w.single));
-    if (!w.peer.empty()) std::printf("  %6.1f (%6.1f)", best(w.peer) * 1e-9, median(w.peer) * 1e-9);
+                w.shape.M, w.shape.N, w.shape.K, best(r.single) * 1e-9, median(r.single) * 1e-9,
+                100 * best(r.single) / peak, best(r.dual) * 1e-9, median(r.dual) * 1e-9,
+                best(r.dual) / best(r.single));
+    if (!r.peer.empty()) std::printf("  %6.1f (%6.1f)", best(r.peer) * 1e-9, median(r.peer) * 1e-9);
     std::printf("\n");
   }
 }
@@ -174,30 +117,32 @@ void measure(int rounds) {
   const bool avx512 = cpu::current_isa() == cpu::Isa::avx512;
   std::vector<Work> works;
   for (const Shape& s : shapes) works.push_back(make_work(s));
+  std::vector<Rates> rates(works.size());
   std::vector<double> peaks;
   for (int round = 0; round < rounds; ++round) {
-    for (Work& w : works) {
+    for (size_t i = 0; i < works.size(); ++i) {
+      const Work& w = works[i];
       peaks.push_back(fma_peak(avx512));
       const int calls = std::max(1, static_cast<int>(1e8 / w.flop));  // about two milliseconds
       const auto rate = [&](Queue& queue) {
         w.enqueue(queue);  // so that none pays for the first touch
         queue.wait();
         const double time = seconds([&] {
-          for (int i = 0; i < calls; ++i) w.enqueue(queue);
+          for (int call = 0; call < calls; ++call) w.enqueue(queue);
           queue.wait();
         });
         return w.flop * calls / time;
       };
-      w.single.push_back(rate(single));
-      w.dual.push_back(rate(dual));
+      rates[i].single.push_back(rate(single));
+      rates[i].dual.push_back(rate(dual));
       if (peer.sgemm == nullptr || w.shape.groups != 1) continue;
       const double time = seconds([&] {
-        for (int i = 0; i < calls; ++i) call_peer(peer, w);
+        for (int call = 0; call < calls; ++call) call_peer(peer, w);
       });
-      w.peer.push_back(w.flop * calls / time);
+      rates[i].peer.push_back(w.flop * calls / time);
     }
   }
-  report(works, peaks, rounds);
+  report(works, rates, peaks, rounds);
 }
 
 }  // namespace
