@@ -47,4 +47,8 @@ struct GemmBlock {
   GemmScales scales{};  ///< of a product of codes
 };
 
+/// Elements of a that a block of rows has at most: three quarters of a core's second cache, as the
+/// machine says it. Nothing of it shows in the result.
+int64_t block_elements();
+
 }  // namespace troupe::kernels::cpu

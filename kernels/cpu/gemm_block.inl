@@ -1,6 +1,6 @@
 // The blocks of a matrix product, compiled for each instruction set by gemm.cpp and gemm_fp8.cpp.
 // The columns are walked in panels of b that stay in the first cache, the rows in tiles that fit
-// the registers.
+// the registers, the rows of a block stay in the second cache.
 // Law 1: an element is one chain of FMAs over k from +0. Between blocks of k it rests in memory as
 // f32, which rounds nothing, so neither blocks nor tiles show in the bits.
 // `promotes`: a product of codes. Each block of k is a chain of its own, from +0, which is scaled
@@ -11,7 +11,7 @@ constexpr int tile_vectors = f16_registers == 32 ? 2 : 1;
 constexpr int panel_cols = 16 * tile_vectors;
 template <bool promotes>
 constexpr int64_t block_depth = promotes ? scale_depth : 384;
-constexpr int64_t block_rows = 240;  // a multiple of tile_rows; with a depth of 384: 360 KB of a
+constexpr int64_t most_block_rows = 1024;
 constexpr int few_rows_limit = f16_registers == 32 ? 8 : 4;
 
 /// A tile of c, at most tile_rows by panel_cols.
@@ -45,6 +45,16 @@ inline void load_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
     for (int v = 0; v < vectors; ++v) {
       sum[i][v] = load_lanes(t.start + i * t.start_row + 16 * v, lanes_of<vectors>(t.cols, v));
     }
+  }
+}
+
+/// The tile's place in c comes while the sums are made, so that storing them need not wait.
+template <int rows, int vectors>
+inline void prefetch_out(const Tile& t) {
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(t.out + i * t.out_row + 16 * v, 1);
   }
 }
 
@@ -93,6 +103,7 @@ inline void multiply_tile(const Tile& t) {
       for (int v = 0; v < vectors; ++v) sum[i][v] = zero();
     }
   }
+  if (t.start == nullptr) prefetch_out<rows, vectors>(t);
   const float* a = t.a;
   const float* b = t.b;
   const int64_t a_row = a_packed ? 1 : t.a_row, a_k = a_packed ? t.a_k : 1;
@@ -283,7 +294,7 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
                                float* a_scratch, float* sum_scratch) {
   constexpr int64_t most_depth = block_depth<promotes>;
   alignas(64) float panel[most_depth * panel_cols];
-  float a_scales[block_rows], b_scales[panel_cols];  // where it promotes
+  float a_scales[most_block_rows], b_scales[panel_cols];  // where it promotes
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
   for (int64_t k0 = 0; k0 < g.depth; k0 += most_depth) {
     const int64_t depth = std::min(most_depth, g.depth - k0);
@@ -349,13 +360,18 @@ inline void multiply_block(const GemmBlock& g) {
     return few_rows_function<promotes>(g.rows, all)(g);
   }
   const bool pack_a = g.cols > 256;
-  const int64_t most_rows = std::min(block_rows, g.rows);
   const int64_t depth = std::min(block_depth<promotes>, g.depth);
+  // Each block of rows packs b again, so they are few, and of one size.
+  const int64_t fitting_rows =
+      std::clamp<int64_t>(block_elements() / depth, tile_rows, most_block_rows);
+  const int64_t blocks = (g.rows + fitting_rows - 1) / fitting_rows;
+  const int64_t most_rows = (g.rows + blocks - 1) / blocks;
   Buffer a_scratch, sum_scratch;
   if (pack_a) a_scratch = allocate_f32({most_rows * depth + 16});
   if (g.add && g.depth > block_depth<promotes>) sum_scratch = allocate_f32({most_rows * g.cols});
-  for (int64_t first = 0; first < g.rows; first += block_rows) {
-    multiply_row_block<promotes>(g, first, std::min(block_rows, g.rows - first), pack_a,
+  for (int64_t block = 0; block < blocks; ++block) {
+    const Range rows = part_range(g.rows, blocks, block);
+    multiply_row_block<promotes>(g, rows.begin, rows.end - rows.begin, pack_a,
                                  pack_a ? values<float>(a_scratch.view) : nullptr,
                                  sum_scratch ? values<float>(sum_scratch.view) : nullptr);
   }

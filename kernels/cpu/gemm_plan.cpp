@@ -1,5 +1,7 @@
 #include "kernels/cpu/gemm_plan.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 #include <string>
@@ -59,6 +61,16 @@ Range panel_columns(Range panels, int64_t cols) {
 }
 
 }  // namespace
+
+int64_t block_elements() {
+  static const int64_t elements = [] {
+    constexpr int64_t usual_bytes = 512 << 10, most_bytes = 2 << 20;
+    const int64_t found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    const int64_t cache = found > 0 ? std::min(found, most_bytes) : usual_bytes;
+    return cache / 4 * 3 / static_cast<int64_t>(sizeof(float));
+  }();
+  return elements;
+}
 
 void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_t groups,
                     int64_t rows) {
