@@ -65,6 +65,10 @@ const std::vector<AblationSwitch>& ablation_switches() {
        {{"fp32", {"train.precision=FP32"}},
         {"bf16", {"train.precision=BF16"}},
         {"fp8", {"train.precision=FP8"}}}},
+      {"attention",
+       "GQA and MHA in the place of the tiny model's MLA, with as many parameters",
+       {{"gqa", {"model.file=config/models/tiny_gqa.textproto"}},
+        {"mha", {"model.file=config/models/tiny_mha.textproto"}}}},
       {"recompute",
        "computing again in backward: memory and time; the hash stays",
        {{"recompute", {"train.recompute=true"}}}}};

@@ -20,7 +20,7 @@ constexpr Scales output_scales = Scales::powers_of_two;
 void project_output(Queue& queue, const MlaContext& context, const ConstTensor& o,
                     const ConstTensor& weight, const Tensor& y);
 
-/// Attention's output [T, H * width] as it is kept for backward, in place: in fp8 an E5M6 copy, which
+/// Attention's output [T, H * width] as it is kept for backward, in place: in fp8 an E5M6 copy. It
 /// has more bits than E4M3, as attention's backward reads it too (report section 3.3.3).
 void keep_output(Queue& queue, const MlaContext& context, const Tensor& o);
 

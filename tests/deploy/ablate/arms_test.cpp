@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/validate.h"
+
 namespace troupe::deploy {
 namespace {
 
@@ -35,6 +37,18 @@ TEST(Arms, TheBaseComesFirstAndChangesNothing) {
 TEST(Arms, ANamedSwitchGivesItsArms) {
   EXPECT_THAT(names({"precision", "bias"}),
               ElementsAre("base", "fp32", "bf16", "fp8", "no-bias", "auxiliary-loss", "no-balance"));
+}
+
+TEST(Arms, OfTheAttentionAreModelsForTheTinyRun) {
+  const std::vector<std::string> over{"attention"};
+  for (const Arm& arm : arms_of(over)) {
+    const config::LoadedRun run = config::load_run(
+        TROUPE_SOURCE_DIR "/config/runs/pretrain_tiny.textproto", arm.settings);
+    const config::LoadedModel model = config::model_of(run);
+    EXPECT_NO_THROW(config::validate(model)) << arm.name;
+    EXPECT_NO_THROW(config::validate(run, model)) << arm.name;
+    EXPECT_EQ(model.model.attention() == config::Model::MLA, arm.name == "base") << arm.name;
+  }
 }
 
 TEST(Arms, AFieldGivesAnArmForEachValue) {

@@ -138,7 +138,8 @@ TEST_P(Gqa, PrecisionsDifferByTheirRounding) {
   Queue queue(pool);
   const Doubles fp32 = forward_and_backward(queue, layer);
 
-  for (const auto& [precision, bound] : {std::pair{Precision::bf16, 0.02}, std::pair{Precision::fp8, 0.15}}) {
+  for (const auto& [precision, bound] :
+       {std::pair{Precision::bf16, 0.02}, std::pair{Precision::fp8, 0.15}}) {
     layer.precision = precision;
     const double difference = relative_difference(forward_and_backward(queue, layer), fp32);
     EXPECT_LT(difference, bound) << to_string(precision);

@@ -152,6 +152,13 @@ TEST(AttentionBlock, OfAGroupedShapeIsGqaThroughout) {
   expect_derivatives(sums, weights, [&](const GqaTensors<Doubles>& w) {
     return inner_product(dy, reference(w, x));
   });
+  const auto dx_kept = to_vector(block.dx);
+  args.context.recompute = true;
+  saved = attention_block_forward(queue, scratch, args, block.y);
+  EXPECT_EQ(saved.norm.y.data, nullptr);
+  attention_block_backward_inputs(queue, scratch, args, saved, block.dy, block.dx);
+  queue.wait();
+  EXPECT_TRUE(same_bits(to_vector(block.dx), dx_kept)) << "the norm is computed again";
   over_cache.form = AttentionForm::absorbed;
   EXPECT_EQ(kernel_error([&] { attention_block_cached(queue, scratch, over_cache, cached); }),
             "attention form absorbed: the model's attention is GQA, wanted MLA for it");
