@@ -13,6 +13,7 @@
 #include "deploy/eval_command.h"
 #include "deploy/events_command.h"
 #include "deploy/generate_command.h"
+#include "deploy/needle_command.h"
 #include "deploy/ps_command.h"
 #include "deploy/replay_command.h"
 #include "deploy/stop_signals.h"
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_train_command(app);
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);
+  troupe::deploy::add_needle_command(app);
   troupe::deploy::add_checkpoint_command(app);
   troupe::deploy::add_replay_command(app);
   troupe::deploy::add_ablate_command(app);

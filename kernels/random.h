@@ -21,6 +21,7 @@ enum class Purpose : uint32_t {
   fill_in_the_middle = 7,
   split_joined = 8,
   phase = 9,
+  needle = 10,
   test = 1000,
 };
 
