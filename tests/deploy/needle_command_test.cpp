@@ -20,13 +20,13 @@ class NeedleCommand : public ProgramTest {
   void train_on_needles() {
     ASSERT_EQ(troupe("needle write --out needles.jsonl --documents 400 --length 16"), 0) << output_;
     EXPECT_EQ(output_, "needles.jsonl: 400 documents of 14 words\n");
-    ASSERT_EQ(troupe("train " TROUPE_SOURCE_DIR
-                     "/config/runs/pretrain_tiny.textproto --out run --set data.text= "
-                     "--set data.jsonl=needles.jsonl --set data.seq_len=16 "
-                     "--set data.tokenizer.train.vocab_size=386 "
-                     "--set model.with.vocab_size=386 --set model.with.layers=2 "
-                     "--set model.with.hidden_size=32 --set model.with.max_positions=64 "
-                     "--set train.micro_batches=2 --set train.steps=12"), 0) << output_;
+    std::ofstream(folder_ / "run.textproto")
+        << "model { file: \"" TROUPE_SOURCE_DIR
+           "/config/models/needle_tiny.textproto\" with { layers: 2 dense_layers: 2 "
+           "hidden_size: 32 max_positions: 64 } } "
+           "data { jsonl: \"needles.jsonl\" tokenizer { train { vocab_size: 386 } } seq_len: 16 } "
+           "train { steps: 12 micro_batch: 2 micro_batches: 2 }";
+    ASSERT_EQ(troupe("train run.textproto --out run"), 0) << output_;
   }
 };
 

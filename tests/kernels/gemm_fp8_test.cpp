@@ -113,7 +113,7 @@ std::vector<float> promoted_chains(const Case& x, const Operands& in) {
 std::vector<Case> cases() {
   std::vector<Case> out;
   const int64_t shapes[][3] = {{1, 1, 1},      {1, 150, 300}, {3, 33, 128},  {8, 47, 129},
-                               {9, 130, 127},  {13, 65, 257}, {241, 70, 17}, {50, 300, 400},
+                               {9, 130, 127},  {13, 65, 257}, {1027, 33, 17}, {50, 300, 400},
                                {300, 40, 140}, {0, 5, 4},     {6, 0, 4},     {6, 5, 0}};
   for (const auto& s : shapes) {
     for (const bool transpose_b : {false, true}) out.push_back({s[0], s[1], s[2], transpose_b});
