@@ -72,7 +72,8 @@ number.)";
 std::vector<int32_t> hay_of(const TestOptions& options, const runtime::Tokenizer& tokenizer) {
   std::vector<int32_t> tokens;
   for (const std::string& path : options.texts) {
-    const auto more = tokenizer.encode(runtime::to_valid_utf8(runtime::read_text_file(path)), false);
+    const std::string text = runtime::to_valid_utf8(runtime::read_text_file(path));
+    const auto more = tokenizer.encode(text, false);
     tokens.insert(tokens.end(), more.begin(), more.end());
   }
   if (tokens.empty() && !options.texts.empty()) {
@@ -142,11 +143,12 @@ nlohmann::ordered_json json_of(const TestOptions& options, const actors::LoadedM
 }
 
 void test(const TestOptions& options) {
-  std::ofstream file;
   const actors::LoadedModel model = load_model(options.model);
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
-  const auto tokenizer = actors::load_tokenizer(options.model.folder, model.recipe.shape.vocabulary);
+  const auto tokenizer =
+      actors::load_tokenizer(options.model.folder, model.recipe.shape.vocabulary);
   check_lengths(options, model.recipe.shape.max_positions);
+  std::ofstream file;
   if (!options.out.empty()) file = open_new(options.out);
   kernels::ThreadPool pool(options.threads);
   kernels::Queue queue(pool);
@@ -164,7 +166,8 @@ void test(const TestOptions& options) {
     std::cout << json.dump() << std::endl;
     return;
   }
-  fmt::print("{}, state {}: trained on {} positions, {} needle{}, {} candidates, {} trials, seed {}\n{}",
+  fmt::print("{}, state {}: trained on {} positions, {} needle{}, {} candidates, {} trials, "
+             "seed {}\n{}",
              options.model.folder, model.state, model.context, options.needles,
              options.needles == 1 ? "" : "s", options.candidates, options.trials, options.seed,
              grid_table(grid));
@@ -205,6 +208,7 @@ struct WriteOptions {
   runtime::NeedleForm form;
   int64_t documents = 0, length = 0;
   int needles = 8, questions = 4;
+  double repeats = 0;
   uint64_t seed = 1;
 };
 
@@ -213,7 +217,7 @@ void write(const WriteOptions& options) {
   const auto document = [&](int64_t number) {
     return runtime::make_needle_document(
         {.form = options.form, .length = options.length - 2, .needles = options.needles,
-         .questions = options.questions, .seed = options.seed,
+         .questions = options.questions, .repeats = options.repeats, .seed = options.seed,
          .number = static_cast<uint32_t>(number)});
   };
   document(0);  // what is wrong leaves no file behind
@@ -239,6 +243,9 @@ void add_write_command(CLI::App& needle) {
       ->capture_default_str();
   command->add_option("--questions", options->questions, "for each needle at most")
       ->check(CLI::Range(1, 1000))->capture_default_str();
+  command->add_option("--repeats", options->repeats,
+                      "share of documents that are a row of words again and again")
+      ->check(in_range(0, 1))->capture_default_str();
   add_form_options(*command, options->form);
   command->add_option("--seed", options->seed, "of the documents")
       ->check(is_natural)->capture_default_str();
@@ -248,7 +255,8 @@ void add_write_command(CLI::App& needle) {
 }  // namespace
 
 void add_needle_command(CLI::App& app) {
-  CLI::App* needle = app.add_subcommand("needle", "find needles in haystacks: test, or data for it");
+  CLI::App* needle =
+      app.add_subcommand("needle", "find needles in haystacks: test, or data for it");
   needle->require_subcommand(1);
   add_test_command(*needle);
   add_write_command(*needle);

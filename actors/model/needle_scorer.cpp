@@ -1,7 +1,6 @@
 #include "actors/model/needle_scorer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 
 #include "kernels/scalar_math.h"
@@ -41,20 +40,6 @@ Logits row_of(const kernels::Buffer& logits, int64_t row) {
   return Logits({kernels::values<float>(logits.view) + static_cast<size_t>(row) * width, width});
 }
 
-/// With caches of its own: copies of a buffer share their memory.
-DecoderSequence copy_of(const DecoderSequence& sequence) {
-  DecoderSequence copy = sequence;
-  for (kernels::LayerCache& layer : copy.layers) {
-    for (kernels::Buffer& page : layer.pages) {
-      const kernels::Buffer own = kernels::allocate_f32({page.view.rows(), page.view.cols()});
-      std::memcpy(kernels::values<float>(own.view), kernels::values<float>(page.view),
-                  static_cast<size_t>(page.view.count()) * sizeof(float));
-      page = own;
-    }
-  }
-  return copy;
-}
-
 struct Continuation {
   double log_prob;
   bool is_greedy;
@@ -65,7 +50,9 @@ Continuation continuation(Decoder& decoder, const DecoderSequence& sequence, con
                           const Tokens& value) {
   Continuation out{first.log_prob(value.front()), first.is_greedy(value.front())};
   if (value.size() == 1) return out;
-  DecoderSequence longer = copy_of(sequence);
+  // Shares its pages with `sequence`, whose last may have room: every continuation writes the rows
+  // behind it before it reads them.
+  DecoderSequence longer = sequence;
   const Decoder::Part part{&longer, std::span(value).first(value.size() - 1)};
   const kernels::Buffer logits = decoder.logits({&part, 1});
   for (size_t i = 1; i < value.size(); ++i) {

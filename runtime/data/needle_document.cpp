@@ -37,13 +37,36 @@ std::vector<Item> draw_items(const NeedleDocumentArgs& args, NeedleDraw& draw, s
   return items;
 }
 
-}  // namespace
+/// Of 4 words or more, so that the row comes at least twice where there is room for that.
+std::string repeated_row(NeedleDraw& draw, std::int64_t length) {
+  std::vector<std::string> words = needle_keys();
+  for (const auto* more : {&needle_values(), &hay_words()}) {
+    words.insert(words.end(), more->begin(), more->end());
+  }
+  const auto longest = std::clamp<std::int64_t>(length / 2, 4, std::ssize(words));
+  const std::size_t count = 4 + draw.below(static_cast<std::size_t>(longest) - 3);
+  const auto row = draw.some_of(words.size(), count);
+  std::string text;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(length); ++i) {
+    text += " " + words[row[i % row.size()]];
+  }
+  return text;
+}
 
-std::string make_needle_document(const NeedleDocumentArgs& args) {
+void check(const NeedleDocumentArgs& args) {
   check_form(args.form);
   check_needle_count("needles", args.needles, 1, needle_keys().size());
   check_needle_count("questions", args.questions, 1, 1000);
+  if (args.repeats >= 0 && args.repeats <= 1) return;
+  throw DataError("a share of " + std::to_string(args.repeats) + " repeats, wanted 0 to 1");
+}
+
+}  // namespace
+
+std::string make_needle_document(const NeedleDocumentArgs& args) {
+  check(args);
   NeedleDraw draw(args.seed, args.number);
+  if (draw.uniform() < args.repeats) return repeated_row(draw, args.length);
   std::int64_t room = args.length;
   std::vector<Item> items = draw_items(args, draw, room);
   if (items.empty()) {

@@ -105,7 +105,7 @@ TEST_F(NeedleScorer, AGreedyContinuationIsExactAndAnotherIsNot) {
   }
 }
 
-// A candidate's tokens must not stay in the cache that the next one continues.
+// What one candidate leaves in the caches is not seen by the next.
 TEST_F(NeedleScorer, TheOrderOfCandidatesDoesNotShow) {
   const Tokens value{6, 7, 8};
   const auto first = scores({prompt(4, 10, {value, {1, 2, 3}, {4, 5}})});

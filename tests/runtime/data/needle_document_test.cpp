@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "runtime/data/bpe_trainer.h"
@@ -20,7 +22,7 @@ std::string document(std::int64_t length, std::uint32_t number, int needles = 8,
                      std::uint64_t seed = 3) {
   const NeedleForm form;
   return make_needle_document({.form = form, .length = length, .needles = needles, .questions = 4,
-                               .seed = seed, .number = number});
+                               .repeats = 0, .seed = seed, .number = number});
 }
 
 std::vector<std::string> words_of(const std::string& text) {
@@ -60,6 +62,26 @@ TEST(NeedleDocument, IsAFunctionOfSeedAndNumber) {
   EXPECT_EQ(document(62, 5), document(62, 5));
   EXPECT_NE(document(62, 5), document(62, 6));
   EXPECT_NE(document(62, 5), document(62, 5, 8, 4));
+}
+
+TEST(NeedleDocument, AShareIsARowOfDifferentWordsAgainAndAgain) {
+  const NeedleForm form;
+  int rows = 0;
+  std::set<std::size_t> lengths;
+  for (std::uint32_t number = 0; number < 400; ++number) {
+    const auto words = words_of(make_needle_document({.form = form, .length = 62, .needles = 8,
+                                                      .questions = 4, .repeats = 0.25, .seed = 3,
+                                                      .number = number}));
+    EXPECT_EQ(words.size(), 62u);
+    if (std::ranges::count(words, ":") > 0) continue;
+    ++rows;
+    const std::size_t n = std::set<std::string>(words.begin(), words.end()).size();
+    lengths.insert(n);
+    for (std::size_t i = n; i < words.size(); ++i) EXPECT_EQ(words[i], words[i - n]);
+  }
+  EXPECT_NEAR(rows, 100, 35);  // 4 standard deviations
+  EXPECT_EQ(*lengths.begin(), 4u);
+  EXPECT_EQ(*lengths.rbegin(), 31u);
 }
 
 // So a document of L - 2 words is a sequence of L tokens with bos and eos. 265 special tokens and
