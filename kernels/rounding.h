@@ -69,6 +69,9 @@ struct RoundTilesArgs {
 
 void round_tiles(Queue& queue, const RoundTilesArgs& args);
 
+/// Tiles that `n` rows or columns lie in.
+inline int64_t tiles_over(int64_t n, int64_t tile) { return n / tile + (n % tile != 0 ? 1 : 0); }
+
 /// Rows of tiles of all groups: the sum of ceil(rows / tile_rows) over the ranges of `offsets`.
 int64_t tiles_of_groups(const std::vector<int64_t>& offsets, int64_t tile_rows);
 

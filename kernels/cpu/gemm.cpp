@@ -64,19 +64,9 @@ void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
     } else {
       expect_shape(name.c_str(), args.b[g], DType::f32, {K, N});
     }
-    const int64_t first = args.offsets[g];
-    groups.push_back({.a = values<float>(args.a) + first * args.a.row_stride,
-                      .a_row = args.a.row_stride,
-                      .a_k = 1,
-                      .b = values<float>(args.b[g]),
-                      .b_stride = args.b[g].row_stride,
-                      .b_transposed = args.transpose_b,
-                      .c = values<float>(args.c) + first * args.c.row_stride,
-                      .c_row = args.c.row_stride,
-                      .rows = args.offsets[g + 1] - first,
-                      .cols = N,
-                      .depth = K,
-                      .add = false});
+    const int64_t first = args.offsets[g], rows = args.offsets[g + 1] - first;
+    groups.push_back(row_product(row_range(args.a, first, rows), args.b[g], args.transpose_b,
+                                 row_range(args.c, first, rows)));
   }
   run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
 }
@@ -92,19 +82,9 @@ void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
   for (size_t g = 0; g < args.c.size(); ++g) {
     const std::string name = "grouped_gemm_weights c[" + std::to_string(g) + "]";
     expect_shape(name.c_str(), args.c[g], DType::f32, {M, N});
-    const int64_t first = args.offsets[g];
-    groups.push_back({.a = values<float>(args.a) + first * args.a.row_stride,
-                      .a_row = 1,
-                      .a_k = args.a.row_stride,
-                      .b = values<float>(args.b) + first * args.b.row_stride,
-                      .b_stride = args.b.row_stride,
-                      .b_transposed = false,
-                      .c = values<float>(args.c[g]),
-                      .c_row = args.c[g].row_stride,
-                      .rows = M,
-                      .cols = N,
-                      .depth = args.offsets[g + 1] - first,
-                      .add = false});
+    const int64_t first = args.offsets[g], rows = args.offsets[g + 1] - first;
+    groups.push_back(column_product(row_range(args.a, first, rows),
+                                    row_range(args.b, first, rows), args.c[g]));
   }
   run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
 }

@@ -23,7 +23,7 @@ using namespace cpu;
 
 namespace {
 
-int64_t blocks_over(int64_t n) { return (n + scale_depth - 1) / scale_depth; }
+int64_t blocks_over(int64_t n) { return tiles_over(n, scale_depth); }
 
 /// How an element is summed.
 struct Summing {
@@ -86,29 +86,19 @@ void expect_tile_rows(const std::string& what, int64_t tile_rows) {
 
 GemmBlock block_of(const CodeProduct& x) {
   const int64_t scale_row = x.b_scales.row_stride;
-  return {.a = values<float>(x.a),
-          .a_row = x.a.row_stride,
-          .a_k = 1,
-          .b = values<float>(x.b),
-          .b_stride = x.b.row_stride,
-          .b_transposed = x.transpose_b,
-          .c = values<float>(x.c),
-          .c_row = x.c.row_stride,
-          .rows = x.a.rows(),
-          .cols = x.c.cols(),
-          .depth = x.a.cols(),
-          .add = false,
-          .scales = {.a = values<float>(x.a_scales),
-                     .a_row = x.a_scales.row_stride,
-                     .a_block = 1,
-                     .a_tile_rows = x.a_tile_rows,
-                     .b = values<float>(x.b_scales),
-                     .b_col = x.transpose_b ? scale_row : 1,
-                     .b_block = x.transpose_b ? 1 : scale_row,
-                     .b_tile_cols = scale_depth,
-                     .first_row = 0,
-                     .first_col = 0,
-                     .promote_every = every_of(x.summing)}};
+  GemmBlock block = row_product(x.a, x.b, x.transpose_b, x.c);
+  block.scales = {.a = values<float>(x.a_scales),
+                  .a_row = x.a_scales.row_stride,
+                  .a_block = 1,
+                  .a_tile_rows = x.a_tile_rows,
+                  .b = values<float>(x.b_scales),
+                  .b_col = x.transpose_b ? scale_row : 1,
+                  .b_block = x.transpose_b ? 1 : scale_row,
+                  .b_tile_cols = scale_depth,
+                  .first_row = 0,
+                  .first_col = 0,
+                  .promote_every = every_of(x.summing)};
+  return block;
 }
 
 }  // namespace
@@ -191,30 +181,20 @@ void grouped_gemm_weights_fp8(Queue& queue, const GroupedGemmWeightsFp8Args& arg
     const std::string name = "grouped_gemm_weights_fp8 c[" + std::to_string(g) + "]";
     expect_shape(name.c_str(), args.c[g], DType::f32, {M, N});
     const int64_t first = args.offsets[g], rows = args.offsets[g + 1] - first;
-    groups.push_back(
-        {.a = values<float>(args.a) + first * args.a.row_stride,
-         .a_row = 1,
-         .a_k = args.a.row_stride,
-         .b = values<float>(args.b) + first * args.b.row_stride,
-         .b_stride = args.b.row_stride,
-         .b_transposed = false,
-         .c = values<float>(args.c[g]),
-         .c_row = args.c[g].row_stride,
-         .rows = M,
-         .cols = N,
-         .depth = rows,
-         .add = false,
-         .scales = {.a = values<float>(args.a_scales) + first_tile * args.a_scales.row_stride,
-                    .a_row = 1,
-                    .a_block = args.a_scales.row_stride,
-                    .a_tile_rows = 1,
-                    .b = values<float>(args.b_scales) + first_tile * args.b_scales.row_stride,
-                    .b_col = 1,
-                    .b_block = args.b_scales.row_stride,
-                    .b_tile_cols = 1,
-                    .first_row = 0,
-                    .first_col = 0,
-                    .promote_every = every_of(summing)}});
+    groups.push_back(column_product(row_range(args.a, first, rows),
+                                    row_range(args.b, first, rows), args.c[g]));
+    groups.back().scales = {
+        .a = values<float>(args.a_scales) + first_tile * args.a_scales.row_stride,
+        .a_row = 1,
+        .a_block = args.a_scales.row_stride,
+        .a_tile_rows = 1,
+        .b = values<float>(args.b_scales) + first_tile * args.b_scales.row_stride,
+        .b_col = 1,
+        .b_block = args.b_scales.row_stride,
+        .b_tile_cols = 1,
+        .first_row = 0,
+        .first_col = 0,
+        .promote_every = every_of(summing)};
     first_tile += blocks_over(rows);
   }
   run_groups(queue, std::move(groups), function_of(summing));

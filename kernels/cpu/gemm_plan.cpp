@@ -72,6 +72,37 @@ int64_t block_elements() {
   return elements;
 }
 
+GemmBlock row_product(const ConstTensor& a, const ConstTensor& b, bool transpose_b,
+                      const Tensor& c) {
+  return {.a = values<float>(a),
+          .a_row = a.row_stride,
+          .a_k = 1,
+          .b = values<float>(b),
+          .b_stride = b.row_stride,
+          .b_transposed = transpose_b,
+          .c = values<float>(c),
+          .c_row = c.row_stride,
+          .rows = a.rows(),
+          .cols = c.cols(),
+          .depth = a.cols(),
+          .add = false};
+}
+
+GemmBlock column_product(const ConstTensor& a, const ConstTensor& b, const Tensor& c) {
+  return {.a = values<float>(a),
+          .a_row = 1,
+          .a_k = a.row_stride,
+          .b = values<float>(b),
+          .b_stride = b.row_stride,
+          .b_transposed = false,
+          .c = values<float>(c),
+          .c_row = c.row_stride,
+          .rows = a.cols(),
+          .cols = b.cols(),
+          .depth = a.rows(),
+          .add = false};
+}
+
 void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_t groups,
                     int64_t rows) {
   const auto fail = [what](const std::string& text) {

@@ -12,6 +12,11 @@ namespace troupe::kernels::cpu {
 /// Computes a part. Its columns begin at a multiple of 32.
 using MultiplyBlock = void (*)(const GemmBlock& part);
 
+/// c [M, N] = a [M, K] times b [K, N], or [N, K] when transpose_b.
+GemmBlock row_product(const ConstTensor& a, const ConstTensor& b, bool transpose_b, const Tensor& c);
+/// c [M, N] = transpose(a [K, M]) times b [K, N].
+GemmBlock column_product(const ConstTensor& a, const ConstTensor& b, const Tensor& c);
+
 /// Throws KernelError unless there are groups + 1 ascending row numbers from 0 to `rows`.
 void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_t groups,
                     int64_t rows);

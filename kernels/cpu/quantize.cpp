@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "kernels/rounding.h"
 #include "kernels/tensor.h"
 
 namespace troupe::kernels {
@@ -16,6 +17,20 @@ float scaled(bool negative, uint32_t mantissa, int exponent) {
   const float power = std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
   const float magnitude = static_cast<float>(mantissa) * power;
   return negative ? -magnitude : magnitude;
+}
+
+/// A number of a sign, 5 bits of exponent with bias 15, and f fraction bits, its infinities and NaN
+/// as IEEE's half has them.
+float half_like_to_f32(uint32_t bits, int f) {
+  const bool negative = (bits >> (f + 5) & 1u) != 0;
+  const uint32_t exponent = (bits >> f) & 0x1fu;
+  const uint32_t fraction = bits & ((1u << f) - 1u);
+  if (exponent == 0x1f) {
+    const uint32_t sign = negative ? 0x80000000u : 0u;
+    return std::bit_cast<float>(sign | 0x7f800000u | (fraction << (23 - f)));
+  }
+  if (exponent == 0) return scaled(negative, fraction, -14 - f);
+  return scaled(negative, fraction | (1u << f), static_cast<int>(exponent) - 15 - f);
 }
 
 /// Exponent and fraction of a format with f fraction bits and the exponent's `bias` to the nearest
@@ -42,8 +57,6 @@ void expect_length(const char* what, size_t found, int64_t wanted) {
                     std::to_string(wanted));
 }
 
-int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
-
 }  // namespace
 
 float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
@@ -56,17 +69,7 @@ uint16_t f32_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + odd) >> 16);
 }
 
-float f16_to_f32(uint16_t bits) {
-  const bool negative = (bits & 0x8000u) != 0;
-  const uint32_t exponent = (bits >> 10) & 0x1fu;
-  const uint32_t mantissa = bits & 0x3ffu;
-  if (exponent == 0x1f) {
-    const uint32_t sign = negative ? 0x80000000u : 0u;
-    return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  }
-  if (exponent == 0) return scaled(negative, mantissa, -24);
-  return scaled(negative, mantissa | 0x400u, static_cast<int>(exponent) - 25);
-}
+float f16_to_f32(uint16_t bits) { return half_like_to_f32(bits, 10); }
 
 float f8_e4m3_to_f32(uint8_t bits) {
   const bool negative = (bits & 0x80u) != 0;
@@ -85,17 +88,7 @@ uint8_t f32_to_f8_e4m3(float value) {
   return static_cast<uint8_t>(sign | nearest_code(std::fabs(value), 3, 7, 0x7eu));
 }
 
-float e5m6_to_f32(uint16_t bits) {
-  const bool negative = (bits & 0x800u) != 0;
-  const uint32_t exponent = (bits >> 6) & 0x1fu;
-  const uint32_t mantissa = bits & 0x3fu;
-  if (exponent == 0x1f) {
-    const uint32_t sign = negative ? 0x80000000u : 0u;
-    return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 17));
-  }
-  if (exponent == 0) return scaled(negative, mantissa, -20);
-  return scaled(negative, mantissa | 0x40u, static_cast<int>(exponent) - 21);
-}
+float e5m6_to_f32(uint16_t bits) { return half_like_to_f32(bits, 6); }
 
 uint16_t f32_to_e5m6(float value) {
   const uint32_t sign = std::bit_cast<uint32_t>(value) >> 31 << 11;
@@ -108,10 +101,10 @@ void dequantize_blocks(const DequantizeBlocksArgs& args) {
     throw KernelError("block of " + std::to_string(args.block_rows) + " x " +
                       std::to_string(args.block_cols) + ", wanted at least 1 x 1");
   }
-  const int64_t across = blocks_of(args.cols, args.block_cols);
+  const int64_t across = tiles_over(args.cols, args.block_cols);
   expect_length("codes", args.codes.size(), args.rows * args.cols);
   expect_length("out", args.out.size(), args.rows * args.cols);
-  expect_length("scales", args.scales.size(), blocks_of(args.rows, args.block_rows) * across);
+  expect_length("scales", args.scales.size(), tiles_over(args.rows, args.block_rows) * across);
   for (int64_t row = 0; row < args.rows; ++row) {
     const float* scales = args.scales.data() + row / args.block_rows * across;
     for (int64_t col = 0; col < args.cols; ++col) {

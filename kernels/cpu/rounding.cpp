@@ -21,8 +21,6 @@ using namespace cpu;
 namespace {
 
 // Not (n + tile - 1) / tile: a tile may be as large as a number can be.
-int64_t tiles_over(int64_t n, int64_t tile) { return n / tile + (n % tile != 0 ? 1 : 0); }
-
 TileRule rule_of(const QuantizeTilesArgs& args) {
   const bool e4m3 = args.format == TileFormat::e4m3;
   return {.largest = largest_of(args.format),

@@ -1,8 +1,5 @@
 #include "kernels/layers/gqa.h"
 
-#include <string>
-
-#include "kernels/attention.h"
 #include "kernels/layers/mla_projections.h"
 #include "kernels/permute.h"
 
@@ -15,10 +12,8 @@ int64_t key_columns(const ModelShape& s) { return s.kv_heads * s.query_width(); 
 /// In place: x [T, heads * R].
 void rotate(Queue& queue, const MlaContext& context, const Tensor& x, int64_t heads,
             const ConstTensor& positions, bool inverse) {
-  const Tensor rows = reshape(x, {x.rows() * heads, x.cols() / heads});
-  rope(queue, {.x = rows, .heads = heads, .positions = positions,
-               .cosines = context.rope->cosines, .sines = context.rope->sines,
-               .inverse = inverse, .y = rows});
+  mla::rotate(queue, context, reshape(x, {x.rows() * heads, x.cols() / heads}), heads, positions,
+              inverse);
 }
 
 /// q, k and v of `saved`.
@@ -60,23 +55,16 @@ AttentionSequence continued(Queue& queue, const ModelShape& s, const Tensor& k, 
 
 GqaSaved gqa_forward(Queue& queue, Scratch& scratch, const GqaForwardArgs& args) {
   const ModelShape& s = *args.context.shape;
-  const int64_t T = args.x.rows(), S = args.sequence_rows;
-  if (S <= 0 || T % S != 0) {
-    throw KernelError("gqa_forward: " + std::to_string(T) + " rows are no whole number of " +
-                      std::to_string(S) + "-row sequences");
-  }
+  const int64_t T = args.x.rows();
+  mla::expect_whole_sequences("gqa_forward", T, args.sequence_rows);
   GqaSaved saved;
   project_rows(queue, scratch, args.context, args.weights, args.x, args.positions, saved);
   saved.o = scratch.f32({T, query_columns(s)});
   saved.log_sums = scratch.f32({T, s.heads});
-  std::vector<AttentionSequence> sequences;
-  for (int64_t row = 0; row < T; row += S) {
-    sequences.push_back({row, S, 0, {{row_range(ConstTensor(saved.k), row, S)}, S},
-                         {{row_range(ConstTensor(saved.v), row, S)}, S}});
-  }
   attention(queue, {.q = saved.q, .heads = s.heads, .key_heads = s.kv_heads,
-                    .scale = args.context.scale, .sequences = std::move(sequences), .o = saved.o,
-                    .log_sums = saved.log_sums});
+                    .scale = args.context.scale,
+                    .sequences = mla::whole_sequences(saved.k, saved.v, args.sequence_rows),
+                    .o = saved.o, .log_sums = saved.log_sums});
   mla::project_output(queue, args.context, saved.o, args.weights.o, args.y);
   mla::keep_output(queue, args.context, saved.o);
   return saved;

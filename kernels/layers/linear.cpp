@@ -1,5 +1,7 @@
 #include "kernels/layers/linear.h"
 
+#include <utility>
+
 #include "kernels/gemm.h"
 #include "kernels/gemm_fp8.h"
 #include "kernels/permute.h"
@@ -38,35 +40,28 @@ Tensor rounded(Queue& queue, Scratch& scratch, const ConstTensor& x) {
   return y;
 }
 
-int64_t tiles_of(int64_t n) { return (n + tile - 1) / tile; }
+/// A quantization to E4M3.
+struct Tiling {
+  int64_t rows, cols;
+  Scales scales = Scales::any;
+  float least_amax = least_activation;
+  std::vector<int64_t> offsets = {};  ///< where tiles begin anew; empty: nowhere
+};
 
-/// 1 x 128.
-Codes row_codes(Queue& queue, Scratch& scratch, const ConstTensor& x, Scales scales,
-                float least_amax) {
-  const Codes codes{scratch.f32({x.rows(), x.cols()}), scratch.f32({x.rows(), tiles_of(x.cols())})};
-  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,
-                         .power_of_two = scales == Scales::powers_of_two, .codes = codes.values,
-                         .scales = codes.scales, .least_amax = least_amax});
-  return codes;
+/// Memory for the codes of x.
+Codes allocate_codes(Scratch& scratch, const ConstTensor& x, const Tiling& tiling) {
+  const int64_t down = tiling.offsets.empty() ? tiles_over(x.rows(), tiling.rows)
+                                              : tiles_of_groups(tiling.offsets, tiling.rows);
+  return {scratch.f32({x.rows(), x.cols()}), scratch.f32({down, tiles_over(x.cols(), tiling.cols)})};
 }
 
-/// 128 x 128.
-Codes weight_codes(Queue& queue, Scratch& scratch, const ConstTensor& w) {
-  const Codes codes{scratch.f32({w.rows(), w.cols()}),
-                    scratch.f32({tiles_of(w.rows()), tiles_of(w.cols())})};
-  quantize_tiles(queue, {.x = w, .format = TileFormat::e4m3, .tile_rows = tile, .tile_cols = tile,
-                         .power_of_two = false, .codes = codes.values, .scales = codes.scales});
-  return codes;
-}
-
-/// 128 x 1, tiles beginning anew with each group.
-Codes column_codes(Queue& queue, Scratch& scratch, const ConstTensor& x, Scales scales,
-                   const std::vector<int64_t>& offsets, float least_amax) {
-  const Codes codes{scratch.f32({x.rows(), x.cols()}),
-                    scratch.f32({tiles_of_groups(offsets, tile), x.cols()})};
-  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = tile, .tile_cols = 1,
-                         .power_of_two = scales == Scales::powers_of_two, .codes = codes.values,
-                         .scales = codes.scales, .offsets = offsets, .least_amax = least_amax});
+Codes codes_of(Queue& queue, Scratch& scratch, const ConstTensor& x, Tiling tiling) {
+  const Codes codes = allocate_codes(scratch, x, tiling);
+  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = tiling.rows,
+                         .tile_cols = tiling.cols,
+                         .power_of_two = tiling.scales == Scales::powers_of_two,
+                         .codes = codes.values, .scales = codes.scales,
+                         .offsets = std::move(tiling.offsets), .least_amax = tiling.least_amax});
   return codes;
 }
 
@@ -76,21 +71,20 @@ struct GroupedProduct {
   Scales scales;
   float least_amax;
   ConstTensor x;
-  const std::vector<ConstTensor>& weights;
+  std::vector<ConstTensor> weights;
   bool transposed;
   std::vector<int64_t> offsets;
   Tensor y;
 };
 
 void multiply_fp8(Queue& queue, Scratch& scratch, GroupedProduct p) {
-  const Codes x = row_codes(queue, scratch, p.x, p.scales, p.least_amax);
+  const Codes x = codes_of(queue, scratch, p.x, {1, tile, p.scales, p.least_amax});
   std::vector<ConstTensor> codes, scales;
   for (size_t g = 0; g < p.weights.size(); ++g) {
+    // A weight that no row meets is not read: it needs a place, no codes.
     const bool has_rows = p.offsets[g] < p.offsets[g + 1];
-    const ConstTensor& w = p.weights[g];
-    const Codes weight = has_rows ? weight_codes(queue, scratch, w)
-                                  : Codes{scratch.f32({w.rows(), w.cols()}),
-                                          scratch.f32({tiles_of(w.rows()), tiles_of(w.cols())})};
+    const Codes weight = has_rows ? codes_of(queue, scratch, p.weights[g], {tile, tile})
+                                  : allocate_codes(scratch, p.weights[g], {tile, tile});
     codes.push_back(weight.values);
     scales.push_back(weight.scales);
   }
@@ -130,10 +124,11 @@ void multiply_columns(Queue& queue, const GroupedLinearBackwardWeightsArgs& args
                                  .b = rounded(queue, *passing, args.x), .offsets = args.offsets,
                                  .c = units});
   } else {
-    const Codes dy = column_codes(queue, *passing, args.dy, args.dy_scales, args.offsets,
-                                  least_gradient);
-    const Codes x = column_codes(queue, *passing, args.x, args.x_scales, args.offsets,
-                                 least_activation);
+    // Tiles begin anew with each group.
+    const Codes dy = codes_of(queue, *passing, args.dy,
+                              {tile, 1, args.dy_scales, least_gradient, args.offsets});
+    const Codes x = codes_of(queue, *passing, args.x,
+                             {tile, 1, args.x_scales, least_activation, args.offsets});
     grouped_gemm_weights_fp8(queue, {.a = dy.values, .a_scales = dy.scales, .b = x.values,
                                      .b_scales = x.scales, .offsets = args.offsets, .c = units});
   }

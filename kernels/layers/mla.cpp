@@ -1,6 +1,5 @@
 #include "kernels/layers/mla.h"
 
-#include "kernels/attention.h"
 #include "kernels/layers/mla_projections.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
@@ -22,14 +21,32 @@ void project(Queue& queue, const MlaContext& context, const ConstTensor& x,
                          .weight = weight, .y = y});
 }
 
-namespace {
-
 void rotate(Queue& queue, const MlaContext& context, const Tensor& x, int64_t heads,
             const ConstTensor& positions, bool inverse) {
   rope(queue, {.x = x, .heads = heads, .positions = positions,
                .cosines = context.rope->cosines, .sines = context.rope->sines,
                .inverse = inverse, .y = x});
 }
+
+void expect_whole_sequences(const char* what, int64_t rows, int64_t sequence_rows) {
+  if (sequence_rows > 0 && rows % sequence_rows == 0) return;
+  throw KernelError(std::string(what) + ": " + std::to_string(rows) +
+                    " rows are no whole number of " + std::to_string(sequence_rows) +
+                    "-row sequences");
+}
+
+std::vector<AttentionSequence> whole_sequences(const ConstTensor& k, const ConstTensor& v,
+                                               int64_t sequence_rows) {
+  std::vector<AttentionSequence> sequences;
+  for (int64_t row = 0; row < k.rows(); row += sequence_rows) {
+    sequences.push_back({row, sequence_rows, 0,
+                         {{row_range(k, row, sequence_rows)}, sequence_rows},
+                         {{row_range(v, row, sequence_rows)}, sequence_rows}});
+  }
+  return sequences;
+}
+
+namespace {
 
 /// Row numbers t, t, ... (H times) for t = 0 .. T-1: the one rotated key stands for every head.
 Tensor repeat_index(Scratch& scratch, int64_t rows, int64_t heads) {
@@ -139,11 +156,8 @@ MlaUp compute_up(Queue& queue, Scratch& scratch, const MlaContext& context,
 
 MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args) {
   const ModelShape& s = *args.context.shape;
-  const int64_t T = args.x.rows(), S = args.sequence_rows;
-  if (S <= 0 || T % S != 0) {
-    throw KernelError("mla_forward: " + std::to_string(T) + " rows are no whole number of " +
-                      std::to_string(S) + "-row sequences");
-  }
+  const int64_t T = args.x.rows();
+  mla::expect_whole_sequences("mla_forward", T, args.sequence_rows);
   MlaSaved saved;
   mla::down_projections(queue, scratch, args.context, args.weights, args.x, saved);
   PassingScratch passing(queue);
@@ -153,14 +167,10 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
   if (keeps_up) saved.up = up;
   saved.o = scratch.f32({T, s.heads * s.v_head});
   saved.log_sums = scratch.f32({T, s.heads});
-  std::vector<AttentionSequence> sequences;
-  for (int64_t row = 0; row < T; row += S) {
-    sequences.push_back({row, S, 0, {{row_range(ConstTensor(up.k), row, S)}, S},
-                         {{row_range(ConstTensor(up.v), row, S)}, S}});
-  }
   attention(queue, {.q = up.q, .heads = s.heads, .key_heads = s.heads,
-                    .scale = args.context.scale, .sequences = std::move(sequences), .o = saved.o,
-                    .log_sums = saved.log_sums});
+                    .scale = args.context.scale,
+                    .sequences = mla::whole_sequences(up.k, up.v, args.sequence_rows),
+                    .o = saved.o, .log_sums = saved.log_sums});
   mla::project_output(queue, args.context, saved.o, args.weights.o, args.y);
   mla::keep_output(queue, args.context, saved.o);
   return saved;

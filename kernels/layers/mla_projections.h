@@ -2,6 +2,9 @@
 // mla_cached.cpp, gqa.cpp).
 #pragma once
 
+#include <vector>
+
+#include "kernels/attention.h"
 #include "kernels/layers/mla.h"
 
 namespace troupe::kernels::mla {
@@ -9,6 +12,16 @@ namespace troupe::kernels::mla {
 /// The slice of columns [first, first + n) of every head: [T * H, n].
 Tensor head_columns(const Tensor& t, int64_t heads, int64_t first, int64_t n);
 ConstTensor head_columns(const ConstTensor& t, int64_t heads, int64_t first, int64_t n);
+
+/// Turns the rotated columns x [T * heads, R] in place, or back.
+void rotate(Queue& queue, const MlaContext& context, const Tensor& x, int64_t heads,
+            const ConstTensor& positions, bool inverse);
+
+/// Throws KernelError unless `rows` are whole sequences of `sequence_rows`.
+void expect_whole_sequences(const char* what, int64_t rows, int64_t sequence_rows);
+/// Sequences of `sequence_rows` from position 0 on, whose keys and values are their own rows.
+std::vector<AttentionSequence> whole_sequences(const ConstTensor& k, const ConstTensor& v,
+                                               int64_t sequence_rows);
 
 /// y = x weight^T, weight as stored: [out, in].
 void project(Queue& queue, const MlaContext& context, const ConstTensor& x,
