@@ -217,7 +217,7 @@ Tensor Decoder::layer(Pass& pass, int64_t number, const Tensor& x) {
   const Tensor y = pass.layer.f32({x.rows(), x.cols()});
   kernels::attention_block_cached(
       args_.queue, pass.layer,
-      {.context = mla_context(recipe_, rope_),
+      {.context = mla_context(recipe_, rope_, recipe_.shape.yarn),
        .weights = tensors_.attention(number, view_), .form = args_.form, .x = x,
        .positions = pass.positions, .sequences = std::move(sequences)},
       y);

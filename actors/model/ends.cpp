@@ -74,8 +74,8 @@ void HeadEnd::backward_weights(Queue& queue, Scratch& unit_scratch) const {
 float HeadEnd::loss() const { return kernels::values<float>(loss_)[0]; }
 
 kernels::MtpArgs MtpEnd::args() const {
-  return {.precision = recipe_.precision, .rms_eps = recipe_.shape.rms_eps, .weights = tensors_.mtp(module_, step_), .h = h_,
-          .ids = ids_, .rows = rows_};
+  return {.precision = recipe_.precision, .rms_eps = recipe_.shape.rms_eps,
+          .weights = tensors_.mtp(module_, step_), .h = h_, .ids = ids_, .rows = rows_};
 }
 
 Tensor MtpEnd::forward(Queue& queue, Scratch& scratch, const ConstTensor& h,

@@ -74,10 +74,11 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
           .spike = train.has_spike() ? std::optional(train.spike()) : std::nullopt};
 }
 
-kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope) {
+kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope,
+                                const std::optional<kernels::Yarn>& yarn) {
   return {.shape = &recipe.shape,
           .rope = &rope,
-          .scale = kernels::softmax_scale(recipe.shape.query_width(), recipe.shape.yarn),
+          .scale = kernels::softmax_scale(recipe.shape.query_width(), yarn),
           .precision = recipe.precision,
           .recompute = recipe.recompute};
 }
@@ -96,6 +97,18 @@ float ema_rate(const Recipe& recipe) {
   return static_cast<float>(1.0 - recipe.optimizer.ema_decay());
 }
 
+double curve_between(config::CurvePoint::Shape shape, double from, double to, double part) {
+  constexpr double pi = 3.14159265358979323846;
+  switch (shape) {
+    case config::CurvePoint::LINEAR:
+      return from + (to - from) * part;
+    case config::CurvePoint::COSINE:
+      return to + (from - to) * 0.5 * (1.0 + kernels::cos_exact(pi * part));
+    default:
+      return from;
+  }
+}
+
 double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t steps) {
   const int64_t warmup = optimizer.warmup_steps();
   const double peak = optimizer.lr(), last = optimizer.final_lr();
@@ -103,9 +116,9 @@ double learning_rate(const config::Optimizer& optimizer, int64_t step, int64_t s
   if (optimizer.decay() == config::Optimizer::CONSTANT || steps <= warmup) return peak;
   const double part = std::clamp(
       static_cast<double>(step - warmup) / static_cast<double>(steps - warmup), 0.0, 1.0);
-  if (optimizer.decay() == config::Optimizer::LINEAR) return peak + (last - peak) * part;
-  constexpr double pi = 3.14159265358979323846;
-  return last + (peak - last) * 0.5 * (1.0 + kernels::cos_exact(pi * part));
+  const bool is_line = optimizer.decay() == config::Optimizer::LINEAR;
+  return curve_between(is_line ? config::CurvePoint::LINEAR : config::CurvePoint::COSINE, peak,
+                       last, part);
 }
 
 }  // namespace troupe::actors

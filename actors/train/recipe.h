@@ -59,8 +59,10 @@ struct Recipe {
 /// `run` has been validated; `shape` is the model's.
 Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape);
 
-/// How attention computes; `rope` and `recipe` outlive the context.
-kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope);
+/// How attention computes where positions are stretched by `yarn`; `rope`, which is of that yarn,
+/// and `recipe` outlive the context.
+kernels::MlaContext mla_context(const Recipe& recipe, const kernels::RopeTable& rope,
+                                const std::optional<kernels::Yarn>& yarn);
 /// How the dense MLP of a layer, or its experts (`is_moe`), compute.
 kernels::FfnOptions ffn_options(const Recipe& recipe, bool is_moe);
 
@@ -69,6 +71,10 @@ runtime::StateFormat state_format(const Recipe& recipe);
 
 /// Share of the new weight in its EMA, 1 - ema_decay.
 float ema_rate(const Recipe& recipe);
+
+/// Where a curve from `from` to `to` is after `part` of the way, in [0, 1): on a straight line, on
+/// half a cosine, or still at `from`.
+double curve_between(config::CurvePoint::Shape shape, double from, double to, double part);
 
 /// Learning rate of step N >= 1: linear warm-up from 0 over warmup_steps, then constant, or decayed
 /// to final_lr at the last step. For runs without a schedule of it.

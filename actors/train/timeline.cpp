@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "config/phases.h"
-#include "kernels/scalar_math.h"
 
 namespace troupe::actors {
 namespace {
@@ -19,7 +18,7 @@ uint64_t after(uint64_t consumed, uint64_t steps, uint64_t tokens) {
   return consumed + steps * tokens;
 }
 
-/// Tokens at which the curve's next point stands; `endless` behind the last.
+/// Tokens at which the curve's next point stands; infinite behind the last.
 double next_point(const config::Curve& curve, double tokens) {
   for (const config::CurvePoint& point : curve.to()) {
     if (point.tokens() > tokens) return point.tokens();
@@ -38,16 +37,7 @@ double value_at(const config::Curve& curve, double tokens) {
       continue;
     }
     const double part = (tokens - begin) / (point.tokens() - begin);
-    constexpr double pi = 3.14159265358979323846;
-    switch (point.shape()) {
-      case config::CurvePoint::LINEAR:
-        return before + (point.value() - before) * part;
-      case config::CurvePoint::COSINE:
-        return point.value() +
-               (before - point.value()) * 0.5 * (1.0 + kernels::cos_exact(pi * part));
-      case config::CurvePoint::CONSTANT:
-        return before;
-    }
+    return curve_between(point.shape(), before, point.value(), part);
   }
   return before;
 }

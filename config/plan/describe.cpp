@@ -36,13 +36,12 @@ std::string size_text(int64_t bytes) {
 
 /// Floats that a layer keeps of one token for its backward pass, unless they are recomputed.
 int64_t recomputed_floats(const Model& m, int32_t layer) {
-  const int64_t queries =
-      int64_t{m.heads()} * (int64_t{m.qk_nope_head_dim()} + m.qk_rope_head_dim());
-  // The normed input, the normed latents with the rotated key, queries, keys, values, the inverse
-  // roots of the three norms; the outputs of SwiGLU.
-  // GQA keeps what is not a norm.
+  const int64_t queries = int64_t{m.heads()} * query_head_width(m);
+  const int64_t values = int64_t{m.heads()} * value_head_width(m);
+  // The normed input; of MLA the normed latents with the rotated key, queries, keys and values; the
+  // inverse roots of the norms; the outputs of SwiGLU. GQA keeps what is not a norm.
   const int64_t mla = m.q_lora_rank() + m.kv_lora_rank() + m.qk_rope_head_dim() + 2 * queries +
-                      int64_t{m.heads()} * m.v_head_dim() + (m.q_lora_rank() > 0 ? 2 : 1);
+                      values + (m.q_lora_rank() > 0 ? 2 : 1);
   const int64_t attention = m.hidden_size() + 1 + (m.attention() == Model::MLA ? mla : 0);
   if (layer < m.dense_layers()) return attention + m.dense_intermediate_size();
   return attention + (int64_t{m.experts_per_token()} + m.shared_experts()) *
