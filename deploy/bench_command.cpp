@@ -19,6 +19,8 @@
 #include "deploy/bench_recompute.h"
 #include "deploy/bench_restart.h"
 #include "deploy/machine.h"
+#include "deploy/median.h"
+#include "deploy/set_option.h"
 #include "deploy/training_data.h"
 #include "kernels/profile.h"
 #include "runtime/model_shape.h"
@@ -53,11 +55,6 @@ constexpr const char* operators_help = R"(Example:
   troupe bench operators config/runs/pretrain_tiny.textproto
 
 Plays steps as a plain loop and prints each operator's share of the threads' time.)";
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 /// Time of the wall's clock, and of all threads of the process together: on a busy machine the
 /// second tells more, but threads that look for work count as well.
@@ -284,8 +281,7 @@ void add_bench_command(CLI::App& app) {
   CLI::App* operators = bench->add_subcommand("operators", "The share of each operator in a step");
   for (CLI::App* command : {step, operators}) {
     command->add_option("RUN", options->run, "run file")->required();
-    command->add_option("--set", options->settings, "set a field of the run")
-        ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    add_set_option(*command, options->settings, "set a field of the run");
     command->add_option("--steps", options->steps, "a round")->check(CLI::Range(3, 10000))
         ->capture_default_str();
     command->add_flag("--json", options->is_json, "one JSON object");

@@ -11,7 +11,9 @@
 #include "actors/train/plain_loop.h"
 #include "actors/train/timeline.h"
 #include "config/plan/describe.h"
+#include "deploy/median.h"
 #include "deploy/run_setup.h"
+#include "deploy/set_option.h"
 #include "deploy/training_data.h"
 #include "kernels/buffer.h"
 #include "runtime/model_shape.h"
@@ -39,11 +41,6 @@ struct Way {
   int64_t peak_bytes = 0;  ///< of buffers beyond the state's
   std::vector<double> seconds = {};
   std::string hash = {};
-
-  double median() {
-    std::sort(seconds.begin(), seconds.end());
-    return seconds[seconds.size() / 2];
-  }
 };
 
 void play(const Options& options, const TrainingData& data, actors::Recipe recipe, Way& way) {
@@ -84,11 +81,11 @@ void measure(const Options& options) {
   for (Way* way : {&kept, &recomputed}) {
     std::cout << fmt::format("{:<12} {:>14.2f} {:>10.1f}  {}\n",
                              way->recompute ? "recomputed" : "kept", mebibytes(way->peak_bytes),
-                             1e3 * way->median(), way->hash);
+                             1e3 * median(way->seconds), way->hash);
   }
   std::cout << fmt::format("saved {:.2f} MiB of activations, computed {:.2f} MiB; time {:.3f} x\n",
                            mebibytes(kept.peak_bytes - recomputed.peak_bytes),
-                           mebibytes(computed), recomputed.median() / kept.median());
+                           mebibytes(computed), median(recomputed.seconds) / median(kept.seconds));
   if (kept.hash != recomputed.hash) throw std::runtime_error("the two hashes differ");
 }
 
@@ -98,8 +95,7 @@ void add_bench_recompute(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("recompute", "What train.recompute saves and costs");
   command->add_option("RUN", options->run, "run file")->required();
-  command->add_option("--set", options->settings, "set a field of the run")
-      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_set_option(*command, options->settings, "set a field of the run");
   command->add_option("--rounds", options->rounds, "steps of each")->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->footer(help);

@@ -16,6 +16,7 @@
 
 #include "actors/launch.h"
 #include "deploy/run_setup.h"
+#include "deploy/set_option.h"
 #include "runtime/model_shape.h"
 
 namespace troupe::deploy {
@@ -199,8 +200,7 @@ void add_bench_restart(CLI::App& bench) {
   auto options = std::make_shared<Options>();
   CLI::App* command = bench.add_subcommand("restart", "From an actor's end to its next life");
   command->add_option("RUN", options->run, "run file")->required();
-  command->add_option("--set", options->settings, "set a field of the run")
-      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_set_option(*command, options->settings, "set a field of the run");
   command->add_option("--kills", options->kills, "in all")->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_flag("--json", options->is_json, "one JSON object");

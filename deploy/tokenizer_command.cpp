@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "deploy/write_file.h"
 #include "runtime/data/bpe_trainer.h"
 #include "runtime/data/document.h"
 #include "runtime/data/jsonl.h"
@@ -73,12 +74,6 @@ void decode(const std::string& model, bool plain) {
     result.push_back(plain ? tokenizer.decode_without_special(ids) : tokenizer.decode(ids));
   }
   std::cout << result.dump() << std::endl;
-}
-
-void write_file(const fs::path& path, const std::string& content) {
-  std::ofstream file(path, std::ios::binary);
-  file << content << std::flush;
-  if (!file) throw std::runtime_error(path.string() + ": cannot be written");
 }
 
 /// What stands there already is not written over, unless it is an empty file.

@@ -21,6 +21,7 @@
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
 #include "deploy/run_setup.h"
+#include "deploy/set_option.h"
 #include "deploy/stop_signals.h"
 #include "deploy/training_data.h"
 #include "runtime/model_shape.h"
@@ -208,8 +209,7 @@ void add_train_command(CLI::App& app) {
   CLI::Option* resume = command->add_option(
       "--resume", options->resume, "go on in a run folder; only train.steps may be set anew");
   run->excludes(resume);
-  command->add_option("--set", options->settings, "set a field of the run: train.steps=200")
-      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_set_option(*command, options->settings, "set a field of the run: train.steps=200");
   command->add_option("--out", options->out, "run folder; default runs/<name>-<time>")
       ->excludes(resume);
   command->add_flag("--dry-run", options->is_dry_run,

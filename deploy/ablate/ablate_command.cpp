@@ -10,10 +10,11 @@
 #include <thread>
 
 #include "config/load.h"
-#include "config/validate.h"
 #include "deploy/ablate/arms.h"
 #include "deploy/ablate/children.h"
 #include "deploy/ablate/report.h"
+#include "deploy/run_setup.h"
+#include "deploy/set_option.h"
 
 namespace troupe::deploy {
 namespace {
@@ -46,10 +47,7 @@ void check(const Options& options, const std::vector<Arm>& arms) {
   for (const Arm& arm : arms) {
     std::vector<std::string> settings = options.settings;
     settings.insert(settings.end(), arm.settings.begin(), arm.settings.end());
-    const config::LoadedRun run = config::load_run(options.run, settings);
-    const config::LoadedModel model = config::model_of(run);
-    config::validate(model);
-    config::validate(run, model);
+    set_up_run(config::load_run(options.run, settings));
   }
 }
 
@@ -125,8 +123,7 @@ void add_ablate_command(CLI::App& app) {
   command->add_option("--over", options->over, "switches, separated by commas; or repeated")
       ->required()->delimiter(',')->take_all()->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--set", options->settings, "set a field of every arm's run")
-      ->take_all()->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_set_option(*command, options->settings, "set a field of every arm's run");
   command->add_option("--out", options->out, "folder; default runs/ablate-<name>");
   command->add_option("--jobs", options->jobs, "arms at a time")->check(CLI::Range(1, 256))
       ->capture_default_str();

@@ -7,7 +7,6 @@
 
 #include "config/load.h"
 #include "config/parameters.h"
-#include "deploy/resume.h"
 
 namespace troupe::deploy {
 namespace {
@@ -39,12 +38,6 @@ double ArmResult::last_mean(const std::vector<double>& values, double share) {
   return sum / static_cast<double>(n);
 }
 
-double ArmResult::median_tokens_per_second() const {
-  std::vector<double> sorted = tokens_per_second;
-  std::sort(sorted.begin(), sorted.end());
-  return sorted.empty() ? 0 : sorted[sorted.size() / 2];
-}
-
 ArmResult read_arm_result(const std::string& name, const std::filesystem::path& folder) {
   ArmResult result;
   result.name = name;
@@ -64,8 +57,7 @@ ArmResult read_arm_result(const std::string& name, const std::filesystem::path& 
     throw std::runtime_error(folder.string() + " holds no finished run: found no step in " +
                              "metrics.jsonl");
   }
-  const config::LoadedRun run = load_resumed_run(folder, {});
-  const auto model = config::model_of(run).model;
+  const auto model = config::load_model(folder / "model.textproto").model;
   const auto counts = config::count_parameters(model);
   result.parameters = counts.total + counts.mtp;
   result.cache_bytes = config::cache_bytes_per_token(model, 2);
@@ -82,7 +74,8 @@ std::vector<double> smoothed(const std::vector<double>& values, int steps) {
 }
 
 double relative_loss_difference(const ArmResult& arm, const ArmResult& base) {
-  const auto a = smoothed(arm.losses, 20), b = smoothed(base.losses, 20);
+  const auto a = smoothed(arm.losses, smoothing_steps);
+  const auto b = smoothed(base.losses, smoothing_steps);
   const size_t n = std::min(a.size(), b.size()), first = n - std::max<size_t>(1, n / 4);
   double sum = 0;
   for (size_t i = first; i < n; ++i) sum += (a[i] - b[i]) / b[i];

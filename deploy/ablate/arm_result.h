@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "deploy/median.h"
+
 namespace troupe::deploy {
 
 struct ArmResult {
@@ -24,16 +26,18 @@ struct ArmResult {
   static double last_mean(const std::vector<double>& values, double share);
   double last_loss() const { return last_mean(losses, 0.1); }
   double last_max_violation() const { return last_mean(max_violations, 0.1); }
-  double median_tokens_per_second() const;
+  double median_tokens_per_second() const { return median(tokens_per_second); }
 };
 
 /// Reads metrics.jsonl, run.textproto and the model of a finished run. Throws std::runtime_error
 /// that names the folder if it does not hold one.
 ArmResult read_arm_result(const std::string& name, const std::filesystem::path& folder);
 
-/// Mean of (loss - base's loss) / base's loss, both smoothed by an exponential mean over 20 steps,
-/// over the last quarter of the steps.
+/// Mean of (loss - base's loss) / base's loss, both smoothed, over the last quarter of the steps.
 double relative_loss_difference(const ArmResult& arm, const ArmResult& base);
+
+/// Steps that losses are smoothed over.
+constexpr int smoothing_steps = 20;
 
 /// Exponential mean with a weight of 2 / (steps + 1) for the newest, begun at the first.
 std::vector<double> smoothed(const std::vector<double>& values, int steps);

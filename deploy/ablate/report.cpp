@@ -3,25 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
 #include "deploy/ablate/plot.h"
+#include "deploy/write_file.h"
 
 namespace troupe::deploy {
 namespace {
 
-void write(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream file(path);
-  file << text;
-  if (!file.flush()) throw std::runtime_error(path.string() + " cannot be written");
+std::string smoothed_title(const std::string& what) {
+  return fmt::format("{}, smoothed over {} steps", what, smoothing_steps);
 }
 
 template <class F>
 std::vector<Curve> curves(const std::vector<ArmResult>& results, F values) {
   std::vector<Curve> out;
-  for (const ArmResult& result : results) out.push_back({result.name, smoothed(values(result), 20)});
+  for (const ArmResult& result : results) {
+    out.push_back({result.name, smoothed(values(result), smoothing_steps)});
+  }
   return out;
 }
 
@@ -68,13 +67,13 @@ std::string ablation_json(const std::string& run, const std::vector<ArmResult>& 
 
 void write_ablation(const std::filesystem::path& folder, const std::string& run,
                     const std::vector<ArmResult>& results) {
-  write(folder / "report.txt", ablation_table(results));
-  write(folder / "report.json", ablation_json(run, results));
-  write(folder / "loss.svg",
-        plot_svg({"Training loss, smoothed over 20 steps", "nats a token",
+  write_file(folder / "report.txt", ablation_table(results));
+  write_file(folder / "report.json", ablation_json(run, results));
+  write_file(folder / "loss.svg",
+        plot_svg({smoothed_title("Training loss"), "nats a token",
                   curves(results, [](const ArmResult& r) { return r.losses; })}));
-  write(folder / "maxvio.svg",
-        plot_svg({"MaxVio, smoothed over 20 steps", "fullest expert / mean - 1",
+  write_file(folder / "maxvio.svg",
+        plot_svg({smoothed_title("MaxVio"), "fullest expert / mean - 1",
                   curves(results, [](const ArmResult& r) { return r.max_violations; })}));
 }
 
