@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/actors/train/small_recipe.h"
+#include "tests/actors/model/small_decoder.h"
 
 namespace troupe::tests {
 namespace {
@@ -13,17 +13,8 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 using Tokens = std::vector<int32_t>;
 
-class NeedleScorer : public testing::Test {
+class NeedleScorer : public SmallDecoder {
  protected:
-  NeedleScorer() : arena_(kernels::parameters(recipe_.shape)) {
-    runtime::initialise(arena_, 3, 0.4f);
-  }
-
-  static int32_t token(uint32_t stream, uint64_t position) {
-    return static_cast<int32_t>(
-        kernels::random_below({1, kernels::Purpose::test, stream, position}, 23));
-  }
-
   static NeedlePrompt prompt(uint32_t number, size_t length, std::vector<Tokens> candidates) {
     NeedlePrompt out{{}, 0, std::move(candidates)};
     for (uint64_t i = 0; i < length; ++i) out.tokens.push_back(token(number, i));
@@ -58,14 +49,6 @@ class NeedleScorer : public testing::Test {
     }
     return out;
   }
-
-  Recipe recipe_ = small_recipe();
-  runtime::StateArena arena_;
-  const std::vector<float> bias_ = std::vector<float>(8, 0.0f);
-  kernels::ThreadPool pool_{2};
-  kernels::Queue queue_{pool_};
-  Decoder decoder_{{.arena = arena_, .recipe = recipe_, .routing_bias = bias_, .queue = queue_,
-                    .form = kernels::AttentionForm::expanded, .state = 0, .page_rows = 8}};
 };
 
 TEST_F(NeedleScorer, LogProbsAreThoseOfTheDecoderAlsoOfLongValues) {

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/actors/train/small_recipe.h"
+#include "tests/actors/model/small_decoder.h"
 
 namespace troupe::tests {
 namespace {
@@ -12,15 +12,12 @@ namespace {
 using namespace actors;
 using runtime::HeldOutDocument;
 
-class Scorer : public testing::Test {
+class Scorer : public SmallDecoder {
  protected:
-  Scorer() : arena_(kernels::parameters(recipe_.shape)) { runtime::initialise(arena_, 3, 0.4f); }
-
   HeldOutDocument document(size_t tokens, uint32_t stream) const {
     HeldOutDocument out{{}, 3 * tokens};
     for (uint64_t i = 0; i < tokens; ++i) {
-      out.tokens.push_back(static_cast<int32_t>(
-          kernels::random_below({1, kernels::Purpose::test, stream, i}, 23)));
+      out.tokens.push_back(token(stream, i));
     }
     return out;
   }
@@ -39,14 +36,6 @@ class Scorer : public testing::Test {
     targets.back() = document.tokens[target];
     return double{decoder_.losses({&part, 1}, targets).back()};
   }
-
-  Recipe recipe_ = small_recipe();
-  runtime::StateArena arena_;
-  const std::vector<float> bias_ = std::vector<float>(8, 0.0f);
-  kernels::ThreadPool pool_{2};
-  kernels::Queue queue_{pool_};
-  Decoder decoder_{{.arena = arena_, .recipe = recipe_, .routing_bias = bias_, .queue = queue_,
-                    .form = kernels::AttentionForm::expanded, .state = 0, .page_rows = 8}};
 };
 
 TEST_F(Scorer, AShortDocumentsTokensSeeAllBeforeThem) {

@@ -13,6 +13,7 @@ namespace {
 
 using namespace kernels;
 
+constexpr Precision precisions[] = {Precision::fp32, Precision::bf16, Precision::fp8};
 constexpr int64_t T = 140, K = 150, N = 133;  // no dimension is a whole number of tiles
 
 /// The values that an operand's codes stand for, by obvious loops.
@@ -145,7 +146,7 @@ TEST(Linear, InBf16OperandsAndResultsAreRounded) {
 
 // Laws 1 and 2, in every precision.
 TEST(Linear, TheBitsAreTheSameEverywhere) {
-  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8}) {
+  for (const Precision precision : precisions) {
     expect_same_bits_everywhere([&](Queue& queue) {
       Data d;
       const Sum sum = run(queue, precision, d);
@@ -161,7 +162,7 @@ TEST(Linear, TheBitsAreTheSameEverywhere) {
 TEST(Linear, ARowsResultDoesNotDependOnTheOthers) {
   ThreadPool pool(1);
   Queue queue(pool);
-  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8}) {
+  for (const Precision precision : precisions) {
     Data d;
     run(queue, precision, d);
     const Buffer grouped = allocate_f32({T, N}), alone = allocate_f32({1, N});
@@ -183,7 +184,7 @@ TEST(Linear, ARowsResultDoesNotDependOnTheOthers) {
 TEST(Linear, AddsToWhatIsThereAfterRounding) {
   ThreadPool pool(1);
   Queue queue(pool);
-  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8}) {
+  for (const Precision precision : precisions) {
     Data d;
     run(queue, precision, d);
     std::vector<float> wanted = to_vector(d.dx);
@@ -201,7 +202,7 @@ TEST(Linear, AddsToWhatIsThereAfterRounding) {
 TEST(Linear, GroupsWithoutRowsAddNothingAndNoRowsAreNoWork) {
   ThreadPool pool(1);
   Queue queue(pool);
-  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8}) {
+  for (const Precision precision : precisions) {
     Scratch scratch;
     Data d;
     Sum first(N * K), second(N * K);

@@ -64,6 +64,24 @@ inline void rotate_at(const kernels::ModelShape& s, double* x, int64_t position)
   for (size_t i = 0; i < R; ++i) x[i] = size * turned[i];
 }
 
+/// Attention's output for whole sequences of `shape.S` rows, its scale that of the model.
+inline Doubles attend(const kernels::ModelShape& s, AttentionShape shape, const Doubles& q,
+                      const Doubles& k, const Doubles& v) {
+  shape.scale = 1 / std::sqrt(static_cast<double>(shape.dqk));
+  if (s.yarn) shape.scale *= std::pow(yarn_scale(*s.yarn, s.yarn->mscale_all_dim), 2);
+  Doubles o;
+  const int64_t T = static_cast<int64_t>(q.size()) / (shape.H * shape.dqk);
+  for (int64_t t = 0; t < T; t += shape.S) {
+    const auto part = [&](const Doubles& all, int64_t width) {
+      return Doubles(all.begin() + t * width, all.begin() + (t + shape.S) * width);
+    };
+    const auto mixed = attention(shape, part(q, shape.H * shape.dqk),
+                                 part(k, shape.H_kv * shape.dqk), part(v, shape.H_kv * shape.dv));
+    o.insert(o.end(), mixed.o.begin(), mixed.o.end());
+  }
+  return o;
+}
+
 /// Report equations 1 to 11 on sequences of S rows from position 0.
 inline Doubles mla(const kernels::ModelShape& s, const kernels::MlaTensors<Doubles>& w,
                    const Doubles& x, int64_t S) {
@@ -90,20 +108,9 @@ inline Doubles mla(const kernels::ModelShape& s, const kernels::MlaTensors<Doubl
       for (size_t i = 0; i < V; ++i) v[row * V + i] = up[row * (N + V) + N + i];
     }
   }
-  double scale = 1 / std::sqrt(static_cast<double>(N + R));
-  if (s.yarn) scale *= std::pow(yarn_scale(*s.yarn, s.yarn->mscale_all_dim), 2);
-  Doubles o;
-  for (size_t t = 0; t < T; t += rows) {
-    const auto part = [&](const Doubles& all, size_t width) {
-      return Doubles(all.begin() + static_cast<long>(t * width),
-                     all.begin() + static_cast<long>((t + rows) * width));
-    };
-    const auto mixed =
-        attention({.S = S, .H = s.heads, .H_kv = s.heads, .dqk = s.query_width(), .dv = s.v_head,
-                   .scale = scale},
-                  part(q, H * (N + R)), part(k, H * (N + R)), part(v, H * V));
-    o.insert(o.end(), mixed.o.begin(), mixed.o.end());
-  }
+  const Doubles o = attend(s, {.S = S, .H = s.heads, .H_kv = s.heads, .dqk = s.query_width(),
+                               .dv = s.v_head, .scale = 0},
+                           q, k, v);
   return linear(o, w.o, H * V);
 }
 
@@ -120,19 +127,9 @@ inline Doubles gqa(const kernels::ModelShape& s, const kernels::GqaTensors<Doubl
     for (size_t h = 0; h < H; ++h) rotate_at(s, &q[(t * H + h) * R], position);
     for (size_t g = 0; g < G; ++g) rotate_at(s, &k[(t * G + g) * R], position);
   }
-  double scale = 1 / std::sqrt(static_cast<double>(R));
-  if (s.yarn) scale *= std::pow(yarn_scale(*s.yarn, s.yarn->mscale_all_dim), 2);
-  Doubles o;
-  for (size_t t = 0; t < T; t += rows) {
-    const auto part = [&](const Doubles& all, size_t width) {
-      return Doubles(all.begin() + static_cast<long>(t * width),
-                     all.begin() + static_cast<long>((t + rows) * width));
-    };
-    const auto mixed = attention({.S = S, .H = s.heads, .H_kv = s.kv_heads, .dqk = s.rope,
-                                  .dv = s.rope, .scale = scale},
-                                 part(q, H * R), part(k, G * R), part(v, G * R));
-    o.insert(o.end(), mixed.o.begin(), mixed.o.end());
-  }
+  const Doubles o = attend(s, {.S = S, .H = s.heads, .H_kv = s.kv_heads, .dqk = s.rope,
+                               .dv = s.rope, .scale = 0},
+                           q, k, v);
   return linear(o, w.o, H * R);
 }
 
