@@ -1,9 +1,11 @@
 """What the compare_* programs share: the sides of a comparison, the machine, and the results."""
 
+import atexit
 import datetime
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,23 +15,30 @@ RESULTS = HERE / "results"
 
 
 class Side:
-    """A program that answers each line on its standard input with one line of JSON."""
+    """A program that answers each line on its standard input with one line of JSON. It is stopped
+    while it is not asked: threads of libraries wait for their next work by spinning, and take a
+    processor from whoever is measured next."""
 
     def __init__(self, name, command, environment=None):
         self.name = name
         self.process = subprocess.Popen(
             [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env={**os.environ, **(environment or {})})
+        atexit.register(self.process.kill)
+        self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, line=""):
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
+        self.process.send_signal(signal.SIGSTOP)
         if not answer:
             sys.exit(f"{self.name}: ended without a result")
         return json.loads(answer)
 
     def end(self):
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait()
 
