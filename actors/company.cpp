@@ -49,6 +49,9 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
       cast.push_back({Role::stage, stage, worker});
     }
   }
+  for (int process = 0; process < std::max(1, plan.processes); ++process) {
+    cast.push_back({Role::crew, 0, 0, process});
+  }
   cast.push_back({Role::trainer});
   cast.push_back({Role::coordinator});
   return cast;

@@ -11,8 +11,12 @@ struct Deadlines {
   /// Scoring the held-out text.
   std::chrono::milliseconds evaluation{std::chrono::hours(1)};
 
-  /// Of whoever waits for somebody that waits for a part: the one below speaks first, and names it.
-  std::chrono::milliseconds around_step() const { return 4 * step + std::chrono::seconds(1); }
+  /// Of whoever waits for somebody that waits: the one below speaks first, and names who is late. A
+  /// crew waits for two parts at most, one behind the other, and the trainer for two answers of crews.
+  std::chrono::milliseconds around_crew() const { return 2 * step + std::chrono::milliseconds(500); }
+  std::chrono::milliseconds around_step() const {
+    return 2 * around_crew() + std::chrono::milliseconds(500);
+  }
 };
 
 }  // namespace troupe::actors

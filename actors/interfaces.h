@@ -1,14 +1,15 @@
 // Who can be told what: every actor's interface. Start reading here.
 //
-// One step: coordinator -> trainer -> stages -> attention shards, routers -> expert shards, and
-// back; then coordinator -> optimizer shards (prepare, commit). Token messages (runtime/wire.h)
-// are sent one way, each naming its unit of work; requests have deadlines and end in an answer or
-// an error.
+// One step: coordinator -> trainer -> crews (one a process) -> stages -> attention shards, routers ->
+// expert shards, and back; then coordinator -> crews -> optimizer shards (prepare, commit). Token
+// messages (runtime/wire.h) are sent one way, each naming its unit of work; requests have deadlines
+// and end in an answer or an error.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "actors/train/batch.h"
@@ -21,10 +22,25 @@ namespace troupe::actors {
 using runtime::Pb;
 using runtime::TokenMessage;
 
-/// A step's tokens, by micro-batch. Shared by the stages, never changed.
+/// A step's tokens, by micro-batch. Shared by the stages, never changed. A process is sent those that
+/// its stages read; of the others it has empty ones.
 struct StepTokens {
   std::shared_ptr<const std::vector<MicroBatch>> micro_batches;
 };
+
+/// Bytes of tokens between processes, and back: an empty handle if they are no tokens.
+std::string to_bytes(const StepTokens& tokens);
+StepTokens tokens_from(std::string_view bytes);
+
+template <class Inspector>
+bool inspect(Inspector& f, StepTokens& x) {
+  const auto get = [&x] { return to_bytes(x); };
+  const auto set = [&x](const std::string& bytes) {
+    x = tokens_from(bytes);
+    return x.micro_batches != nullptr;
+  };
+  return f.object(x).fields(f.field("tokens", get, set));
+}
 
 }  // namespace troupe::actors
 
@@ -54,8 +70,6 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, history_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, restarted_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
-
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::StepTokens)
 
 namespace troupe::actors {
 
@@ -107,7 +121,14 @@ using OptimizerShard = caf::typed_actor<
     caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
     caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool)>;  // with hashes?
 
-/// Draws a step's tokens, drives the stages through it, and reports.
+/// Leads the actors of one process through a step: one message a phase and process.
+using Crew = caf::typed_actor<
+    TROUPE_BEGIN_INTERFACE,                                            // queues empty, gradients zero
+    caf::result<Pb<wire::StepReport>>(start_atom, Pb<wire::BeginStep>, StepTokens),
+    caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
+    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool)>;  // with hashes?
+
+/// Draws a step's tokens, leads the crews through it, and reports.
 using Trainer = caf::typed_actor<
     caf::result<Pb<wire::StepReport>>(begin_atom, Pb<wire::BeginStep>)>;
 

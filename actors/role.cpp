@@ -14,6 +14,7 @@ const char* to_string(Role role) {
     case Role::router: return "router";
     case Role::expert_shard: return "expert_shard";
     case Role::optimizer_shard: return "optimizer_shard";
+    case Role::crew: return "crew";
   }
   return "?";
 }

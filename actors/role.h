@@ -10,14 +10,16 @@
 namespace troupe::actors {
 
 enum class Role : uint8_t {
-  coordinator, journal, checkpointer, trainer, evaluator, stage, attention_shard, router, expert_shard, optimizer_shard
+  coordinator, journal, checkpointer, trainer, evaluator, stage, attention_shard, router,
+  expert_shard, optimizer_shard, crew
 };
-inline constexpr int roles = 10;
+inline constexpr int roles = 11;
 const char* to_string(Role role);
 /// No value if no role is called so.
 std::optional<Role> role_of(std::string_view name);
 
-/// Names an actor. `worker` is the data worker, `index` a shard, or a router's layer.
+/// Names an actor. `worker` is the data worker, `index` a shard, a router's layer, or
+/// a crew's process.
 struct Address {
   Role role;
   int stage = 0;

@@ -4,6 +4,7 @@
 #include "actors/model/expert_shard.h"
 #include "actors/model/router.h"
 #include "actors/model/stage.h"
+#include "actors/train/crew.h"
 #include "actors/train/optimizer_shard.h"
 #include "actors/train/trainer.h"
 
@@ -17,6 +18,7 @@ const char* supervisor_of(Role role) {
   switch (role) {
     case Role::journal:
     case Role::checkpointer: return "keepers";
+    case Role::crew:
     case Role::trainer:
     case Role::evaluator:
     case Role::coordinator: return "control";
@@ -157,6 +159,7 @@ caf::actor Staff::spawn(const Address& address, runtime::Cell* cell) {
     case Role::evaluator:
       return caf::actor_cast<caf::actor>(system.spawn<EvaluatorActor, caf::detached>(
           args_.company, address, cell, args_.documents));
+    case Role::crew: return lane_actor(std::type_identity<CrewActor>{});
     case Role::trainer: return lane_actor(std::type_identity<TrainerActor>{});
     case Role::stage: return lane_actor(std::type_identity<StageActor>{});
     case Role::attention_shard: return lane_actor(std::type_identity<AttentionShardActor>{});

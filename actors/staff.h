@@ -3,7 +3,7 @@
 //
 //   troupe ── keepers ── journal, checkpointer
 //          ── model ──── optimizer, expert and attention shards, routers, stages
-//          ── control ── trainer, evaluator, coordinator
+//          ── control ── crew, trainer, evaluator, coordinator
 #pragma once
 
 #include <atomic>

@@ -21,7 +21,7 @@ CoordinatorActor::CoordinatorActor(caf::actor_config& config, std::shared_ptr<Co
              .bias = setup.bias,
              .from = setup.from,
              .epochs = company().epochs,
-             .shards = static_cast<size_t>(company().plan.optimizer_shards),
+             .crews = static_cast<size_t>(std::max(1, company().plan.processes)),
              .blocks = company().arena.blocks().size(),
              .has_checkpointer = company().directory.find({Role::checkpointer}) != nullptr,
              .has_evaluator = company().directory.find({Role::evaluator}) != nullptr,
@@ -92,10 +92,10 @@ void CoordinatorActor::play(const wanted::Compute& wanted) {
 }
 
 template <class Part, class... Ts>
-void CoordinatorActor::ask_shards(const char* kind, Generation generation, const Ts&... values) {
+void CoordinatorActor::ask_crews(const char* kind, Generation generation, const Ts&... values) {
   waits_for(kind);
-  for (const auto& [address, shard] : company().directory.of(Role::optimizer_shard)) {
-    runtime::ask(this, shard, company().deadlines.step, values...)
+  for (const auto& [address, crew] : company().directory.of(Role::crew)) {
+    runtime::ask(this, crew, company().deadlines.around_crew(), values...)
         .then(
             [this, generation](const Pb<decltype(Part::part)>& part) {
               happened(Part{generation, *part});
@@ -106,8 +106,8 @@ void CoordinatorActor::ask_shards(const char* kind, Generation generation, const
 
 void CoordinatorActor::play(const wanted::Prepare& wanted) {
   passes(Phase::prepare, wanted.begin.step());
-  ask_shards<heard::Prepared>("prepared", wanted.generation, prepare_atom_v,
-                              Pb<wire::BeginStep>(wanted.begin));
+  ask_crews<heard::Prepared>("prepared", wanted.generation, prepare_atom_v,
+                             Pb<wire::BeginStep>(wanted.begin));
 }
 
 void CoordinatorActor::play(const wanted::Append& wanted) {
@@ -128,8 +128,8 @@ void CoordinatorActor::play(const wanted::Apply& wanted) {
       runtime::tell(writer, resume_atom_v);
     }
   }
-  ask_shards<heard::Applied>("applied", wanted.generation, commit_atom_v,
-                             Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
+  ask_crews<heard::Applied>("applied", wanted.generation, commit_atom_v,
+                            Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
   passes(Phase::apply, wanted.record.step());
 }
 

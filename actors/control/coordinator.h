@@ -43,7 +43,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   /// What a request without an answer means to the core.
   auto on_failure(Generation generation, std::string whom);
   template <class Part, class... Ts>
-  void ask_shards(const char* kind, Generation generation, const Ts&... values);
+  void ask_crews(const char* kind, Generation generation, const Ts&... values);
   uint64_t state_hash(const wire::StepRecord& record, std::span<const uint64_t> hashes) const;
 
   caf::actor watcher_;

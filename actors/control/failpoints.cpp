@@ -74,6 +74,7 @@ std::vector<Phase> phases_of(Role role) {
     case Role::expert_shard: return {Phase::begin, Phase::forward, Phase::backward};
     case Role::optimizer_shard:
       return {Phase::begin, Phase::prepare, Phase::commit, Phase::apply};
+    case Role::crew: return {Phase::begin, Phase::forward, Phase::prepare, Phase::commit};
   }
   return {};
 }

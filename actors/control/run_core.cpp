@@ -101,7 +101,7 @@ void RunCore::on(const heard::Collected& collected) {
   if (!is_at(Phase::computing, collected.generation)) return;
   sum(collected.report);
   sums_.block_norms.assign(args_.blocks, 0.0);
-  missing_ = args_.shards;
+  missing_ = args_.crews;
   phase_ = Phase::preparing;
   wanted_.emplace_back(wanted::Prepare{generation_, begin_message()});
 }
@@ -178,7 +178,7 @@ void RunCore::apply() {
   bias_ = bias_of(record_);
   is_final_ = record_.step() >= last_step() || is_stopping_;
   hashes_.assign(args_.blocks, 0);
-  missing_ = args_.shards;
+  missing_ = args_.crews;
   phase_ = Phase::applying;
   wanted_.emplace_back(wanted::Apply{generation_, record_, is_due(args_.options.hash_every)});
 }

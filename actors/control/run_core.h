@@ -43,7 +43,7 @@ class RunCore {
     RoutingBias bias;  ///< of the state that `from` speaks of
     std::shared_ptr<const ResumePoint> from;
     uint64_t epochs = 0;  ///< n of the last epoch of this term that was begun
-    size_t shards = 1;    ///< optimizer shards
+    size_t crews = 1;     ///< that prepare and apply
     size_t blocks = 0;
     bool has_checkpointer = false;
     bool has_evaluator = false;

@@ -53,7 +53,7 @@ using Heard = std::variant<heard::Run, heard::Standing, heard::Collected, heard:
 namespace wanted {
 struct Standing { Generation generation; };                            ///< -> Standing
 struct Compute { Generation generation; wire::BeginStep begin; };      ///< -> Collected
-struct Prepare { Generation generation; wire::BeginStep begin; };      ///< -> Prepared, each shard
+struct Prepare { Generation generation; wire::BeginStep begin; };      ///< -> Prepared, each crew
 struct Append { Generation generation; wire::StepRecord record; };     ///< -> Durable
 struct Apply { Generation generation; wire::StepRecord record; bool with_hashes; };  ///< -> Applied
 struct Announce { wire::StepDone done; };

@@ -19,7 +19,7 @@ bool RunCore::concerns(Role role) const {
     case Phase::computing:
       return role != Role::journal && role != Role::checkpointer && role != Role::evaluator;
     case Phase::preparing:
-    case Phase::applying: return role == Role::optimizer_shard;
+    case Phase::applying: return role == Role::optimizer_shard || role == Role::crew;
     case Phase::copying:
     case Phase::saving: return role == Role::checkpointer;
     case Phase::evaluating: return role == Role::evaluator;

@@ -1,11 +1,11 @@
 #pragma once
 
-#include "actors/company_actor.h"
+#include "actors/fan_out.h"
 
 namespace troupe::actors {
 
-/// Leads the actors of the model through one step: empties them, hands out tokens, gathers losses
-/// and loads. Computes nothing itself.
+/// Leads the crews through one step: draws its tokens, lets everybody begin, hands out the tokens,
+/// sums losses and loads. Computes nothing itself.
 class TrainerActor : public CompanyActor<Trainer> {
  public:
   using CompanyActor::CompanyActor;
@@ -18,26 +18,17 @@ class TrainerActor : public CompanyActor<Trainer> {
   /// One begin from the coordinator, on its way.
   struct Attempt {
     Pb<wire::BeginStep> begin;  // with the denominators
-    StepTokens tokens;
+    std::shared_ptr<const std::vector<MicroBatch>> tokens;
     wire::StepReport report;
     caf::typed_response_promise<Report> promise;
   };
   using AttemptPtr = std::shared_ptr<Attempt>;
 
   caf::result<Report> begin(const Pb<wire::BeginStep>& step);
-  void clear(const AttemptPtr& attempt);
   void start(const AttemptPtr& attempt);
   void gather(const AttemptPtr& attempt);
-
-  /// Sends a request to each actor of `roles`; then `next` when all have answered, or the first
-  /// error to the coordinator. An attempt that another begin has replaced stops quietly.
-  template <class Result, class... Ts>
-  void ask_all(const AttemptPtr& attempt, const std::vector<Role>& roles,
-               void (TrainerActor::*next)(const AttemptPtr&), const Ts&... values);
-  void answered(const AttemptPtr& attempt, const std::shared_ptr<size_t>& missing,
-                void (TrainerActor::*next)(const AttemptPtr&));
-  void failed(const AttemptPtr& attempt, const Address& whom, const caf::error& error);
-  void finish(const AttemptPtr& attempt);
+  std::function<void(const caf::error&)> failed(const AttemptPtr& attempt);
+  std::function<void(size_t)> waits_for_answers(const AttemptPtr& attempt);
 
   AttemptPtr attempt_;  // the one under way
 };

@@ -139,6 +139,7 @@ Plan make_plan(const PlanArgs& args) {
   plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
   plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
   plan.optimizer_shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
+  plan.processes = 1;
   check_limits(args, plan);
   plan.stages = plan_stages(args, plan.pipeline);
   plan.micro_batches = deal(micro_batches, plan.data);

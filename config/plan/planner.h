@@ -29,7 +29,8 @@ struct Plan {
   int expert;     ///< expert shards of a MoE layer
   int attention;  ///< attention shards of a stage
   int optimizer_shards;
-  int threads;  ///< that compute
+  int threads;  ///< that compute, of a process
+  int processes;  ///< that the workers are spread over
   std::vector<StagePlan> stages;
   /// Of each data worker, ascending: those of the run's largest step. A smaller one has those below
   /// its own number of them.

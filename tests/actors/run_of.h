@@ -44,6 +44,7 @@ inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
   plan.attention = l.attention;
   plan.optimizer_shards = l.optimizer_shards;
   plan.threads = l.threads;
+  plan.processes = 1;
   const int layers = static_cast<int>(recipe.shape.layers);
   for (int p = 0; p < l.pipeline; ++p) {
     const int first = layers * p / l.pipeline;

@@ -102,7 +102,7 @@ void World::kill(size_t who) {
         .bias = bias_,
         .from = from_,
         .epochs = memory_.epochs,
-        .shards = world_shards,
+        .crews = world_shards,
         .blocks = world_blocks,
         .has_checkpointer = true,
         .has_evaluator = false,

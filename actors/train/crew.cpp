@@ -1,0 +1,125 @@
+#include "actors/train/crew.h"
+
+namespace troupe::actors {
+namespace {
+
+/// Shared by the ways that a request may end.
+template <class Promise>
+std::shared_ptr<Promise> promised(Promise promise) {
+  return std::make_shared<Promise>(std::move(promise));
+}
+
+}  // namespace
+
+CrewActor::behavior_type CrewActor::make_behavior() {
+  return {
+      seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
+      seen("start",
+           [this](start_atom, const Pb<wire::BeginStep>& step, const StepTokens& tokens) {
+             return start(step, tokens);
+           }),
+      seen("prepare",
+           [this](prepare_atom, const Pb<wire::BeginStep>& step) { return prepare(step); }),
+      seen("commit",
+           [this](commit_atom, const Pb<wire::StepRecord>& record, bool with_hashes) {
+             return commit(record, with_hashes);
+           }),
+  };
+}
+
+Cast CrewActor::cast_of(std::initializer_list<Role> roles) const {
+  Cast cast;
+  for (const Role role : roles) {
+    for (auto& actor : company().directory.of(role)) cast.push_back(std::move(actor));
+  }
+  return cast;
+}
+
+std::function<void(size_t)> CrewActor::waits_for_answers() {
+  return [this](size_t left) { waits_for(left > 0 ? "answers" : nullptr, left); };
+}
+
+/// First every queue is empty, so nothing of an older epoch can add to a gradient; then gradients
+/// are zeroed.
+caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
+  at_step(step->step());
+  passes(Phase::begin, step->step());
+  const auto promise = promised(make_response_promise<void>());
+  const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
+  const auto zero = [this, promise, failed, step] {
+    ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.step,
+                  waits_for_answers(),
+                  {[promise] { promise->deliver(); }, failed}, begin_atom_v, step);
+  };
+  ask_all<void>(this,
+                cast_of({Role::stage, Role::attention_shard, Role::router, Role::expert_shard}),
+                company().deadlines.step, waits_for_answers(), {zero, failed}, begin_atom_v, step);
+  return *promise;
+}
+
+namespace {
+
+void merge(wire::StepReport& report, const wire::StepReport& part) {
+  const uint32_t faults = report.faults() | part.faults();
+  report.MergeFrom(part);
+  report.set_faults(faults);
+}
+
+}  // namespace
+
+/// When the stages have seen every answer, every weight gradient is in its queue: when the queues
+/// are empty, this process's sums are complete.
+caf::result<Pb<wire::StepReport>> CrewActor::start(const Pb<wire::BeginStep>& step,
+                                                   const StepTokens& tokens) {
+  passes(Phase::forward, step->step());
+  const auto promise = promised(make_response_promise<Pb<wire::StepReport>>());
+  auto report = std::make_shared<wire::StepReport>();
+  const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
+  const auto answered = [report](const Pb<wire::StepReport>& part) { merge(*report, *part); };
+  const auto gather = [this, promise, failed, answered, report, step] {
+    ask_all<Pb<wire::StepReport>>(
+        this, cast_of({Role::attention_shard, Role::router, Role::expert_shard}),
+        company().deadlines.step, waits_for_answers(),
+        {answered,
+         [promise, report] { promise->deliver(Pb<wire::StepReport>(*report)); }, failed},
+        report_atom_v, step->step());
+  };
+  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::stage}), company().deadlines.step,
+                                waits_for_answers(), {answered, gather, failed}, start_atom_v,
+                                tokens);
+  return *promise;
+}
+
+caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& step) {
+  passes(Phase::prepare, step->step());
+  const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
+  auto prepared = std::make_shared<wire::Prepared>();
+  ask_all<Pb<wire::Prepared>>(
+      this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
+      {[prepared](const Pb<wire::Prepared>& part) {
+         const uint32_t faults = prepared->faults() | part->faults();
+         prepared->MergeFrom(*part);
+         prepared->set_faults(faults);
+       },
+       [promise, prepared] { promise->deliver(Pb<wire::Prepared>(*prepared)); },
+       [promise](const caf::error& error) { promise->deliver(error); }},
+      prepare_atom_v, step);
+  return *promise;
+}
+
+caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& record,
+                                                 bool with_hashes) {
+  at_step(record->step());
+  passes(Phase::commit, record->step());
+  const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
+  auto applied = std::make_shared<wire::Applied>();
+  ask_all<Pb<wire::Applied>>(
+      this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
+      {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
+       [promise, applied] { promise->deliver(Pb<wire::Applied>(*applied)); },
+       [promise](const caf::error& error) { promise->deliver(error); }},
+      commit_atom_v, record, with_hashes);
+  return *promise;
+}
+
+}  // namespace troupe::actors

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "actors/fan_out.h"
+
+namespace troupe::actors {
+
+/// Leads the actors of its process through a step, and sums what they report, so that a phase costs
+/// one message a process. Computes nothing itself, and remembers nothing from one request to the
+/// next: an actor that gets something of an older epoch refuses it (unit law).
+class CrewActor : public CompanyActor<Crew> {
+ public:
+  using CompanyActor::CompanyActor;
+
+  behavior_type make_behavior() override;
+
+ private:
+  caf::result<void> begin(const Pb<wire::BeginStep>& step);
+  caf::result<Pb<wire::StepReport>> start(const Pb<wire::BeginStep>& step, const StepTokens& tokens);
+  caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
+  caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
+
+  /// Those of this process.
+  Cast cast_of(std::initializer_list<Role> roles) const;
+  std::function<void(size_t)> waits_for_answers();
+};
+
+}  // namespace troupe::actors
