@@ -86,6 +86,8 @@ std::vector<ExpertRange> cut_experts(int n, int shards) {
   return ranges;
 }
 
+int divide_up(int a, int b) { return (a + b - 1) / b; }
+
 /// How many runs of at most `limit` the costs need, or none if one cost is above it.
 bool fits(const std::vector<double>& costs, int parts, double limit) {
   int used = 1;
@@ -127,20 +129,43 @@ std::vector<int> balanced_cut(const std::vector<double>& costs, int parts) {
   return lengths;
 }
 
+void place(Plan& plan) {
+  plan.process_of_worker.clear();
+  plan.process_of_expert_shard.clear();
+  const int processes = std::max(1, plan.processes);
+  for (int stage = 0; stage < plan.pipeline; ++stage) {
+    const int first = stage * processes / plan.pipeline;
+    const int count = std::max(1, (stage + 1) * processes / plan.pipeline - first);
+    const auto spread = [&](int i, int n) { return first + i * count / n; };
+    for (int d = 0; d < plan.data; ++d) plan.process_of_worker.push_back(spread(d, plan.data));
+    for (int e = 0; e < plan.expert; ++e) {
+      plan.process_of_expert_shard.push_back(spread(e, plan.expert));
+    }
+  }
+}
+
 Plan make_plan(const PlanArgs& args) {
   const Parallel& parallel = args.run.run.parallel();
   const Cluster& cluster = args.run.run.cluster();
   const int micro_batches = largest_step(args.run.run).micro_batches;
   const int experts = has_experts(args.model.model) ? args.model.model.experts() : 1;
   Plan plan{};
-  plan.threads = chosen(cluster.has_threads(), cluster.threads(), std::max(args.cores, 1));
-  plan.pipeline = chosen(parallel.has_pipeline(), parallel.pipeline(), 1);
-  plan.data = chosen(parallel.has_data(), parallel.data(), std::min(plan.threads, micro_batches));
+  plan.processes = std::max(1, cluster.nodes());
+  // Processes of one machine share its cores; of several, `cluster.threads` says what each has.
+  plan.threads = chosen(cluster.has_threads(), cluster.threads(),
+                        std::max(args.cores / plan.processes, 1));
+  // As many workers as there are processes, if micro-batches and layers allow.
+  const int most_data = parallel.has_data() ? parallel.data() : micro_batches;
+  plan.pipeline = chosen(parallel.has_pipeline(), parallel.pipeline(),
+                         std::min(divide_up(plan.processes, most_data), args.model.model.layers()));
+  const int wanted_data = divide_up(plan.processes * plan.threads, plan.pipeline);
+  plan.data = chosen(parallel.has_data(), parallel.data(), std::min(wanted_data, micro_batches));
   plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
   plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
-  plan.optimizer_shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
-  plan.processes = 1;
+  const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
+  plan.optimizer_shards = divide_up(shards, plan.processes) * plan.processes;
   check_limits(args, plan);
+  place(plan);
   plan.stages = plan_stages(args, plan.pipeline);
   plan.micro_batches = deal(micro_batches, plan.data);
   plan.experts = cut_experts(experts, plan.expert);

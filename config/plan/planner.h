@@ -31,6 +31,8 @@ struct Plan {
   int optimizer_shards;
   int threads;  ///< that compute, of a process
   int processes;  ///< that the workers are spread over
+  std::vector<int> process_of_worker;        ///< of worker stage * data + d
+  std::vector<int> process_of_expert_shard;  ///< of shard e in `stage`: stage * expert + e
   std::vector<StagePlan> stages;
   /// Of each data worker, ascending: those of the run's largest step. A smaller one has those below
   /// its own number of them.
@@ -47,6 +49,11 @@ struct PlanArgs {
 /// Fills in what `parallel` and `cluster` leave unset. Throws ConfigError, naming the field, if
 /// what they set cannot be.
 Plan make_plan(const PlanArgs& args);
+
+/// Spreads workers and expert shards over the plan's processes: a stage has neighbouring processes to
+/// itself where there are enough, and its workers and its expert shards are each spread evenly over
+/// them. A process may be left without work.
+void place(Plan& plan);
 
 /// Cuts costs[0..n) into `parts` non-empty runs so that the most costly run costs least; returns
 /// the length of each. 1 <= parts <= n.
