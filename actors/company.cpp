@@ -58,10 +58,10 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
 }
 
 Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
-                 kernels::ThreadPool& threads, BatchSource source)
-    : recipe(r), plan(p), arena(a), pool(threads), batches(std::move(source)),
-      tensors(arena, recipe),
-      timeline(recipe), contexts_(recipe, timeline),
+                 kernels::ThreadPool& threads, BatchSource source, int number)
+    : recipe(r), plan(p), process(number), arena(a), pool(threads), batches(std::move(source)),
+      tensors(arena, recipe), timeline(recipe), placement(plan, recipe.shape, arena),
+      office(directory, placement, process), contexts_(recipe, timeline),
       indices_(indices_of(cast_of(plan, recipe.shape))) {}
 
 kernels::Queue& Company::lane(const Address& address) {
@@ -84,6 +84,7 @@ void Company::drain() {
   std::lock_guard lock(mutex_);
   const auto reason = std::make_exception_ptr(std::runtime_error("the run has ended"));
   for (auto& [address, lane] : lanes_) lane.cancel(reason);
+  lanes_.clear();
 }
 
 int Company::stage_of(int64_t layer) const {

@@ -13,6 +13,8 @@
 #include "actors/deadlines.h"
 #include "actors/directory.h"
 #include "actors/model/tensors.h"
+#include "actors/placement.h"
+#include "actors/post_office.h"
 #include "actors/train/phase_contexts.h"
 #include "config/plan/planner.h"
 #include "kernels/queue.h"
@@ -31,16 +33,19 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
 class Company {
  public:
   Company(const Recipe& recipe, const config::Plan& plan, runtime::StateArena& arena,
-          kernels::ThreadPool& pool, BatchSource batches);
+          kernels::ThreadPool& pool, BatchSource batches, int process = 0);
 
   const Recipe recipe;
   const config::Plan plan;
+  const int process;  ///< this one, of `plan.processes`
   runtime::StateArena& arena;
   kernels::ThreadPool& pool;
   const BatchSource batches;
   const ModelTensors tensors;
   const Timeline timeline;
+  const Placement placement;
   Directory directory;
+  PostOffice office;
   Deadlines deadlines;
   Failpoints failpoints;
   std::unique_ptr<runtime::Glass> glass;  ///< null: nobody looks
@@ -53,17 +58,18 @@ class Company {
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false};
 
-  /// The queue of an address, made at the first call. It lives as long as the company, so no
-  /// operation outlives its lane, whatever becomes of the actor; who is started in its place goes
-  /// on in the same lane, behind what is there.
+  /// The queue of an address, made at the first call. It lives until the company is drained, so no
+  /// operation outlives its lane, whatever becomes of the actor; who is started in its place goes on
+  /// in the same lane, behind what is there.
   kernels::Queue& lane(const Address& address);
   /// Counts actors of a role, from 0; what failpoints call INDEX.
   int index_of(const Address& address) const;
   void happened(wire::Event event) const {
     if (witness) witness(std::move(event));
   }
-  /// Skips what the lanes hold and waits for what runs, so memory of operations may go. For when
-  /// the actors have ended: they would enqueue more.
+  /// Skips what the lanes hold, waits for what runs, and takes the lanes away, so that arena, pool and
+  /// memory of operations may go; the company itself may be held for longer, by a message that has
+  /// not been sent yet. For when the actors have ended: they would enqueue more.
   void drain();
 
   int stage_of(int64_t layer) const;
@@ -71,6 +77,8 @@ class Company {
   /// MoE layers of a stage, MTP's behind the last stage's own.
   std::vector<int64_t> moe_layers(int stage) const;
   int64_t moe_index(int64_t layer) const { return layer - recipe.shape.dense_layers; }
+  bool is_first() const { return process == 0; }
+  bool has_others() const { return placement.processes() > 1; }
   std::vector<int> expert_owners() const;
   int worker_of(int micro_batch) const;
   /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.

@@ -38,6 +38,12 @@ runtime::UnitTag tag_of(const Pb<wire::StepRecord>& record, const Ts&...) {
 template <class T, class... Ts>
 runtime::UnitTag tag_of(const T&, const Ts&... rest) { return tag_of(rest...); }
 
+/// A promise that the ways in which a request may end share.
+template <class Promise>
+std::shared_ptr<Promise> promised(Promise promise) {
+  return std::make_shared<Promise>(std::move(promise));
+}
+
 template <class Interface>
 class CompanyActor : public Interface::base {
  public:

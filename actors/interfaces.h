@@ -69,6 +69,11 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, stop_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, history_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, restarted_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, gradients_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, weights_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, state_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, gather_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, scatter_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 namespace troupe::actors {
@@ -114,19 +119,27 @@ using Stage = caf::typed_actor<
     caf::result<void>(attended_atom, TokenMessage),
     caf::result<void>(routed_atom, TokenMessage)>;
 
-/// A set of state blocks: norms of their gradients, then their update.
+/// A set of state blocks: norms of their gradients, then their update. Where blocks are shared with
+/// other processes: sends those that own them gradients, and gets their weights (ZeRO-1).
 using OptimizerShard = caf::typed_actor<
     TROUPE_LANE_INTERFACE,
     TROUPE_BEGIN_INTERFACE,                                            // zeroes their gradients
     caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
-    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool)>;  // with hashes?
+    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool),  // with hashes?
+    caf::result<void>(gradients_atom, TokenMessage),            // sums [n] i64 of blocks
+    caf::result<void>(weights_atom, TokenMessage),              // of blocks after a step, [n] f32
+    caf::result<void>(state_atom, TokenMessage),                // weights, moments, EMA of blocks
+    caf::result<void>(gather_atom, Pb<wire::StepRecord>),       // that state comes to process 0
+    caf::result<void>(scatter_atom, Pb<wire::StepRecord>)>;     // process 0's goes to everybody
 
 /// Leads the actors of one process through a step: one message a phase and process.
 using Crew = caf::typed_actor<
     TROUPE_BEGIN_INTERFACE,                                            // queues empty, gradients zero
     caf::result<Pb<wire::StepReport>>(start_atom, Pb<wire::BeginStep>, StepTokens),
     caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
-    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool)>;  // with hashes?
+    caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool),  // with hashes?
+    caf::result<void>(gather_atom, Pb<wire::StepRecord>),
+    caf::result<void>(scatter_atom, Pb<wire::StepRecord>)>;
 
 /// Draws a step's tokens, leads the crews through it, and reports.
 using Trainer = caf::typed_actor<

@@ -21,7 +21,7 @@ namespace troupe::actors {
 bool is_older(const wire::Epoch& a, const wire::Epoch& b);
 
 /// Which of an actor's incoming edges a unit came by: part of its identity there.
-enum class Edge : uint8_t { work, attended, routed, experts };
+enum class Edge : uint8_t { work, attended, routed, experts, gradients };
 
 /// Unit law: which token messages of the current epoch have been taken already.
 class UnitFilter {
@@ -78,9 +78,7 @@ class LaneActor : public CompanyActor<Interface> {
     const auto send = [company = this->shared_company(), from = this->place(), to, atom,
                        message = std::move(message)] {
       if (company->units) record_message(*company, from, to, message);
-      if (const auto post = company->directory.post(to)) {
-        post->send(caf::make_message(atom, message));
-      }
+      company->office.send(to, verb_of(atom), message);
     };
     if (const auto fault = take_reply_fault()) {
       if (fault->fault == Fault::delay) when_done_and(fault->delay, send);

@@ -1,7 +1,9 @@
 #include "actors/launch.h"
 
+#include <atomic>
 #include <latch>
 #include <mutex>
+#include <optional>
 
 #include "actors/control/spike.h"
 
@@ -73,23 +75,97 @@ void register_message_types() {
   });
 }
 
+namespace {
+
+/// A supervision tree that ends with whoever has it.
+class Tree {
+ public:
+  /// `ended(why)` is called on any thread when the top gave up. Returns when everybody has been
+  /// started, or there is no tree any more.
+  Tree(std::shared_ptr<Company> company, Staff::Args args,
+       std::function<void(const std::string&)> ended)
+      : company_(std::move(company)), staff_(watched(std::move(args))) {
+    top_ = staff_.start();
+    runtime::on_end(top_, [this, ended = std::move(ended)](const caf::error&) {
+      if (const std::string why = staff_.failure(); !why.empty()) ended(why);
+      if (!is_decided_.exchange(true)) is_up_.count_down();
+      has_ended_.count_down();
+    });
+    is_up_.wait();
+  }
+
+  /// After an error operations may still be under way. They refer to memory of their actors, which
+  /// go with the directory, and of the arena, which goes after this: first actors end, then lanes.
+  ~Tree() {
+    runtime::stop_actor(top_, caf::exit_reason::user_shutdown);
+    has_ended_.wait();
+    company_->drain();
+    company_->directory.clear();
+    company_->witness = nullptr;
+  }
+
+  Staff& staff() { return staff_; }
+
+ private:
+  Staff::Args watched(Staff::Args args) {
+    args.all_started = [this] {
+      if (!is_decided_.exchange(true)) is_up_.count_down();
+    };
+    return args;
+  }
+
+  std::atomic<bool> is_decided_{false};  // whether all have been started
+  std::latch is_up_{1};
+  std::latch has_ended_{1};
+  const std::shared_ptr<Company> company_;
+  Staff staff_;
+  caf::actor top_;
+};
+
+}  // namespace
+
+struct Outpost::Top {
+  std::unique_ptr<Tree> tree;
+};
+
+Outpost::Outpost(Args args) : company_(args.company), top_(std::make_unique<Top>()) {
+  company_->witness = [happened = std::move(args.happened)](wire::Event event) {
+    if (happened) happened(event);
+  };
+  top_->tree = std::make_unique<Tree>(
+      company_,
+      Staff::Args{.company = company_, .system = args.actors, .crew_started = std::move(args.crew_started)},
+      [gave_up = std::move(args.gave_up)](const std::string& why) {
+        if (gave_up) gave_up(why);
+      });
+}
+
+Outpost::~Outpost() = default;
+
 struct Troupe::System {
-  SystemConfig config;
-  caf::actor_system actors{config};
+  explicit System(caf::actor_system* shared)
+      : own(shared ? nullptr : std::make_unique<Own>()), actors(shared ? *shared : own->actors) {}
+
+  struct Own {
+    SystemConfig config;
+    caf::actor_system actors{config};
+  };
+  const std::unique_ptr<Own> own;
+  caf::actor_system& actors;
   caf::scoped_actor watcher{actors};
   std::unique_ptr<runtime::EventLog> events;
-  std::unique_ptr<Staff> staff;
-  caf::actor top;
-  std::latch has_ended{1};
+  std::unique_ptr<Tree> tree;
   uint64_t journaled = 0;  // steps that were committed before this process
+  std::optional<wire::StepRecord> handed_out;  // state that others are to get first
 };
 
 Troupe::Troupe(Args args) : company_(args.company) {
-  system_ = std::make_unique<System>();
+  system_ = std::make_unique<System>(args.actors);
   System& system = *system_;
   const auto watcher = caf::actor_cast<caf::actor>(system.watcher);
   const bool is_kept = args.storage != nullptr;
   system.journaled = args.from.commits.size();
+  if (args.hands_out_state) system.handed_out = args.from.record;
   auto keepers = std::make_shared<Keepers>(is_kept ? std::move(args.storage->journal) : nullptr,
                                            args.from.commits.size());
   keepers->watcher = watcher;
@@ -102,7 +178,7 @@ Troupe::Troupe(Args args) : company_(args.company) {
     if (is_news(event.kind())) runtime::tell(watcher, Pb<wire::Event>(std::move(event)));
   };
   const bool has_documents = args.documents && !args.documents->empty();
-  system.staff = std::make_unique<Staff>(Staff::Args{
+  Staff::Args staff{
       .company = company_,
       .system = &system.actors,
       .coordinator = {.options = args.options,
@@ -111,25 +187,32 @@ Troupe::Troupe(Args args) : company_(args.company) {
                       .watcher = watcher},
       .keepers = std::move(keepers),
       .has_checkpoints = is_kept,
-      .documents = has_documents ? args.documents : nullptr});
-  system.top = system.staff->start();
-  runtime::on_end(system.top, [&system, watcher](const caf::error&) {
-    // Not urgently: a blocking actor of CAF 0.18.7 does not see an urgent message while it waits.
-    if (const std::string why = system.staff->failure(); !why.empty()) {
-      runtime::tell(watcher, fault_atom_v, why);
-    }
-    system.has_ended.count_down();
+      .documents = has_documents ? args.documents : nullptr};
+  // Not urgently: a blocking actor of CAF 0.18.7 does not see an urgent message while it waits.
+  system.tree = std::make_unique<Tree>(company_, std::move(staff), [watcher](const std::string& why) {
+    runtime::tell(watcher, fault_atom_v, why);
   });
 }
 
-/// After an error operations may still be under way. They refer to memory of their actors, which go
-/// with the directory, and of the arena, which goes after this: first actors end, then lanes.
-Troupe::~Troupe() {
-  runtime::stop_actor(system_->top, caf::exit_reason::user_shutdown);
-  system_->has_ended.wait();
-  company_->drain();
-  company_->directory.clear();
-  company_->witness = nullptr;
+Troupe::~Troupe() { system_->tree.reset(); }
+
+/// Everybody has the state before the first step.
+void Troupe::hand_out_state() {
+  caf::scoped_actor& self = system_->watcher;
+  const auto deadline = company_->deadlines.around_crew();
+  std::vector<decltype(runtime::ask(self.ptr(), caf::actor(), deadline, scatter_atom_v,
+                                    Pb<wire::StepRecord>()))> requests;
+  const auto crews = company_->directory.of(Role::crew);
+  for (const auto& [address, crew] : crews) {
+    requests.push_back(runtime::ask(self.ptr(), crew, deadline, scatter_atom_v,
+                                    Pb<wire::StepRecord>(*system_->handed_out)));
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].receive([] {}, [&, i](const caf::error& error) {
+      throw RunError("the state did not get to " + to_string(crews[i].first) + ": " +
+                     runtime::describe(error));
+    });
+  }
 }
 
 void Troupe::request_stop() {
@@ -141,7 +224,8 @@ void Troupe::request_stop() {
 
 void Troupe::run(const RunEvents& events) {
   caf::scoped_actor& self = system_->watcher;
-  system_->staff->run();
+  if (system_->handed_out) hand_out_state();
+  system_->tree->staff().run();
   bool is_done = false;
   std::string error;
   Told told(system_->journaled);

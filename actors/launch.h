@@ -33,7 +33,27 @@ struct RunStorage {
   std::unique_ptr<runtime::EventLog> events;  ///< null: none
 };
 
-/// Plays a run with all its actors in this process.
+/// The actors of one process of several, but for the first, whose Troupe leads them.
+class Outpost {
+ public:
+  struct Args {
+    std::shared_ptr<Company> company;
+    caf::actor_system* actors;
+    /// Whom the first process is to ask; again when it has been started again. On any thread.
+    std::function<void(const caf::actor&)> crew_started;
+    std::function<void(const wire::Event&)> happened = {};  ///< on any thread
+    std::function<void(const std::string&)> gave_up = {};   ///< its supervisors did; on any thread
+  };
+  explicit Outpost(Args args);  ///< its crew has been started
+  ~Outpost();
+
+ private:
+  struct Top;
+  std::shared_ptr<Company> company_;
+  std::unique_ptr<Top> top_;
+};
+
+/// Plays a run. Its actors are in this process, or led from here.
 class Troupe {
  public:
   struct Args {
@@ -43,6 +63,9 @@ class Troupe {
     ResumePoint from;
     std::unique_ptr<RunStorage> storage;  ///< null: none
     EvaluatorActor::Documents documents;  ///< held-out text; null or empty: nothing is evaluated
+    /// Other processes have crews in the directory and lack the state that is in this arena.
+    bool hands_out_state = false;
+    caf::actor_system* actors = nullptr;  ///< that the actors live in; null: one of their own
   };
   explicit Troupe(Args args);
   ~Troupe();
@@ -56,6 +79,8 @@ class Troupe {
 
  private:
   struct System;
+  void hand_out_state();
+
   std::shared_ptr<Company> company_;
   std::unique_ptr<System> system_;
 };

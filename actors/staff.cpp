@@ -29,10 +29,13 @@ const char* supervisor_of(Role role) {
 }  // namespace
 
 Staff::Staff(Args args) : args_(std::move(args)) {
-  std::vector<Address> cast{{Role::journal}};
+  const Company& company = *args_.company;
+  std::vector<Address> cast;
+  if (company.is_first()) cast.push_back({Role::journal});
   if (args_.has_checkpoints) cast.push_back({Role::checkpointer});
-  const auto players = cast_of(args_.company->plan, args_.company->recipe.shape);
-  cast.insert(cast.end(), players.begin(), players.end());
+  for (const Address& address : cast_of(company.plan, company.recipe.shape)) {
+    if (company.placement.process_of(address) == company.process) cast.push_back(address);
+  }
   if (args_.documents) cast.insert(cast.end() - 1, Address{Role::evaluator});
   for (const Address& address : cast) {
     order_.push_back(to_string(address));
@@ -129,6 +132,8 @@ caf::actor Staff::start_actor(const Address& address, const std::string& parent)
   company.directory.put(address, actor, cell);
   witness(life > 1 ? wire::Event::ACTOR_RESTARTED : wire::Event::ACTOR_STARTED, id,
           life > 1 ? why : parent);
+  if (address.role == Role::crew && args_.crew_started) args_.crew_started(actor);
+  if (life == 1 && id == order_.back() && args_.all_started) args_.all_started();
   if (address.role == Role::coordinator) {
     if (is_running_) runtime::tell(actor, run_atom_v);
   } else if (life > 1) {

@@ -1,12 +1,15 @@
 // The supervision tree of a company: who is started under whom, with what, and again after a
 // failure. Supervisors' rules stand in runtime/supervision.
 //
+// In every process those that live there; keepers, trainer, evaluator and coordinator in process 0.
+//
 //   troupe ── keepers ── journal, checkpointer
 //          ── model ──── optimizer, expert and attention shards, routers, stages
 //          ── control ── crew, trainer, evaluator, coordinator
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,10 +33,15 @@ class Staff {
   struct Args {
     std::shared_ptr<Company> company;
     caf::actor_system* system;
-    CoordinatorActor::Setup coordinator;
-    std::shared_ptr<Keepers> keepers;
-    bool has_checkpoints;
-    EvaluatorActor::Documents documents;  ///< null: no evaluator
+    /// Told of the crew, and of each that is started in its place; on any thread.
+    std::function<void(const caf::actor&)> crew_started = {};
+    /// Told once, when the last actor of the tree has been started for the first time.
+    std::function<void()> all_started = {};
+    // Of process 0 alone:
+    CoordinatorActor::Setup coordinator = {};
+    std::shared_ptr<Keepers> keepers = nullptr;
+    bool has_checkpoints = false;
+    EvaluatorActor::Documents documents = nullptr;  ///< null: no evaluator
     int intensity = restart_intensity;    ///< of the supervisors of actors
   };
   explicit Staff(Args args);

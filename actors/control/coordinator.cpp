@@ -1,5 +1,6 @@
 #include "actors/control/coordinator.h"
 
+#include "actors/fan_out.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::actors {
@@ -152,24 +153,37 @@ void CoordinatorActor::play(const wanted::JournalHash& wanted) {
             [](const caf::error&) {});  // it is told again when the journal's actor is back
 }
 
+void CoordinatorActor::gather(Generation generation, const wire::StepRecord& record,
+                              std::function<void()> next) {
+  if (!company().has_others()) return next();
+  waits_for("gathered");
+  ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_crew(),
+                [](size_t) {}, {std::move(next), on_failure(generation, "crew")}, gather_atom_v,
+                Pb<wire::StepRecord>(record));
+}
+
 void CoordinatorActor::play(const wanted::Save& wanted) {
-  waits_for("copied");
-  runtime::ask(this, company().directory.find({Role::checkpointer}), company().deadlines.step,
-               save_atom_v, Pb<wire::StepRecord>(wanted.record))
-      .then([this, generation = wanted.generation] { happened(heard::Copied{generation}); },
-            on_failure(wanted.generation, "checkpointer"));
+  gather(wanted.generation, wanted.record, [this, wanted] {
+    waits_for("copied");
+    runtime::ask(this, company().directory.find({Role::checkpointer}), company().deadlines.step,
+                 save_atom_v, Pb<wire::StepRecord>(wanted.record))
+        .then([this, generation = wanted.generation] { happened(heard::Copied{generation}); },
+              on_failure(wanted.generation, "checkpointer"));
+  });
   passes(Phase::checkpoint, wanted.record.step());
 }
 
 void CoordinatorActor::play(const wanted::Evaluate& wanted) {
-  waits_for("evaluated");
-  runtime::ask(this, company().directory.find({Role::evaluator}), company().deadlines.evaluation,
-               evaluate_atom_v, Pb<wire::StepRecord>(wanted.record))
-      .then(
-          [this, generation = wanted.generation](const Pb<wire::Evaluation>& evaluation) {
-            happened(heard::Evaluated{generation, *evaluation});
-          },
-          on_failure(wanted.generation, "evaluator"));
+  gather(wanted.generation, wanted.record, [this, wanted] {
+    waits_for("evaluated");
+    runtime::ask(this, company().directory.find({Role::evaluator}), company().deadlines.evaluation,
+                 evaluate_atom_v, Pb<wire::StepRecord>(wanted.record))
+        .then(
+            [this, generation = wanted.generation](const Pb<wire::Evaluation>& evaluation) {
+              happened(heard::Evaluated{generation, *evaluation});
+            },
+            on_failure(wanted.generation, "evaluator"));
+  });
 }
 
 void CoordinatorActor::play(const wanted::Report& wanted) {

@@ -44,6 +44,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   auto on_failure(Generation generation, std::string whom);
   template <class Part, class... Ts>
   void ask_crews(const char* kind, Generation generation, const Ts&... values);
+  /// Calls `next` when process 0 has the whole state of the record.
+  void gather(Generation generation, const wire::StepRecord& record, std::function<void()> next);
   uint64_t state_hash(const wire::StepRecord& record, std::span<const uint64_t> hashes) const;
 
   caf::actor watcher_;

@@ -1,15 +1,6 @@
 #include "actors/train/crew.h"
 
 namespace troupe::actors {
-namespace {
-
-/// Shared by the ways that a request may end.
-template <class Promise>
-std::shared_ptr<Promise> promised(Promise promise) {
-  return std::make_shared<Promise>(std::move(promise));
-}
-
-}  // namespace
 
 CrewActor::behavior_type CrewActor::make_behavior() {
   return {
@@ -24,6 +15,10 @@ CrewActor::behavior_type CrewActor::make_behavior() {
            [this](commit_atom, const Pb<wire::StepRecord>& record, bool with_hashes) {
              return commit(record, with_hashes);
            }),
+      seen("gather",
+           [this](gather_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
+      seen("scatter",
+           [this](scatter_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
   };
 }
 
@@ -119,6 +114,17 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
        [promise, applied] { promise->deliver(Pb<wire::Applied>(*applied)); },
        [promise](const caf::error& error) { promise->deliver(error); }},
       commit_atom_v, record, with_hashes);
+  return *promise;
+}
+
+template <class Atom>
+caf::result<void> CrewActor::pass_on(Atom atom, const Pb<wire::StepRecord>& record) {
+  const auto promise = promised(make_response_promise<void>());
+  ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.step,
+                waits_for_answers(),
+                {[promise] { promise->deliver(); },
+                 [promise](const caf::error& error) { promise->deliver(error); }},
+                atom, record);
   return *promise;
 }
 

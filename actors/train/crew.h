@@ -19,6 +19,9 @@ class CrewActor : public CompanyActor<Crew> {
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
 
+  template <class Atom>
+  caf::result<void> pass_on(Atom atom, const Pb<wire::StepRecord>& record);
+
   /// Those of this process.
   Cast cast_of(std::initializer_list<Role> roles) const;
   std::function<void(size_t)> waits_for_answers();

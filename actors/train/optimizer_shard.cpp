@@ -9,13 +9,6 @@
 namespace troupe::actors {
 namespace {
 
-std::vector<int64_t> blocks_of(const Company& company, int shard) {
-  std::vector<int64_t> blocks;
-  const auto count = static_cast<int64_t>(company.arena.blocks().size());
-  for (int64_t id = shard; id < count; id += company.plan.optimizer_shards) blocks.push_back(id);
-  return blocks;
-}
-
 wire::UnitHash unit_of(const Company& company, wire::UnitHash::Kind kind, int64_t id) {
   const runtime::Block& block = company.arena.blocks()[static_cast<size_t>(id)];
   wire::UnitHash unit;
@@ -30,7 +23,25 @@ wire::UnitHash unit_of(const Company& company, wire::UnitHash::Kind kind, int64_
 OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
                                          std::shared_ptr<Company> company,
                                          const Address& address, runtime::Cell* cell)
-    : Super(config, company, address, cell), blocks_(blocks_of(*company, address.index)) {}
+    : Super(config, company, address, cell),
+      blocks_(company->placement.owned_by(address.index)) {
+  const auto own = [&](std::vector<BlockEdge>& mine, const BlockEdge& edge, int end) {
+    if (end == address.index) mine.push_back(edge);
+  };
+  for (const BlockEdge& edge : company->placement.edges()) {
+    own(used_by_others_, edge, edge.owner);
+    own(owned_by_others_, edge, edge.user);
+  }
+  for (const BlockEdge& edge : company->placement.edges_to_first()) {
+    own(to_first_, edge, edge.owner);
+    own(from_others_, edge, edge.user);
+  }
+}
+
+void OptimizerShardActor::on_exit() {
+  waiting_.clear();
+  Super::on_exit();
+}
 
 OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
   return {
@@ -43,13 +54,27 @@ OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
            [this](commit_atom, const Pb<wire::StepRecord>& record, bool with_hashes) {
              return commit(record, with_hashes);
            }),
+      seen("gradients", [this](gradients_atom, const TokenMessage& m) { gradients(m); }),
+      seen("weights", [this](weights_atom, const TokenMessage& m) { weights(m); }),
+      seen("state", [this](state_atom, const TokenMessage& m) { state(m); }),
+      seen("gather",
+           [this](gather_atom, const Pb<wire::StepRecord>& record) { return gather(record); }),
+      seen("scatter",
+           [this](scatter_atom, const Pb<wire::StepRecord>& record) { return scatter(record); }),
   };
 }
 
 caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::begin, *step)) return stale;
   begin_epoch(*step);
+  unadded_.clear();
+  may_add_ = false;
+  std::erase_if(taken_, [](const auto& one) { return std::get<0>(one) == Verb::gradients; });
+  std::erase_if(waiting_, [](const Waiting& one) { return one.verb == Verb::gradients; });
   company().arena.clear_gradients(queue(), blocks_);
+  for (const BlockEdge& edge : owned_by_others_) {
+    company().arena.clear_gradients(queue(), edge.blocks);
+  }
   record_weights(*step);
   return answer_when_done();
 }
@@ -57,20 +82,32 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::prepare, *step)) return stale;
   record_gradients(*step);
+  send_gradients(*step);
+  may_add_ = true;
+  add_gradients();
+  const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
+  std::set<int> senders;
+  for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
+  wait_for({Verb::gradients, step->step(), std::move(senders),
+            [this, step, promise] { take_norms(step, promise); }});
+  return *promise;
+}
+
+void OptimizerShardActor::take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise) {
   auto norms = std::make_shared<std::vector<double>>(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
                                     .scale_bits = step->scale_bits(), .sum = &(*norms)[i]});
   }
   release_when_done(norms);  // a new epoch drops the answer, not what is in the lane
-  return answer_when_done<Pb<wire::Prepared>>([this, norms, step] {
+  deliver_when_done(*promise, [this, norms, step, promise] {
     wire::Prepared prepared;
     *prepared.mutable_epoch() = step->epoch();
     prepared.set_step(step->step());
     prepared.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
     prepared.mutable_squared_norms()->Add(norms->begin(), norms->end());
     prepared.set_faults(company().arena.faults());
-    return Pb<wire::Prepared>(std::move(prepared));
+    promise->deliver(Pb<wire::Prepared>(std::move(prepared)));
   });
 }
 
@@ -116,20 +153,25 @@ void OptimizerShardActor::record_gradients(const wire::BeginStep& step) {
 caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRecord>& record,
                                                            bool with_hashes) {
   comes_to(Phase::commit, record->step());
-  auto promise = make_response_promise<Pb<wire::Applied>>();
+  const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
   auto hashes = std::make_shared<std::vector<uint64_t>>(with_hashes ? blocks_.size() : 0);
-  when_done([this, promise, record, hashes]() mutable {
+  when_done([this, promise, record, hashes] {
     apply(*record);
+    send_weights(*record);
     hash(record->step(), hashes);
-    deliver_when_done(promise, [this, promise, record, hashes]() mutable {
+    const auto answer = [this, promise, record, hashes] {
       wire::Applied applied;
       applied.set_step(record->step());
       applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
       applied.mutable_hashes()->Add(hashes->begin(), hashes->end());
-      promise.deliver(Pb<wire::Applied>(std::move(applied)));
-    });
+      promise->deliver(Pb<wire::Applied>(std::move(applied)));
+    };
+    std::set<int> senders;
+    for (const BlockEdge& edge : owned_by_others_) senders.insert(edge.owner);
+    wait_for({Verb::weights, record->step(), std::move(senders),
+              [this, promise, answer] { deliver_when_done(*promise, answer); }});
   });
-  return promise;
+  return *promise;
 }
 
 void OptimizerShardActor::apply(const wire::StepRecord& record) {

@@ -1,28 +1,67 @@
 #pragma once
 
+#include <set>
+
 #include "actors/lane_actor.h"
 
 namespace troupe::actors {
 
-/// Blocks of the state whose id is index modulo the number of shards: their gradients' norms, and
-/// their update when a step is committed.
+/// A set of state blocks (actors/placement.h deals them): their gradients' norms, and their update
+/// when a step is committed. Where other processes compute with its blocks, it sums what their shards
+/// send of the gradient before a norm is taken, and sends them the new weights behind the update; it
+/// is in turn the one of its process that does so for blocks of others (optimizer_exchange.cpp).
 class OptimizerShardActor : public LaneActor<OptimizerShard> {
  public:
   OptimizerShardActor(caf::actor_config& config, std::shared_ptr<Company> company,
                       const Address& address, runtime::Cell* cell);
 
   behavior_type make_behavior() override;
+  void on_exit() override;
 
  private:
+  using PreparedPtr = std::shared_ptr<caf::typed_response_promise<Pb<wire::Prepared>>>;
+  /// Goes on when certain messages of others have been taken.
+  struct Waiting {
+    Verb verb;
+    uint64_t step;
+    std::set<int> senders;       // shards that have not been heard
+    std::function<void()> then;  // in this actor
+  };
+
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
+  caf::result<void> gather(const Pb<wire::StepRecord>& record);
+  caf::result<void> scatter(const Pb<wire::StepRecord>& record);
+  void gradients(const TokenMessage& message);
+  void weights(const TokenMessage& message);
+  void state(const TokenMessage& message);
+
+  void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
   void apply(const wire::StepRecord& record);
   void record_weights(const wire::BeginStep& step);
   void record_gradients(const wire::BeginStep& step);
   void hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes);
 
+  void send_gradients(const wire::BeginStep& step);
+  void send_weights(const wire::StepRecord& record);
+  template <class Atom>
+  void send_states(const std::vector<BlockEdge>& edges, Atom atom, const wire::StepRecord& record);
+  void add_gradients();
+  void take_blocks(const TokenMessage& message, Verb verb);
+  void wait_for(Waiting waiting);
+  void heard(Verb verb, uint64_t step, int sender);
+  Address shard(int index) const { return {Role::optimizer_shard, 0, 0, index}; }
+  const BlockEdge& edge_from(const TokenMessage& message, const std::vector<BlockEdge>& edges) const;
+
   const std::vector<int64_t> blocks_;
+  // With shards of other processes: blocks that they use of ours, and that we use of theirs.
+  std::vector<BlockEdge> used_by_others_, owned_by_others_;
+  std::vector<BlockEdge> to_first_, from_others_;  // whole states: ours to process 0, theirs to us
+  std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
+  bool may_add_ = false;                           // this process's own sums are complete
+  std::set<std::tuple<Verb, uint64_t, int>> taken_;  // verb, step, sender
+  std::vector<Waiting> waiting_;
 };
 
 }  // namespace troupe::actors

@@ -94,9 +94,10 @@ kernels::ConstTensor StateArena::ema(int tensor, uint64_t state) const {
   return storage_[static_cast<size_t>(tensor)].ema[state % 2];
 }
 
-void StateArena::begin_ema() {
-  for (const Storage& s : storage_) {
-    if (!s.ema[0]) continue;
+void StateArena::begin_ema(const std::function<bool(int tensor)>& wanted) {
+  for (int t = 0; t < tensors(); ++t) {
+    const Storage& s = storage_[static_cast<size_t>(t)];
+    if (!s.ema[0] || (wanted && !wanted(t))) continue;
     std::memcpy(s.ema[0].view.data, s.weight[0].view.data,
                 static_cast<size_t>(s.weight[0].view.count()) * sizeof(float));
   }
@@ -113,6 +114,12 @@ BlockState StateArena::block(int64_t id, uint64_t state) {
 }
 
 kernels::ConstTensor StateArena::block_gradient(int64_t id) const {
+  const Block& b = blocks_[static_cast<size_t>(id)];
+  const Buffer& gradient = storage_[static_cast<size_t>(b.tensor)].gradient;
+  return kernels::tensor(kernels::values<int64_t>(gradient.view) + b.first, {b.count});
+}
+
+Tensor StateArena::mutable_block_gradient(int64_t id) {
   const Block& b = blocks_[static_cast<size_t>(id)];
   const Buffer& gradient = storage_[static_cast<size_t>(b.tensor)].gradient;
   return kernels::tensor(kernels::values<int64_t>(gradient.view) + b.first, {b.count});
@@ -155,15 +162,17 @@ int64_t StateArena::parameter_count() const {
   return n;
 }
 
-void initialise(StateArena& arena, uint64_t seed, float std) {
+void initialise(StateArena& arena, uint64_t seed, float std,
+                const std::function<bool(int tensor)>& wanted) {
   for (int t = 0; t < arena.tensors(); ++t) {
+    if (wanted && !wanted(t)) continue;
     float* out = kernels::values<float>(arena.mutable_weight(t, 0));
     const auto& spec = arena.spec(t);
     for (int64_t i = 0; i < spec.count(); ++i) {
       out[i] = kernels::initial_value(spec, seed, std, i);
     }
   }
-  arena.begin_ema();
+  arena.begin_ema(wanted);
 }
 
 }  // namespace troupe::runtime

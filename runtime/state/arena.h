@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -82,12 +83,13 @@ class StateArena {
   /// Throws StateError if the state has none.
   kernels::ConstTensor ema(int tensor, uint64_t state) const;
   /// The EMA begins at the weights of state 0, whoever has filled them. Without one nothing is done.
-  void begin_ema();
+  void begin_ema(const std::function<bool(int tensor)>& wanted = {});
 
   /// Sorted by (tensor's name, index); a block's number in here is its id.
   const std::vector<Block>& blocks() const { return blocks_; }
   BlockState block(int64_t id, uint64_t state);
   kernels::ConstTensor block_gradient(int64_t id) const;
+  kernels::Tensor mutable_block_gradient(int64_t id);
 
   /// The state whose values stand in the version that `state` uses.
   uint64_t stamp(int64_t id, uint64_t state) const;
@@ -119,7 +121,9 @@ class StateArena {
   std::atomic<uint32_t> faults_{0};
 };
 
-/// Fills state 0 from the seed (law 5: by tensor name and element), its EMA with the same values.
-void initialise(StateArena& arena, uint64_t seed, float std);
+/// Fills state 0 from the seed (law 5: by tensor name and element), its EMA with the same values. Of
+/// the tensors for which `wanted` is true; all if it is empty.
+void initialise(StateArena& arena, uint64_t seed, float std,
+                const std::function<bool(int tensor)>& wanted = {});
 
 }  // namespace troupe::runtime

@@ -1,0 +1,62 @@
+// Which process an actor and a state block live in: pure functions of the plan. Nothing here changes
+// a bit of the result (laws 1 and 2).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "actors/role.h"
+#include "config/plan/planner.h"
+#include "kernels/layers/params.h"
+#include "runtime/state/arena.h"
+
+namespace troupe::actors {
+
+/// What one optimizer shard sends another of a step, in one message: the gradients of these blocks,
+/// summed over its process, or, the other way, their new weights.
+struct BlockEdge {
+  int user;   ///< shard of a process that computes with the blocks
+  int owner;  ///< shard that holds their state
+  std::vector<int64_t> blocks;  ///< ascending
+};
+
+class Placement {
+ public:
+  /// `specs` and `blocks` as the arena has them.
+  Placement(const config::Plan& plan, const kernels::ModelShape& shape,
+            const runtime::StateArena& arena);
+
+  int processes() const { return processes_; }
+  int process_of(const Address& address) const;
+  int process_of_shard(int optimizer_shard) const { return optimizer_shard % processes_; }
+
+  /// Processes that compute with a tensor, ascending: those of its stage's workers, or the one that
+  /// has its expert. Embedding and head are also used where MTP modules are.
+  const std::vector<int>& users(int tensor) const { return users_[static_cast<size_t>(tensor)]; }
+  bool uses(int process, int tensor) const;
+
+  /// The optimizer shard of a block: in a process that uses it, dealt in turn (ZeRO-1).
+  int owner(int64_t block) const { return owners_[static_cast<size_t>(block)]; }
+  std::vector<int64_t> owned_by(int optimizer_shard) const;
+
+  /// One edge for each pair of shards that share blocks in different processes.
+  const std::vector<BlockEdge>& edges() const { return edges_; }
+  /// One edge for each shard that owns what process 0 does not: for whole states of the run.
+  std::vector<BlockEdge> edges_to_first() const;
+
+ private:
+  int stage_of(int64_t layer) const;
+  std::vector<int> processes_of_stage(int stage) const;
+  std::vector<int> users_of(const std::string& name) const;
+  /// The shard of a process that speaks with `owner`: the one of the same number there.
+  int counterpart(int owner, int process) const { return owner / processes_ * processes_ + process; }
+
+  const config::Plan& plan_;
+  const kernels::ModelShape& shape_;
+  const int processes_;
+  std::vector<std::vector<int>> users_;  // by tensor
+  std::vector<int> owners_;              // by block
+  std::vector<BlockEdge> edges_;
+};
+
+}  // namespace troupe::actors

@@ -1,0 +1,67 @@
+#include "actors/post_office.h"
+
+#include <array>
+
+namespace troupe::actors {
+namespace {
+
+constexpr std::array verb_names{"forward",     "backward",  "attended", "routed",
+                                "expert_rows", "gradients", "weights",  "state"};
+
+Address address_of(const wire::Letter& letter) {
+  return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
+}
+
+}  // namespace
+
+void PostOffice::deliver(const Address& to, Verb verb, TokenMessage message) const {
+  const auto post = directory_.post(to);
+  if (!post) return;
+  switch (verb) {
+    case Verb::forward: return post->send(caf::make_message(forward_atom_v, std::move(message)));
+    case Verb::backward: return post->send(caf::make_message(backward_atom_v, std::move(message)));
+    case Verb::attended: return post->send(caf::make_message(attended_atom_v, std::move(message)));
+    case Verb::routed: return post->send(caf::make_message(routed_atom_v, std::move(message)));
+    case Verb::expert_rows:
+      return post->send(caf::make_message(expert_rows_atom_v, std::move(message)));
+    case Verb::gradients: return post->send(caf::make_message(gradients_atom_v, std::move(message)));
+    case Verb::weights: return post->send(caf::make_message(weights_atom_v, std::move(message)));
+    case Verb::state: return post->send(caf::make_message(state_atom_v, std::move(message)));
+  }
+}
+
+void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message) const {
+  const int process = placement_.process_of(to);
+  if (process == process_) return deliver(to, verb, message);
+  if (!plane_) {
+    throw runtime::DataPlaneError(to_string(to) + " is in process " + std::to_string(process) +
+                                  ", and this one has no data plane");
+  }
+  wire::Letter letter;
+  letter.set_verb(static_cast<uint32_t>(verb));
+  letter.set_role(static_cast<uint32_t>(to.role));
+  letter.set_stage(to.stage);
+  letter.set_worker(to.worker);
+  letter.set_index(to.index);
+  *letter.mutable_header() = *message.header;
+  plane_->send(process, {letter.SerializeAsString(), message.tensors});
+}
+
+bool PostOffice::received(runtime::Parcel parcel) const {
+  wire::Letter letter;
+  if (!letter.ParseFromString(parcel.letter) || letter.verb() >= verbs || letter.role() >= roles) {
+    return false;
+  }
+  TokenMessage message{Pb<wire::TokenHeader>(std::move(*letter.mutable_header())),
+                       std::move(parcel.tensors)};
+  deliver(address_of(letter), static_cast<Verb>(letter.verb()), std::move(message));
+  return true;
+}
+
+std::string describe_letter(const std::string& text) {
+  wire::Letter letter;
+  if (!letter.ParseFromString(text) || letter.verb() >= verbs || letter.role() >= roles) return "?";
+  return to_string(address_of(letter)) + " (" + verb_names[letter.verb()] + ")";
+}
+
+}  // namespace troupe::actors

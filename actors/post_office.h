@@ -1,0 +1,56 @@
+// The way of token messages: into a mailbox of this process, or by the data plane to another.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "actors/directory.h"
+#include "actors/placement.h"
+#include "runtime/data_plane/data_plane.h"
+
+namespace troupe::actors {
+
+/// Which handler takes a token message. Its number travels: only append.
+enum class Verb : uint8_t { forward, backward, attended, routed, expert_rows, gradients, weights, state };
+inline constexpr int verbs = 8;
+
+/// The words of actors' interfaces, as verbs.
+inline Verb verb_of(forward_atom) { return Verb::forward; }
+inline Verb verb_of(backward_atom) { return Verb::backward; }
+inline Verb verb_of(attended_atom) { return Verb::attended; }
+inline Verb verb_of(routed_atom) { return Verb::routed; }
+inline Verb verb_of(expert_rows_atom) { return Verb::expert_rows; }
+inline Verb verb_of(gradients_atom) { return Verb::gradients; }
+inline Verb verb_of(weights_atom) { return Verb::weights; }
+inline Verb verb_of(state_atom) { return Verb::state; }
+
+/// Thread-safe once the plane is set.
+class PostOffice {
+ public:
+  PostOffice(const Directory& directory, const Placement& placement, int process)
+      : directory_(directory), placement_(placement), process_(process) {}
+
+  /// What others are reached by. Before the first message; null: there are no others.
+  void set_plane(runtime::DataPlane* plane) { plane_ = plane; }
+
+  /// Into the mailbox, or onto the way there. Who is not there gets nothing. Throws OverloadError,
+  /// and DataPlaneError when the process is not reachable (any more).
+  void send(const Address& to, Verb verb, const TokenMessage& message) const;
+
+  /// A parcel from another process. False if its letter is none of ours.
+  bool received(runtime::Parcel parcel) const;
+
+ private:
+  void deliver(const Address& to, Verb verb, TokenMessage message) const;
+
+  const Directory& directory_;
+  const Placement& placement_;
+  const int process_;
+  runtime::DataPlane* plane_ = nullptr;
+};
+
+/// "expert_shard/0.0.1 (routed)": for errors that name what was lost. "?" for no letter.
+std::string describe_letter(const std::string& letter);
+
+}  // namespace troupe::actors

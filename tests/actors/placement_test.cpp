@@ -1,0 +1,138 @@
+#include "actors/placement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <set>
+
+#include "tests/actors/spread_run.h"
+#include "tests/actors/train/small_recipe.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+using testing::ElementsAre;
+
+Recipe recipe_of(int64_t layers, int64_t micro_batches) {
+  Recipe recipe = small_recipe();
+  recipe.shape.layers = layers;
+  recipe.shape.dense_layers = 1;
+  recipe.micro_batches = micro_batches;
+  recipe.steps = 3;
+  return recipe;
+}
+
+BatchSource learnable(const Recipe& recipe) {
+  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
+}
+
+TEST(Placement, GivesEveryBlockOneOwnerAmongThoseThatUseIt) {
+  const Recipe recipe = recipe_of(5, 4);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  for (const int processes : {1, 2, 3, 4, 8}) {
+    const auto plan = spread_plan({{1, 2, 2, 2, 1, processes}, processes}, recipe);
+    const Placement placement(plan, recipe.shape, arena);
+    std::vector<int> owned(arena.blocks().size(), 0);
+    for (int shard = 0; shard < plan.optimizer_shards; ++shard) {
+      for (const int64_t id : placement.owned_by(shard)) ++owned[static_cast<size_t>(id)];
+    }
+    EXPECT_THAT(owned, testing::Each(1));
+    for (size_t id = 0; id < arena.blocks().size(); ++id) {
+      const int process = placement.process_of_shard(placement.owner(static_cast<int64_t>(id)));
+      EXPECT_TRUE(placement.uses(process, arena.blocks()[id].tensor));
+    }
+  }
+}
+
+TEST(Placement, EdgesHaveEachSharedBlockOnceForEachOtherUser) {
+  const Recipe recipe = recipe_of(5, 4);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const auto plan = spread_plan({{1, 2, 2, 2, 1, 8}, 4}, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+
+  std::set<std::pair<int, int64_t>> met;  // user's process, block
+  for (const BlockEdge& edge : placement.edges()) {
+    for (const int64_t id : edge.blocks) {
+      EXPECT_EQ(placement.owner(id), edge.owner);
+      EXPECT_TRUE(met.emplace(placement.process_of_shard(edge.user), id).second);
+    }
+  }
+  size_t wanted = 0;
+  for (const auto& block : arena.blocks()) wanted += placement.users(block.tensor).size() - 1;
+  EXPECT_EQ(met.size(), wanted);
+}
+
+TEST(Placement, SpreadsExpertsOverMoreProcessesThanThereAreWorkers) {
+  const Recipe recipe = recipe_of(3, 2);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const auto plan = spread_plan({{1, 1, 1, 4, 1, 4}, 4}, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+
+  std::vector<int> processes;
+  for (int shard = 0; shard < 4; ++shard) {
+    processes.push_back(placement.process_of({Role::expert_shard, 0, 0, shard}));
+  }
+  EXPECT_THAT(processes, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(placement.users(arena.index("model.layers.1.mlp.experts.3.up_proj.weight")),
+              ElementsAre(3));
+}
+
+// Laws 1 to 3: in how many processes a run is played shows in no bit.
+TEST(Processes, AnyNumberOfThemHasThePlainLoopsHash) {
+  const Recipe recipe = recipe_of(5, 5);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  const SpreadArgs runs[] = {
+      {{1, 1, 1, 1, 1, 1}, 2}, {{1, 1, 1, 2, 1, 2}, 2}, {{2, 1, 2, 2, 1, 2}, 2},
+      {{1, 2, 1, 1, 2, 2}, 2}, {{1, 1, 3, 3, 1, 3}, 3}, {{2, 2, 2, 2, 2, 8}, 4},
+      {{1, 4, 1, 2, 1, 4}, 4}, {{1, 3, 2, 4, 1, 2}, 4}, {{1, 2, 4, 4, 2, 8}, 8}};
+  for (const SpreadArgs& run : runs) {
+    const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << run.processes << " processes, " << to_string(run.layout)
+                                    << outcome.error;
+  }
+}
+
+TEST(Processes, WithMtpEmaAndBf16TheHashIsThePlainLoops) {
+  for (const int64_t mtp_layers : {0, 1, 2}) {
+    Recipe recipe = recipe_of(3, 3);
+    recipe.shape.mtp_layers = mtp_layers;
+    recipe.optimizer.set_moments(config::Optimizer::BF16);
+    recipe.optimizer.set_ema_decay(0.9);
+    recipe.precision = kernels::Precision::bf16;
+
+    const SpreadOutcome outcome = play_spread({{1, 2, 3, 2, 1, 3}, 3}, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, play_plainly(recipe, learnable(recipe)).hash) << outcome.error;
+  }
+}
+
+TEST(Processes, OneThatHasTheStateHandsItOut) {
+  const Recipe recipe = recipe_of(4, 4);
+  const SpreadArgs run{.layout = {1, 2, 2, 2, 1, 4}, .processes = 4, .hands_out_state = true};
+
+  const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+  EXPECT_EQ(outcome.hash, play_plainly(recipe, learnable(recipe)).hash) << outcome.error;
+}
+
+// Law 3: an actor of another process that ends is started again there, and the step with it.
+TEST(Processes, AKillOfAnActorOfAnotherProcessChangesNoBit) {
+  const Recipe recipe = recipe_of(4, 4);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard,
+                          Role::optimizer_shard}) {
+    for (const Phase phase : phases_of(role)) {
+      const int last = role == Role::optimizer_shard || role == Role::router ? 3 : 1;
+      const Failpoint f{.role = role, .index = last, .step = 2, .phase = phase};
+      const SpreadArgs run{
+          .layout = {1, 1, 2, 2, 1, 4}, .processes = 2, .trouble = {.failpoints = {f}}};
+
+      const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << to_string(f) << outcome.error;
+      EXPECT_EQ(outcome.count(wire::Event::ACTOR_RESTARTED), 1) << to_string(f);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
