@@ -1,7 +1,12 @@
-# Says, for each optional library, whether it is used and why not.
+# Says, for each optional library, whether it is used and why not. An empty reason: it can be.
+# Sets TROUPE_HAS_<name>.
 function(troupe_feature name reason)
   set(wanted ${TROUPE_${name}})
-  if(wanted STREQUAL "ON")
+  set(TROUPE_HAS_${name} OFF PARENT_SCOPE)
+  if(reason STREQUAL "" AND wanted MATCHES "^(ON|AUTO)$")
+    set(TROUPE_HAS_${name} ON PARENT_SCOPE)
+    message(STATUS "${name}: on")
+  elseif(wanted STREQUAL "ON")
     message(FATAL_ERROR "TROUPE_${name}=ON: ${reason}; wanted AUTO or OFF")
   elseif(wanted STREQUAL "AUTO")
     message(STATUS "${name}: off (${reason})")
@@ -13,5 +18,20 @@ function(troupe_feature name reason)
 endfunction()
 
 troupe_feature(CUDA "this version has CPU kernels alone")
-troupe_feature(UCX "this version runs in one process")
+
+set(reason "")
+find_path(UCX_INCLUDE_DIR ucp/api/ucp.h)
+find_library(UCP_LIBRARY ucp)
+find_library(UCS_LIBRARY ucs)
+if(NOT UCX_INCLUDE_DIR OR NOT UCP_LIBRARY OR NOT UCS_LIBRARY)
+  set(reason "no libucx-dev was found")
+else()
+  file(STRINGS ${UCX_INCLUDE_DIR}/ucp/api/ucp_version.h version REGEX "UCP_API_(MAJOR|MINOR) ")
+  string(REGEX REPLACE "[^0-9]*([0-9]+)[^0-9]*([0-9]+).*" "\\1.\\2" version "${version}")
+  if(version VERSION_LESS 1.13)
+    set(reason "found headers of UCX ${version}, wanted 1.13 or newer")
+  endif()
+endif()
+troupe_feature(UCX "${reason}")
+
 troupe_feature(NCCL "this version runs in one process")

@@ -81,7 +81,8 @@ struct PlaneOptions {
 
 /// The plane of this build between processes. Throws DataPlaneError where it has none.
 std::unique_ptr<DataPlane> make_ucx_plane(const PlaneOptions& options, PlaneEvents events);
-/// Whether make_ucx_plane can work, and why not.
-bool has_ucx();
+/// Why make_ucx_plane cannot work in this build; empty: it can.
+std::string why_no_ucx();
+inline bool has_ucx() { return why_no_ucx().empty(); }
 
 }  // namespace troupe::runtime

@@ -1,0 +1,137 @@
+#include "runtime/data_plane/ucx_context.h"
+
+#include <sys/random.h>
+#include <ucs/config/global_opts.h>
+#include <xxhash.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+extern "C" void ucs_debug_disable_signal(int signum);
+
+namespace troupe::runtime {
+namespace {
+
+constexpr char magic[8] = {'T', 'R', 'P', 'U', 'C', 'X', '0', '1'};
+
+struct AddressHeader {
+  char magic[8];
+  uint64_t plane;
+  uint32_t ucx_major;
+  uint32_t ucx_minor;
+  uint64_t checksum;  ///< xxh3 of what follows, seeded with the plane's number
+};
+
+/// Shared memory leaves the choice when peers may fail, unless it is told that it can bear it. The
+/// settings of a transport have no other way in than the environment, which may be written while
+/// there is one thread: before main. What the user has set stays.
+[[maybe_unused]] const bool is_environment_set = [] {
+  return ::setenv("UCX_POSIX_ERROR_HANDLING", "y", 0) == 0 &&
+         ::setenv("UCX_SYSV_ERROR_HANDLING", "y", 0) == 0;
+}();
+
+/// Settings of the library that belong to the whole process: faults are nobody's business but the
+/// program's, and what goes wrong is told by events and errors, not on the console.
+void quiet_library() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    for (const int fault : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) ucs_debug_disable_signal(fault);
+    if (std::getenv("UCX_LOG_LEVEL") == nullptr) ucs_global_opts_set_value("LOG_LEVEL", "fatal");
+  });
+}
+
+/// Settings of one context, from where UCX would take them from the environment.
+class Settings {
+ public:
+  Settings() { check_ucx(ucp_config_read(nullptr, nullptr, &config_), "ucp_config_read"); }
+  ~Settings() { ucp_config_release(config_); }
+  Settings(const Settings&) = delete;
+  Settings& operator=(const Settings&) = delete;
+
+  void set(const char* name, const std::string& value) {
+    check_ucx(ucp_config_modify(config_, name, value.c_str()),
+              std::string("UCX_") + name + "=" + value);
+  }
+  const ucp_config_t* get() const { return config_; }
+
+ private:
+  ucp_config_t* config_ = nullptr;
+};
+
+}  // namespace
+
+void check_ucx(ucs_status_t status, const std::string& what) {
+  if (status != UCS_OK) throw DataPlaneError(what + ": " + ucs_status_string(status));
+}
+
+ucs_memory_type_t memory_type_of(kernels::Device device) {
+  return device == kernels::Device::cuda ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
+}
+
+UcxContext::UcxContext(const PlaneOptions& options) {
+  quiet_library();
+  Settings settings;
+  settings.set("TLS", options.transports.empty() ? "posix,cma,tcp,cuda" : options.transports);
+  if (!options.network.empty()) settings.set("NET_DEVICES", options.network);
+  // A peer never writes into this process: what it may still be sending cannot land in memory that
+  // has been given to somebody else.
+  settings.set("RNDV_SCHEME", "get_zcopy");
+  // Troupe notices deaths itself and before; this is for planes that are used without it.
+  settings.set("KEEPALIVE_INTERVAL", "1s");
+  // Pages of the process, also where /dev/shm is small; a device's memory by its own driver.
+  settings.set("ALLOC_PRIO", "thp,mmap,heap,md:*");
+
+  ucp_params_t params{};
+  params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED;
+  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
+  params.mt_workers_shared = 1;  // memory comes back from any thread
+  check_ucx(
+      ucp_init(&params, settings.get(), &handle_),
+      "UCX with transports '" + options.transports + "' on network '" + options.network + "'");
+}
+
+std::string to_bytes(const PlaneAddress& address) {
+  AddressHeader header{};
+  std::memcpy(header.magic, magic, sizeof magic);
+  header.plane = address.plane;
+  unsigned release = 0;
+  ucp_get_version(&header.ucx_major, &header.ucx_minor, &release);
+  header.checksum =
+      XXH3_64bits_withSeed(address.worker.data(), address.worker.size(), address.plane);
+  std::string bytes(reinterpret_cast<const char*>(&header), sizeof header);
+  return bytes + address.worker;
+}
+
+PlaneAddress plane_address(const std::string& bytes) {
+  AddressHeader header{};
+  if (bytes.size() > sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
+  if (std::memcmp(header.magic, magic, sizeof magic) != 0) {
+    throw DataPlaneError("found " + std::to_string(bytes.size()) +
+                         " bytes, wanted the address of a UCX plane");
+  }
+  PlaneAddress address{header.plane, bytes.substr(sizeof header)};
+  if (to_bytes(address).substr(0, sizeof header) == bytes.substr(0, sizeof header)) return address;
+  unsigned major = 0, minor = 0, release = 0;
+  ucp_get_version(&major, &minor, &release);
+  const auto text = [](unsigned a, unsigned b) {
+    return "UCX " + std::to_string(a) + "." + std::to_string(b);
+  };
+  if (header.ucx_major != major || header.ucx_minor != minor) {
+    throw DataPlaneError("found an address of " + text(header.ucx_major, header.ucx_minor) +
+                         ", wanted one of " + text(major, minor));
+  }
+  throw DataPlaneError("the address of a UCX plane is damaged: its checksum does not hold");
+}
+
+uint64_t new_plane_number() {
+  uint64_t number = 0;
+  if (getrandom(&number, sizeof number, 0) != sizeof number) {
+    throw DataPlaneError(std::string("getrandom: ") + std::strerror(errno));
+  }
+  return number;
+}
+
+}  // namespace troupe::runtime

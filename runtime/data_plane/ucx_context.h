@@ -1,0 +1,47 @@
+// UCX's library, set up the way Troupe needs it.
+#pragma once
+
+#include <ucp/api/ucp.h>
+
+#include <memory>
+#include <string>
+
+#include "runtime/data_plane/data_plane.h"
+
+namespace troupe::runtime {
+
+/// Throws DataPlaneError "what: UCX's words" unless the status is UCS_OK.
+void check_ucx(ucs_status_t status, const std::string& what);
+
+/// Where tensors of a device lie, for UCX.
+ucs_memory_type_t memory_type_of(kernels::Device device);
+
+/// A context; what was registered with it holds it.
+class UcxContext {
+ public:
+  /// Throws DataPlaneError if there are no such transports or devices.
+  explicit UcxContext(const PlaneOptions& options);
+  ~UcxContext() { ucp_cleanup(handle_); }
+  UcxContext(const UcxContext&) = delete;
+  UcxContext& operator=(const UcxContext&) = delete;
+
+  ucp_context_h handle() const { return handle_; }
+
+ private:
+  ucp_context_h handle_ = nullptr;
+};
+
+/// How a peer finds a plane: magic, the plane's number, UCX's version, a checksum, then the
+/// worker's address, which UCX itself does not check.
+struct PlaneAddress {
+  uint64_t plane;
+  std::string worker;
+};
+std::string to_bytes(const PlaneAddress& address);
+/// Throws DataPlaneError if these are no such bytes, or those of another version of UCX.
+PlaneAddress plane_address(const std::string& bytes);
+
+/// A number that no other plane has.
+uint64_t new_plane_number();
+
+}  // namespace troupe::runtime

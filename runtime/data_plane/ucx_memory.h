@@ -1,0 +1,46 @@
+// Memory that tensors are received into: registered with UCX once, used again and again.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "runtime/data_plane/ucx_context.h"
+
+namespace troupe::runtime {
+
+/// Thread-safe; memory comes back from whatever thread lets it go last, also after the plane.
+class UcxMemory : public std::enable_shared_from_this<UcxMemory> {
+ public:
+  struct Region {
+    void* data;
+    ucp_mem_h handle;
+    size_t bytes;
+  };
+  struct Taken {
+    TensorRef tensor;  ///< [bytes] of the device, not initialised
+    ucp_mem_h handle;
+  };
+
+  UcxMemory(std::shared_ptr<const UcxContext> context, uint64_t kept_bytes)
+      : context_(std::move(context)), kept_limit_(kept_bytes) {}
+  ~UcxMemory();
+
+  /// Throws DataPlaneError if UCX has no memory of that device.
+  Taken take(kernels::Device device, uint64_t bytes);
+
+ private:
+  Region map(kernels::Device device, size_t bytes) const;
+  void unmap(const Region& region) const;
+  void give(kernels::Device device, const Region& region);
+
+  const std::shared_ptr<const UcxContext> context_;
+  const uint64_t kept_limit_;
+  std::mutex mutex_;
+  std::map<std::pair<kernels::Device, size_t>, std::vector<Region>> kept_;
+  uint64_t kept_bytes_ = 0;
+};
+
+}  // namespace troupe::runtime

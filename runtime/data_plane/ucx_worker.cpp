@@ -1,0 +1,323 @@
+#include "runtime/data_plane/ucx_worker.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace troupe::runtime {
+namespace {
+
+enum : unsigned { parcel_id = 1, tensor_id, confirm_id, goodbye_id };
+
+constexpr std::chrono::milliseconds last_words{20};  ///< for a goodbye to leave
+constexpr std::chrono::milliseconds patience{1000};  ///< for what was given up to come back
+
+/// Before confirmations and goodbyes: who sends.
+struct ShortHeader {
+  uint64_t plane;
+};
+
+}  // namespace
+
+/// A message under way: UCX reads header and payload until it is done.
+struct UcxWorker::Send {
+  UcxWorker* worker;
+  uint64_t plane;  ///< to whom
+  char header[64];
+  size_t header_bytes;
+  std::unique_ptr<char[]> packed;
+  TensorRef tensor;
+  const void* payload;
+  size_t payload_bytes;
+  ucs_memory_type_t memory_type = UCS_MEMORY_TYPE_HOST;
+
+  template <class Header>
+  static std::unique_ptr<Send> of(UcxWorker* worker, uint64_t plane, const Header& header) {
+    static_assert(sizeof(Header) <= sizeof(Send::header));
+    auto send = std::make_unique<Send>();
+    send->worker = worker;
+    send->plane = plane;
+    std::memcpy(send->header, &header, sizeof header);
+    send->header_bytes = sizeof header;
+    return send;
+  }
+  void set_payload(const void* bytes, size_t n) {
+    packed = std::make_unique<char[]>(n);
+    std::memcpy(packed.get(), bytes, n);
+    payload = packed.get();
+    payload_bytes = n;
+  }
+};
+
+struct UcxWorker::Receive {
+  UcxWorker* worker;
+  TensorHeader header;
+  TensorRef memory;
+};
+
+UcxWorker::UcxWorker(std::shared_ptr<const UcxContext> context, std::shared_ptr<UcxMemory> memory,
+                     uint64_t plane, UcxListener& listener)
+    : context_(std::move(context)), memory_(std::move(memory)), plane_(plane), listener_(listener) {
+  ucp_worker_params_t params{};
+  params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
+  params.thread_mode = UCS_THREAD_MODE_SINGLE;
+  check_ucx(ucp_worker_create(context_->handle(), &params, &handle_), "ucp_worker_create");
+  const std::pair<unsigned, ucp_am_recv_callback_t> handlers[] = {{parcel_id, on_parcel},
+                                                                  {tensor_id, on_tensor},
+                                                                  {confirm_id, on_confirm},
+                                                                  {goodbye_id, on_goodbye}};
+  for (const auto& [id, callback] : handlers) {
+    ucp_am_handler_param_t handler{};
+    handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
+                         UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
+    handler.id = id;
+    handler.flags = UCP_AM_FLAG_WHOLE_MSG;
+    handler.cb = callback;
+    handler.arg = this;
+    check_ucx(ucp_worker_set_am_recv_handler(handle_, &handler), "ucp_worker_set_am_recv_handler");
+  }
+}
+
+UcxWorker::~UcxWorker() {
+  std::vector<uint64_t> planes;
+  for (const auto& [plane, endpoint] : endpoints_) planes.push_back(plane);
+  close(planes, "the peer has ended its plane");
+  progress_until(patience, [this] {
+    sweep_closed();
+    return closing_.empty() && sends_.empty() && receives_.empty();
+  });
+  ucp_worker_destroy(handle_);
+  // What UCX has not given back, though its worker is gone.
+  for (Send* send : sends_) delete send;
+  for (Receive* receive : receives_) delete receive;
+}
+
+std::string UcxWorker::address() const {
+  ucp_worker_attr_t attributes{};
+  attributes.field_mask = UCP_WORKER_ATTR_FIELD_ADDRESS;
+  check_ucx(ucp_worker_query(handle_, &attributes), "ucp_worker_query");
+  const std::string bytes(reinterpret_cast<const char*>(attributes.address),
+                          attributes.address_length);
+  ucp_worker_release_address(handle_, attributes.address);
+  return bytes;
+}
+
+int UcxWorker::file() const {
+  int file = -1;
+  check_ucx(ucp_worker_get_efd(handle_, &file), "ucp_worker_get_efd");
+  return file;
+}
+
+void UcxWorker::connect(uint64_t plane, const std::string& address) {
+  auto endpoint = std::make_unique<Endpoint>(Endpoint{this, plane, nullptr});
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLER;
+  params.address = reinterpret_cast<const ucp_address_t*>(address.data());
+  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
+  params.err_handler.cb = endpoint_failed;
+  params.err_handler.arg = endpoint.get();
+  check_ucx(ucp_ep_create(handle_, &params, &endpoint->handle), "no way to the peer");
+  endpoints_[plane] = std::move(endpoint);
+}
+
+void UcxWorker::endpoint_failed(void* endpoint, ucp_ep_h, ucs_status_t status) {
+  auto* self = static_cast<Endpoint*>(endpoint);
+  self->worker->listener_.failed(self->plane, ucs_status_string(status));
+}
+
+void UcxWorker::close(std::span<const uint64_t> planes, const std::string& why) {
+  sweep_closed();
+  std::vector<Send*> goodbyes;
+  for (const uint64_t plane : planes) {
+    auto send = Send::of(this, plane, ShortHeader{plane_});
+    send->set_payload(why.data(), why.size());
+    goodbyes.push_back(send.get());
+    post(goodbye_id, std::move(send), UCP_AM_SEND_FLAG_EAGER);
+  }
+  progress_until(last_words, [&] {
+    return std::none_of(goodbyes.begin(), goodbyes.end(),
+                        [this](Send* send) { return sends_.contains(send); });
+  });
+  for (const uint64_t plane : planes) {
+    const auto found = endpoints_.find(plane);
+    ucp_request_param_t params{};
+    params.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+    params.flags = UCP_EP_CLOSE_FLAG_FORCE;
+    const ucs_status_ptr_t request = ucp_ep_close_nbx(found->second->handle, &params);
+    closing_.push_back({std::move(found->second), request});
+    endpoints_.erase(found);
+  }
+}
+
+void UcxWorker::sweep_closed() {
+  std::erase_if(closing_, [](const Closing& closing) {
+    if (!UCS_PTR_IS_PTR(closing.request)) return true;
+    if (ucp_request_check_status(closing.request) == UCS_INPROGRESS) return false;
+    ucp_request_free(closing.request);
+    return true;
+  });
+}
+
+template <class Done>
+void UcxWorker::progress_until(std::chrono::milliseconds time, Done is_done) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (!is_done() && std::chrono::steady_clock::now() < end) progress();
+}
+
+void UcxWorker::send(uint64_t plane, PackedParcel parcel) {
+  auto first = Send::of(this, plane, parcel.header);
+  first->packed = std::move(parcel.packed);
+  first->payload = first->packed.get();
+  first->payload_bytes = parcel.packed_bytes;
+  post(parcel_id, std::move(first), UCP_AM_SEND_FLAG_EAGER);
+  for (size_t i = 0; i < parcel.apart.size(); ++i) {
+    const kernels::Tensor& view = parcel.apart[i].view;
+    const auto bytes = static_cast<uint64_t>(bytes_of(view));
+    auto send = Send::of(this, plane,
+                         TensorHeader{.plane = parcel.header.plane,
+                                      .number = parcel.header.number,
+                                      .bytes = bytes,
+                                      .index = parcel.apart_indices[i],
+                                      .device = static_cast<uint32_t>(view.device)});
+    send->payload = view.data;
+    send->payload_bytes = bytes;
+    send->memory_type = memory_type_of(view.device);
+    send->tensor = std::move(parcel.apart[i]);
+    post(tensor_id, std::move(send), UCP_AM_SEND_FLAG_RNDV);
+  }
+}
+
+void UcxWorker::confirm(uint64_t plane, std::span<const uint64_t> numbers) {
+  auto send = Send::of(this, plane, ShortHeader{plane_});
+  send->set_payload(numbers.data(), numbers.size_bytes());
+  post(confirm_id, std::move(send), UCP_AM_SEND_FLAG_EAGER);
+}
+
+void UcxWorker::post(unsigned id, std::unique_ptr<Send> send, uint32_t flags) {
+  ucp_request_param_t params{};
+  params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                        UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  params.cb.send = sent;
+  params.user_data = send.get();
+  params.flags = flags;
+  params.memory_type = send->memory_type;
+  const uint64_t plane = send->plane;
+  const ucs_status_ptr_t request =
+      ucp_am_send_nbx(endpoints_.at(plane)->handle, id, send->header, send->header_bytes,
+                      send->payload, send->payload_bytes, &params);
+  if (UCS_PTR_IS_PTR(request)) {
+    sends_.insert(send.release());
+  } else if (UCS_PTR_IS_ERR(request)) {
+    listener_.failed(plane, ucs_status_string(UCS_PTR_STATUS(request)));
+  }
+}
+
+void UcxWorker::sent(void* request, ucs_status_t status, void* send) {
+  const std::unique_ptr<Send> done(static_cast<Send*>(send));
+  done->worker->sends_.erase(done.get());
+  if (status != UCS_OK) done->worker->listener_.failed(done->plane, ucs_status_string(status));
+  ucp_request_free(request);
+}
+
+/// Reads the header of a message and handles it; exceptions must not run through UCX.
+template <class Header, class Handle>
+ucs_status_t UcxWorker::guarded(void* self, const void* bytes, size_t length, Handle handle) {
+  auto* worker = static_cast<UcxWorker*>(self);
+  Header header{};
+  if (length != sizeof header) return UCS_ERR_INVALID_PARAM;  // from no plane that could be named
+  std::memcpy(&header, bytes, sizeof header);
+  if (!worker->endpoints_.contains(header.plane)) return UCS_ERR_REJECTED;
+  try {
+    return handle(*worker, header);
+  } catch (const std::exception& error) {
+    worker->listener_.failed(header.plane, error.what());
+    return UCS_ERR_REJECTED;
+  }
+}
+
+ucs_status_t UcxWorker::on_parcel(void* self, const void* header, size_t header_bytes, void* data,
+                                  size_t length, const ucp_am_recv_param_t* params) {
+  const bool is_there = (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0;
+  const ucs_status_t status = guarded<ParcelHeader>(
+      self, header, header_bytes, [&](UcxWorker& worker, const ParcelHeader& parcel) {
+        if (!is_there) throw DataPlaneError("a packed parcel came by rendezvous");
+        worker.listener_.parcel(parcel, {static_cast<const char*>(data), length});
+        return UCS_OK;
+      });
+  return is_there ? UCS_OK : status;
+}
+
+ucs_status_t UcxWorker::on_tensor(void* self, const void* header, size_t header_bytes, void* data,
+                                  size_t length, const ucp_am_recv_param_t* params) {
+  const bool is_rendezvous = (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+  const ucs_status_t status = guarded<TensorHeader>(
+      self, header, header_bytes, [&](UcxWorker& worker, const TensorHeader& tensor) {
+        if (!is_rendezvous || tensor.bytes != length ||
+            tensor.device > static_cast<uint32_t>(kernels::Device::cuda)) {
+          throw DataPlaneError("tensor " + std::to_string(tensor.index) + " of parcel " +
+                               std::to_string(tensor.number) + ": found " + std::to_string(length) +
+                               " bytes, wanted " + std::to_string(tensor.bytes) + " by rendezvous");
+        }
+        worker.receive(data, tensor);
+        return UCS_INPROGRESS;
+      });
+  return is_rendezvous ? status : UCS_OK;
+}
+
+void UcxWorker::receive(void* descriptor, const TensorHeader& header) {
+  auto taken = memory_->take(static_cast<kernels::Device>(header.device), header.bytes);
+  auto* receive = new Receive{this, header, std::move(taken.tensor)};
+  receives_.insert(receive);  // first: it may be done, and gone, before the call returns
+  ucp_request_param_t params{};
+  params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                        UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH;
+  params.cb.recv_am = received;
+  params.user_data = receive;
+  params.memory_type = memory_type_of(receive->memory.view.device);
+  params.memh = taken.handle;
+  const ucs_status_ptr_t request =
+      ucp_am_recv_data_nbx(handle_, descriptor, receive->memory.view.data, header.bytes, &params);
+  if (!UCS_PTR_IS_PTR(request)) end(receive, UCS_PTR_STATUS(request));
+}
+
+void UcxWorker::received(void* request, ucs_status_t status, size_t, void* receive) {
+  auto* done = static_cast<Receive*>(receive);
+  done->worker->end(done, status);
+  ucp_request_free(request);
+}
+
+void UcxWorker::end(Receive* receive, ucs_status_t status) {
+  const std::unique_ptr<Receive> done(receive);
+  receives_.erase(receive);
+  const uint64_t plane = done->header.plane;
+  if (!endpoints_.contains(plane)) return;
+  if (status != UCS_OK) return listener_.failed(plane, ucs_status_string(status));
+  try {
+    listener_.tensor(done->header, std::move(done->memory));
+  } catch (const std::exception& error) {
+    listener_.failed(plane, error.what());
+  }
+}
+
+ucs_status_t UcxWorker::on_confirm(void* self, const void* header, size_t header_bytes, void* data,
+                                   size_t length, const ucp_am_recv_param_t*) {
+  guarded<ShortHeader>(self, header, header_bytes, [&](UcxWorker& worker, const ShortHeader& from) {
+    std::vector<uint64_t> numbers(length / sizeof(uint64_t));
+    std::memcpy(numbers.data(), data, numbers.size() * sizeof(uint64_t));
+    worker.listener_.confirmed(from.plane, numbers);
+    return UCS_OK;
+  });
+  return UCS_OK;
+}
+
+ucs_status_t UcxWorker::on_goodbye(void* self, const void* header, size_t header_bytes, void* data,
+                                   size_t length, const ucp_am_recv_param_t*) {
+  guarded<ShortHeader>(self, header, header_bytes, [&](UcxWorker& worker, const ShortHeader& from) {
+    worker.listener_.failed(from.plane, std::string(static_cast<const char*>(data), length));
+    return UCS_OK;
+  });
+  return UCS_OK;
+}
+
+}  // namespace troupe::runtime
