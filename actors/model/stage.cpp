@@ -51,8 +51,10 @@ caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
     return runtime::make_error(runtime::Errc::stale_epoch, "no step has begun for this start");
   }
   tokens_ = tokens;
-  operations_ = config::one_f_one_b({.stages = company().plan.pipeline, .stage = place().stage,
-                                     .micro_batches = micro_batches()});
+  operations_ = config::make_lists({.kind = config::Parallel::ONE_F_ONE_B,
+                                    .stages = company().plan.pipeline,
+                                    .micro_batches = micro_batches()})
+                    .of(place().stage);
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();

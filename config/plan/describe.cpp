@@ -190,9 +190,10 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
   const bool is_bf16 = optimizer.moments() == Optimizer::BF16;
   int live = 0;
   for (const auto& micro_batches : plan.micro_batches) {
-    live = std::max(
-        live, largest_live(one_f_one_b(
-                  {.stages = plan.pipeline, .stage = stage, .micro_batches = micro_batches})));
+    const PipelineLists lists = make_lists({.kind = Parallel::ONE_F_ONE_B,
+                                            .stages = plan.pipeline,
+                                            .micro_batches = micro_batches});
+    live = std::max(live, largest_live(lists.of(stage)));
   }
   // In floating point: sizes that no machine has may go beyond 64 bits.
   const int64_t kept = stage_saved_floats(args.model.model, part) -
