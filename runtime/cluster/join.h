@@ -1,0 +1,39 @@
+// How a process becomes one of a run. Both sides prove that they have the cluster's secret, each over
+// the other's nonce, so a listener learns nothing, a recording serves nobody, and neither a stranger's
+// node nor a stranger's leader is believed. Build and arithmetic are compared before anything starts.
+//
+//   leader: Challenge(nonce)   node: Hello(nonce, facts, proof)   leader: Start(start, proof) or refusal
+#pragma once
+
+#include "runtime/cluster/frame_socket.h"
+#include "runtime/cluster/secret.h"
+
+namespace troupe::runtime {
+
+/// Changes with what is said or meant.
+constexpr uint32_t join_protocol = 1;
+
+/// A node that the leader has taken.
+struct Member {
+  FrameSocket socket;
+  wire::NodeFacts facts;
+  std::string nonce;  ///< of the node, for the leader's proof
+};
+
+/// The leader's side. Throws ClusterError when the peer is not to be one of the run, after it has been
+/// told why (it has not got the secret, or speaks another protocol, has another build or arithmetic),
+/// or when it does not say in time who it is.
+Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own, Deadline deadline);
+/// Tells a member its part.
+void start_node(Member& member, const Secret& secret, const wire::NodeStart& start);
+
+/// The node's side: waits for the part that it gets. Throws ClusterError: refused, the leader has not
+/// the secret or speaks another protocol, or is gone. `hello_deadline` is for what the leader says
+/// first; it may then wait for other nodes as long as it likes.
+wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::NodeFacts& own,
+                     Deadline hello_deadline);
+
+/// A number of this program file: two processes with the same one have the same code.
+std::string build_id();
+
+}  // namespace troupe::runtime
