@@ -1,5 +1,7 @@
 #include "kernels/buffer.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -40,6 +42,16 @@ class Pool {
     std::lock_guard lock(mutex_);
     live_ -= static_cast<int64_t>(bytes);
     kept_[bytes].push_back(memory);
+  }
+
+  /// Memory that does not come from here, for the count of what is in use.
+  void lent(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    count(bytes);
+  }
+  void ended(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    live_ -= static_cast<int64_t>(bytes);
   }
 
   void release() {
@@ -90,7 +102,10 @@ Pool& pool() {
 
 }  // namespace
 
-Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
+namespace {
+
+/// A buffer without memory.
+Buffer shaped(DType dtype, std::initializer_list<int64_t> shape) {
   Buffer buffer;
   buffer.view.dtype = dtype;
   if (shape.size() > buffer.view.shape.size()) {
@@ -107,16 +122,42 @@ Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
     }
   }
   buffer.view.row_stride = buffer.view.cols();
-  const size_t bytes = size_class(static_cast<size_t>(buffer.view.count() * size_of(dtype)));
+  return buffer;
+}
+
+size_t bytes_of(const Buffer& buffer) {
+  return static_cast<size_t>(buffer.view.count() * size_of(buffer.view.dtype));
+}
+
+}  // namespace
+
+Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
+  Buffer buffer = shaped(dtype, shape);
+  const size_t bytes = size_class(bytes_of(buffer));
   void* memory = pool().take(bytes);
   buffer.memory = std::shared_ptr<void>(memory, [bytes](void* p) { pool().give(p, bytes); });
   buffer.view.data = memory;
   return buffer;
 }
 
+Buffer allocate_sparse_zeros(DType dtype, std::initializer_list<int64_t> shape) {
+  Buffer buffer = shaped(dtype, shape);
+  const size_t bytes = std::max(bytes_of(buffer), alignment);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  pool().lent(bytes);
+  buffer.memory = std::shared_ptr<void>(memory, [bytes](void* p) {
+    munmap(p, bytes);
+    pool().ended(bytes);
+  });
+  buffer.view.data = memory;
+  return buffer;
+}
+
 Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape) {
   Buffer buffer = allocate(dtype, shape);
-  std::memset(buffer.view.data, 0, static_cast<size_t>(buffer.view.count() * size_of(dtype)));
+  std::memset(buffer.view.data, 0, bytes_of(buffer));
   return buffer;
 }
 

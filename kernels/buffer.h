@@ -27,6 +27,9 @@ inline Buffer allocate_f32(std::initializer_list<int64_t> shape) {
   return allocate(DType::f32, shape);
 }
 Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape);
+/// Zeros as well, in pages that the machine provides when they are first written: what is never
+/// written takes no memory. Not kept when it is freed.
+Buffer allocate_sparse_zeros(DType dtype, std::initializer_list<int64_t> shape);
 
 /// Bytes in live buffers, and the most that there have been since the process began.
 struct BufferUse {

@@ -22,10 +22,38 @@ Tensor elements(const Buffer& buffer, int64_t first, int64_t count) {
   return part;
 }
 
-Buffer make(DType dtype, const std::vector<int64_t>& shape, bool zeros) {
-  const auto one = zeros ? kernels::allocate_zeros : kernels::allocate;
-  return shape.size() == 2 ? one(dtype, {shape[0], shape[1]}) : one(dtype, {shape[0]});
-}
+/// One stretch of memory that all tensors are cut from. A process of several never writes what it
+/// neither uses nor owns, and such pages take no memory.
+class Slab {
+ public:
+  Slab(const std::vector<kernels::ParameterSpec>& specs, const StateFormat& format) {
+    int64_t bytes = 0;
+    for (const auto& spec : specs) {
+      const int64_t n = spec.count();
+      bytes += 2 * (2 * padded(n * kernels::size_of(format.moments)) + padded(n * 4)) + padded(n * 8);
+      if (format.has_ema) bytes += 2 * padded(n * 4);
+    }
+    all_ = kernels::allocate_sparse_zeros(DType::i64, {bytes / 8});
+  }
+
+  Buffer cut(DType dtype, const std::vector<int64_t>& shape) {
+    Buffer part{all_.view, all_.memory};
+    part.view.data = static_cast<char*>(all_.view.data) + used_;
+    part.view.dtype = dtype;
+    part.view.rank = static_cast<int>(shape.size());
+    part.view.shape = {};
+    std::copy(shape.begin(), shape.end(), part.view.shape.begin());
+    part.view.row_stride = part.view.cols();
+    used_ += padded(part.view.count() * kernels::size_of(dtype));
+    return part;
+  }
+
+ private:
+  static int64_t padded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+  Buffer all_;
+  int64_t used_ = 0;
+};
 
 }  // namespace
 
@@ -47,6 +75,7 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat fo
   if (format.moments != DType::f32 && format.moments != DType::bf16) {
     throw StateError("a state with " + describe(format) + ", wanted f32 or bf16 moments");
   }
+  Slab slab(specs_, format);
   std::vector<int> order;
   for (int t = 0; t < tensors(); ++t) {
     const auto& spec = specs_[static_cast<size_t>(t)];
@@ -56,12 +85,12 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat fo
     order.push_back(t);
     Storage s;
     for (int version = 0; version < 2; ++version) {
-      s.weight[version] = make(DType::f32, spec.shape, false);
-      s.moment1[version] = make(format.moments, spec.shape, true);
-      s.moment2[version] = make(format.moments, spec.shape, true);
-      if (format.has_ema) s.ema[version] = make(DType::f32, spec.shape, false);
+      s.weight[version] = slab.cut(DType::f32, spec.shape);
+      s.moment1[version] = slab.cut(format.moments, spec.shape);
+      s.moment2[version] = slab.cut(format.moments, spec.shape);
+      if (format.has_ema) s.ema[version] = slab.cut(DType::f32, spec.shape);
     }
-    s.gradient = make(DType::i64, spec.shape, true);
+    s.gradient = slab.cut(DType::i64, spec.shape);
     s.locks = std::make_unique<kernels::FixedPointLocks>(spec.count());
     storage_.push_back(std::move(s));
   }

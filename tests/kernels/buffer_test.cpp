@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <thread>
 
 #include "tests/kernels/arrangements.h"
@@ -35,6 +36,32 @@ TEST(Buffer, ZerosAreZerosAlsoInMemoryUsedBefore) {
 
   EXPECT_EQ(second.view.data, used) << "the freed memory is taken again";
   EXPECT_EQ(to_vector(second), std::vector<float>(1000, 0.0f));
+}
+
+/// Bytes of this process that are in memory.
+int64_t resident_bytes() {
+  int64_t size = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> size >> resident;
+  return resident * 4096;
+}
+
+TEST(Buffer, SparseZerosTakeMemoryWhereTheyAreWritten) {
+  constexpr int64_t mib = 1 << 20;
+  const int64_t resident = resident_bytes();
+  const int64_t live = buffer_use().live_bytes;
+  {
+    const Buffer buffer = allocate_sparse_zeros(DType::f32, {1024, 256 * 1024});
+    EXPECT_EQ(buffer_use().live_bytes, live + 1024 * mib);
+    EXPECT_LT(resident_bytes(), resident + 64 * mib);
+    float* const x = values<float>(buffer.view);
+    EXPECT_EQ(x[200 * mib], 0.0f);
+
+    std::fill_n(x + 64 * mib, 64 * mib, 1.0f);
+    EXPECT_GE(resident_bytes(), resident + 200 * mib);
+    EXPECT_LT(resident_bytes(), resident + 384 * mib);
+  }
+  EXPECT_LT(resident_bytes(), resident + 64 * mib);
+  EXPECT_EQ(buffer_use().live_bytes, live);
 }
 
 TEST(Buffer, CopiesShareTheMemoryUntilTheLastIsGone) {
