@@ -74,6 +74,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, state_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, gather_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, scatter_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, joined_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 namespace troupe::actors {
@@ -167,6 +168,12 @@ using Coordinator = caf::typed_actor<
     caf::result<void>(restarted_atom, uint8_t, std::string),  // a Role; the actor and why
     caf::result<void>(resume_atom, uint64_t),  // its own: a while has passed
     caf::result<void>(run_atom)>;              // begin, or go on in another's place
+
+/// In process 0, for the other processes of the run: takes their crews, and what the coordinator is to
+/// hear of their actors.
+using FrontDeskHandle = caf::typed_actor<
+    caf::result<void>(joined_atom, int32_t, caf::actor),       // a process; its crew
+    caf::result<void>(restarted_atom, uint8_t, std::string)>;  // as the coordinator's
 
 #undef TROUPE_LANE_INTERFACE
 #undef TROUPE_BEGIN_INTERFACE

@@ -1,6 +1,7 @@
 #include "actors/launch.h"
 
 #include <atomic>
+#include <caf/io/all.hpp>
 #include <latch>
 #include <mutex>
 #include <optional>
@@ -65,12 +66,21 @@ SystemConfig::SystemConfig() {
   set("caf.logger.console.verbosity", "quiet");
 }
 
+SystemConfig::SystemConfig(const std::string& token) : SystemConfig() {
+  load<caf::io::middleman>();
+  set("caf.middleman.app-identifiers", std::vector<std::string>{token});
+  // Whether a process is there is for the sockets of the join to say: CAF's own check would cut off
+  // one whose threads compute.
+  set("caf.middleman.connection-timeout", caf::timespan(std::chrono::hours(24)));
+}
+
 void register_message_types() {
   static std::once_flag once;
   std::call_once(once, [] {
     caf::init_global_meta_objects<caf::id_block::troupe_runtime>();
     caf::init_global_meta_objects<caf::id_block::troupe_supervision>();
     caf::init_global_meta_objects<caf::id_block::troupe_actors>();
+    caf::io::middleman::init_global_meta_objects();
     caf::core::init_global_meta_objects();
   });
 }
@@ -220,6 +230,10 @@ void Troupe::request_stop() {
   if (const auto coordinator = company_->directory.find({Role::coordinator})) {
     runtime::tell(coordinator, stop_atom_v);
   }
+}
+
+void Troupe::give_up(const std::string& why) {
+  runtime::tell(caf::actor_cast<caf::actor>(system_->watcher), fault_atom_v, why);
 }
 
 void Troupe::run(const RunEvents& events) {

@@ -16,6 +16,8 @@ void register_message_types();
 /// once, and turns between actors after so many messages.
 struct SystemConfig : caf::actor_system_config {
   SystemConfig();
+  /// One that reaches others with the same token, and is reached by them (actors/front_desk.h).
+  explicit SystemConfig(const std::string& token);
 };
 
 /// What a run tells whoever watches it. Called on the watching thread; each may be empty.
@@ -72,6 +74,9 @@ class Troupe {
 
   /// Trains to the last step. Throws RunError when the run cannot go on.
   void run(const RunEvents& events);
+
+  /// From any thread: the run ends now, with `why` as its error.
+  void give_up(const std::string& why);
 
   /// From any thread: the run ends after the step under way (the next one, if that is committed
   /// already), which is hashed and checkpointed as the last one would be, but not evaluated.

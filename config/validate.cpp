@@ -121,8 +121,9 @@ void check_available(const Run& run, Checks& checks) {
     refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
            "EXPANDED");
   }
-  if (run.cluster().nodes() != 1) {
-    refuse("cluster.nodes", fmt::format("{}", run.cluster().nodes()), "1");
+  if (run.train().unit_hashes() && run.cluster().nodes() > 1) {
+    refuse("train.unit_hashes", fmt::format("true with cluster.nodes {}", run.cluster().nodes()),
+           "false, or one node");
   }
   if (run.cluster().redundancy() != 0) {
     refuse("cluster.redundancy", fmt::format("{}", run.cluster().redundancy()), "0");
@@ -152,6 +153,7 @@ void check_parallel(const Run& run, Checks& checks) {
   if (run.cluster().has_threads()) {
     checks.in_range("cluster.threads", run.cluster().threads(), 1, 4096);
   }
+  checks.in_range("cluster.nodes", run.cluster().nodes(), 1, 4096);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
 }
 

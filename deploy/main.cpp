@@ -8,6 +8,7 @@
 #include "deploy/ablate/ablate_command.h"
 #include "deploy/bench_command.h"
 #include "deploy/checkpoint_command.h"
+#include "deploy/cluster/node_command.h"
 #include "deploy/conform_command.h"
 #include "deploy/convert_command.h"
 #include "deploy/eval_command.h"
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Try: troupe train config/runs/pretrain_tiny.textproto");
   troupe::deploy::add_train_command(app);
+  troupe::deploy::add_node_command(app);
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);
   troupe::deploy::add_needle_command(app);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <iostream>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "config/parameters.h"
 #include "config/phases.h"
 #include "config/plan/describe.h"
+#include "deploy/cluster/leader.h"
 #include "deploy/console.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
@@ -37,6 +39,7 @@ struct Options {
   std::string out;
   bool is_dry_run = false;
   bool writes_training_text = false;
+  ClusterOptions cluster;
   FailpointOptions failpoints;
 };
 
@@ -45,6 +48,7 @@ constexpr const char* examples = R"(Examples:
   troupe train config/runs/pretrain_tiny.textproto --set train.steps=50 --out runs/short
   troupe train my_run.textproto --set data.text=notes.txt --set parallel.pipeline=2
   troupe train my_run.textproto --dry-run
+  troupe train my_run.textproto --nodes 4
   troupe train --resume runs/short --set train.steps=100
 
 Ctrl-C (or SIGTERM) ends a run after the step under way, with a checkpoint and its model; a second
@@ -75,10 +79,28 @@ class StopOnSignal {
   StopSignals& signals_;
 };
 
+/// How many processes there are changes no bit, so a resumed run may have others.
+RunSetup set_up(const Options& options) {
+  config::LoadedRun run = options.resume.empty()
+                              ? config::load_run(options.run, options.settings)
+                              : load_resumed_run(options.resume, options.settings);
+  if (options.cluster.nodes > 0) run.run.mutable_cluster()->set_nodes(options.cluster.nodes);
+  return set_up_run(std::move(run));
+}
+
+/// Texts of those that are to fire yet.
+std::vector<std::string> unfired(const std::vector<actors::Failpoint>& failpoints,
+                                 const std::vector<std::string>& fired) {
+  std::vector<std::string> texts;
+  for (const actors::Failpoint& failpoint : failpoints) {
+    const std::string text = actors::to_string(failpoint);
+    if (std::find(fired.begin(), fired.end(), text) == fired.end()) texts.push_back(text);
+  }
+  return texts;
+}
+
 void train(const Options& options) {
-  const RunSetup p = set_up_run(options.resume.empty()
-                                    ? config::load_run(options.run, options.settings)
-                                    : load_resumed_run(options.resume, options.settings));
+  const RunSetup p = set_up(options);
   if (options.is_dry_run) {
     std::cout << config::describe_plan(p.plan_args(), p.plan);
     return;
@@ -94,6 +116,7 @@ void train(const Options& options) {
   const auto failpoints = failpoints_of(
       options.failpoints, {p.plan, runtime::model_shape(p.model.model), p.run.run.train().steps(),
                            p.run.run.checkpoint().every(), has_evaluator});
+  auto nodes = p.plan.processes > 1 ? gather_nodes(options.cluster, p.plan.processes - 1) : nullptr;
   RunFolder folder = is_new ? RunFolder::create(place) : RunFolder::open(place);
   if (is_new) {
     folder.write_run(p.run.run, p.model.model);
@@ -113,7 +136,8 @@ void train(const Options& options) {
                       .recipe = recipe,
                       .newest_state = static_cast<uint64_t>(recipe.steps)});
   for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
-  if (start.from.record.step() == 0) start.bias = initial_state(p, recipe, arena);
+  const bool is_first_state = start.from.record.step() == 0;
+  if (is_first_state) start.bias = initial_state(p, recipe, arena);
   auto storage = std::make_unique<actors::RunStorage>();
   storage->journal = std::make_unique<runtime::JournalWriter>(
       folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));
@@ -146,6 +170,18 @@ void train(const Options& options) {
                    .peak_flops = measure_peak_flops(p.plan.threads),
                    .is_terminal = isatty(STDOUT_FILENO) == 1});
   std::optional<wire::StepDone> last = start.last;
+  // Nodes make the first state themselves unless it comes from a model's files.
+  const bool hands_out_state = nodes && (!is_first_state || p.weights);
+  std::unique_ptr<Leader> leader;
+  if (nodes) {
+    leader = std::make_unique<Leader>(
+        Leader::Args{.gathering = std::move(nodes),
+                     .setup = p,
+                     .company = company,
+                     .run_folder = std::filesystem::absolute(folder.path()).string(),
+                     .hands_out_state = hands_out_state,
+                     .failpoints = unfired(failpoints, fired)});
+  }
   {
     actors::Troupe troupe({.company = company,
                            .options = {.hash_every = p.run.run.train().hash_every(),
@@ -154,7 +190,11 @@ void train(const Options& options) {
                            .bias = start.bias,
                            .from = start.from,
                            .storage = std::move(storage),
-                           .documents = data.heldout});
+                           .documents = data.heldout,
+                           .hands_out_state = hands_out_state,
+                           .actors = leader ? &leader->actors() : nullptr});
+    std::optional<Leader::Watch> watch;
+    if (leader) watch.emplace(*leader, troupe);
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
@@ -171,8 +211,9 @@ void train(const Options& options) {
                 .alarm = raise_alarm,
                 .happened = [&](const wire::Event& event) { console.happened(event); }});
   }
-  for (const std::string& unfired : company->failpoints.unfired()) {
-    std::cout << "note: failpoint " << unfired << " was not reached\n";
+  leader.reset();
+  for (const std::string& text : company->failpoints.unfired()) {
+    std::cout << "note: failpoint " << text << " was not reached\n";
   }
   if (!last) return;
   const auto& record = last->record();
@@ -216,6 +257,7 @@ void add_train_command(CLI::App& app) {
                     "print sizes, memory and placement, and stop");
   command->add_flag("--write-training-text", options->writes_training_text,
                     "put the training documents into DIR/train.txt");
+  add_cluster_options(*command, options->cluster);
   add_failpoint_options(*command, options->failpoints);
   command->footer(examples);
   command->callback([options] {

@@ -140,6 +140,16 @@ std::string to_string(const Failpoint& f) {
   return text;
 }
 
+Failpoint failpoint_of(std::string_view witness) {
+  const size_t space = witness.find(' ');
+  for (const Fault fault : {Fault::kill, Fault::fail, Fault::drop, Fault::delay, Fault::flip}) {
+    if (witness.substr(0, space) == to_string(fault)) {
+      return parse_failpoint(fault, witness.substr(space + 1));
+    }
+  }
+  refuse(witness, "does not begin with kill, fail, drop, delay or flip");
+}
+
 std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
   std::vector<Role> present;
   for (size_t role = 0; role < args.counts.size(); ++role) {
@@ -181,6 +191,13 @@ void Failpoints::set(std::vector<Failpoint> failpoints, const std::vector<std::s
     armed_.push_back({failpoint, 0, has_fired});
   }
   is_empty_ = armed_.empty();
+}
+
+void Failpoints::fired(const std::string& witness) {
+  std::lock_guard lock(mutex_);
+  for (Armed& armed : armed_) {
+    if (to_string(armed.failpoint) == witness) armed.has_fired = true;
+  }
 }
 
 std::vector<std::string> Failpoints::unfired() {

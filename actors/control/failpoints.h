@@ -56,6 +56,8 @@ class FailpointError : public std::runtime_error {
 Failpoint parse_failpoint(Fault fault, std::string_view text);
 /// "kill expert_shard/1@7:forward": names it, and is its witness.
 std::string to_string(const Failpoint& failpoint);
+/// What that has made: "kill expert_shard/1@7:forward". Throws FailpointError.
+Failpoint failpoint_of(std::string_view witness);
 
 /// `count` different kills (and other faults, if `all_faults`) over roles, indices, steps 1 to
 /// `steps` and phases; a function of the seed. Flips are not among them: they change the run's
@@ -87,6 +89,8 @@ class Failpoints {
   };
   /// The one that fires here now.
   std::optional<Failpoint> reached(const Place& place);
+  /// One has fired in another process of the run.
+  void fired(const std::string& witness);
   /// Texts of those that have not fired.
   std::vector<std::string> unfired();
 

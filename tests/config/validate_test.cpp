@@ -127,14 +127,15 @@ TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
   EXPECT_THAT(run_error({"train.attention_form=ABSORBED"}),
               HasSubstr("train.attention_form: found ABSORBED, which is not available yet, wanted "
                         "EXPANDED"));
-  EXPECT_THAT(run_error({"cluster.nodes=2"}), HasSubstr("cluster.nodes: found 2, which is not"));
+  EXPECT_THAT(run_error({"cluster.nodes=2", "train.unit_hashes=true"}),
+              HasSubstr("train.unit_hashes: found true with cluster.nodes 2, which is not"));
   EXPECT_THAT(run_error({"cluster.redundancy=1"}), HasSubstr("cluster.redundancy: found 1, which"));
   EXPECT_THAT(run_error({"parallel.schedule=DUALPIPE"}),
               HasSubstr("parallel.schedule: found DUALPIPE, which is not available yet, wanted "
                         "ONE_F_ONE_B"));
   EXPECT_THAT(run_error({"checkpoint.every=0"}), HasSubstr("checkpoint.every: found 0"));
   EXPECT_THAT(run_error({"checkpoint.keep=0"}), HasSubstr("checkpoint.keep: found 0"));
-  EXPECT_EQ(run_error({"cluster.nodes=1", "parallel.schedule=ONE_F_ONE_B"}), "");
+  EXPECT_EQ(run_error({"cluster.nodes=2", "parallel.schedule=ONE_F_ONE_B"}), "");
 }
 
 TEST(ValidateModel, RefusesWhatRoutingCannotUse) {

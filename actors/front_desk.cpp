@@ -1,0 +1,85 @@
+#include "actors/front_desk.h"
+
+#include <caf/io/all.hpp>
+
+#include "runtime/cluster/cluster_error.h"
+
+namespace troupe::actors {
+namespace {
+
+/// Passes on what other processes say: their crews into the directory, restarts to the coordinator.
+class DeskActor : public FrontDeskHandle::base {
+ public:
+  DeskActor(caf::actor_config& config, std::shared_ptr<Company> company,
+            std::function<void(int)> has_come)
+      : FrontDeskHandle::base(config), company_(std::move(company)), has_come_(std::move(has_come)) {}
+
+  const char* name() const override { return "front desk"; }
+
+  behavior_type make_behavior() override {
+    return {
+        [this](joined_atom, int32_t process, const caf::actor& crew) -> caf::result<void> {
+          if (process < 1 || process >= company_->placement.processes()) {
+            return runtime::make_error(runtime::Errc::wrong_step,
+                                       "found process " + std::to_string(process) + ", the run has " +
+                                           std::to_string(company_->placement.processes()));
+          }
+          company_->directory.put({Role::crew, 0, 0, process}, crew);
+          has_come_(process);
+          return caf::unit;
+        },
+        [this](restarted_atom, uint8_t role, const std::string& text) {
+          const auto coordinator = company_->directory.find({Role::coordinator});
+          if (coordinator) runtime::tell(coordinator, restarted_atom_v, role, text);
+        },
+    };
+  }
+
+ private:
+  const std::shared_ptr<Company> company_;
+  const std::function<void(int)> has_come_;
+};
+
+}  // namespace
+
+FrontDesk::FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company,
+                     const std::string& host)
+    : actors_(actors), company_(std::move(company)) {
+  desk_ = actors.spawn<DeskActor>(company_, [book = book_](int process) {
+    {
+      std::lock_guard lock(book->mutex);
+      book->processes.insert(process);
+    }
+    book->changed.notify_all();
+  });
+  const auto port = actors.middleman().publish(desk_, 0, host.c_str());
+  if (!port) {
+    runtime::stop_actor(desk_, caf::exit_reason::user_shutdown);
+    throw runtime::ClusterError("cannot open the control plane at " + host + ": " +
+                                caf::to_string(port.error()));
+  }
+  port_ = *port;
+}
+
+FrontDesk::~FrontDesk() {
+  actors_.middleman().unpublish(desk_, port_);
+  runtime::stop_actor(desk_, caf::exit_reason::user_shutdown);
+}
+
+bool FrontDesk::wait_for_crews(std::chrono::milliseconds time) {
+  std::unique_lock lock(book_->mutex);
+  const auto others = static_cast<size_t>(company_->placement.processes() - 1);
+  return book_->changed.wait_for(lock, time, [&] { return book_->processes.size() >= others; });
+}
+
+FrontDeskHandle reach_front_desk(caf::actor_system& actors, const std::string& host,
+                                 uint16_t port) {
+  auto desk = actors.middleman().remote_actor<FrontDeskHandle>(host, port);
+  if (!desk) {
+    throw runtime::ClusterError("cannot reach the control plane at " + host + ":" +
+                                std::to_string(port) + ": " + caf::to_string(desk.error()));
+  }
+  return *desk;
+}
+
+}  // namespace troupe::actors

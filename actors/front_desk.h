@@ -1,0 +1,50 @@
+// How the actor systems of a run's processes reach each other: every other process connects to the
+// desk of process 0, once, and hands in its crew there. Requests then go both ways over that connection.
+// CAF notices a dead peer late and bounces nothing, so deadlines stand on every request, and the sockets
+// of the join (runtime/cluster) say who is gone.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "actors/company.h"
+
+namespace troupe::actors {
+
+class FrontDesk {
+ public:
+  /// Opens it at `host`, at any port that is free. Whoever has another `caf.middleman.app-identifiers`
+  /// than `actors` is turned away by CAF. Throws ClusterError.
+  FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company, const std::string& host);
+  ~FrontDesk();
+  FrontDesk(const FrontDesk&) = delete;
+  FrontDesk& operator=(const FrontDesk&) = delete;
+
+  uint16_t port() const { return port_; }
+  /// Waits until every other process has handed in its crew: it is in the company's directory. False if
+  /// not within that time.
+  bool wait_for_crews(std::chrono::milliseconds time);
+
+ private:
+  /// Who has come.
+  struct Book {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::set<int> processes;
+  };
+
+  caf::actor_system& actors_;
+  const std::shared_ptr<Company> company_;
+  const std::shared_ptr<Book> book_ = std::make_shared<Book>();
+  FrontDeskHandle desk_;
+  uint16_t port_ = 0;
+};
+
+/// The desk of process 0, from another process. Blocks. Throws ClusterError.
+FrontDeskHandle reach_front_desk(caf::actor_system& actors, const std::string& host, uint16_t port);
+
+}  // namespace troupe::actors

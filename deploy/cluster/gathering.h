@@ -1,0 +1,43 @@
+// The processes of a run find each other: the one that leads it listens, the others join.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "deploy/cluster/node_processes.h"
+#include "runtime/cluster/members.h"
+
+namespace troupe::deploy {
+
+struct ClusterOptions {
+  int nodes = 0;         ///< 0: as the run says
+  std::string listen;    ///< HOST:PORT where nodes of others are waited for; empty: they are started here
+  std::string secret;    ///< file
+  bool is_insecure = false;
+};
+
+/// --nodes, --listen, --secret, --insecure.
+void add_cluster_options(CLI::App& command, ClusterOptions& options);
+
+/// Nodes that have joined and wait for their parts.
+struct Gathering {
+  runtime::Secret secret;
+  runtime::Endpoint listen;
+  NodeProcesses processes;  ///< those that were started here; they go behind the sockets
+  std::unique_ptr<runtime::Members> members;
+};
+
+/// Waits for `nodes` nodes, which it starts itself unless `listen` is given. Throws ClusterError: the
+/// port is in use, nobody has a secret, a node it started has ended; who is refused is printed, and
+/// waited for further.
+std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes);
+
+/// What a process says of itself.
+wire::NodeFacts own_facts(std::string data_plane, std::string data_address);
+
+/// Token messages travel plain: throws ClusterError, naming `what`, unless only processes of this
+/// machine reach the host or --insecure is given.
+void check_network(const std::string& host, bool is_insecure, const std::string& what);
+
+}  // namespace troupe::deploy

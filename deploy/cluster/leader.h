@@ -1,0 +1,67 @@
+// Process 0 of a run that is spread over several: gives the nodes their parts, and notices when one
+// is gone.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/front_desk.h"
+#include "actors/launch.h"
+#include "deploy/cluster/gathering.h"
+#include "deploy/run_setup.h"
+
+namespace troupe::deploy {
+
+class Leader {
+ public:
+  struct Args {
+    std::unique_ptr<Gathering> gathering;
+    const RunSetup& setup;
+    std::shared_ptr<actors::Company> company;
+    std::string run_folder;
+    bool hands_out_state;                 ///< or nodes make state 0 by the seed
+    std::vector<std::string> failpoints;  ///< as they are written, that have not fired yet
+  };
+  /// Everybody's actors are there and reach each other when this returns. Throws ClusterError,
+  /// DataPlaneError.
+  explicit Leader(Args args);
+  ~Leader();
+  Leader(const Leader&) = delete;
+  Leader& operator=(const Leader&) = delete;
+
+  caf::actor_system& actors() { return *system_; }
+
+  /// While it lives: what nodes report is the company's news, and a node that is gone ends the
+  /// troupe's run. Behind it the nodes have been told that the run has ended.
+  class Watch {
+   public:
+    Watch(Leader& leader, actors::Troupe& troupe);
+    ~Watch();
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+
+   private:
+    Leader& leader_;
+  };
+
+ private:
+  void start_nodes(const Args& args);
+  void lost(const std::string& why);
+
+  const std::shared_ptr<actors::Company> company_;
+  std::mutex mutex_;
+  actors::Troupe* troupe_ = nullptr;       // while it is watched
+  std::optional<std::string> first_loss_;
+  std::unique_ptr<Gathering> gathering_;
+  std::unique_ptr<runtime::DataPlane> plane_;
+  const std::string token_;
+  std::unique_ptr<actors::SystemConfig> config_;
+  std::unique_ptr<caf::actor_system> system_;
+  std::unique_ptr<actors::FrontDesk> desk_;
+};
+
+}  // namespace troupe::deploy

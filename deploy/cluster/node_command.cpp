@@ -1,0 +1,208 @@
+#include "deploy/cluster/node_command.h"
+
+#include <sys/socket.h>
+
+#include <csignal>
+#include <memory>
+#include <mutex>
+
+#include "actors/front_desk.h"
+#include "actors/launch.h"
+#include "config/plan/planner.h"
+#include "deploy/cluster/gathering.h"
+#include "deploy/cluster/node_plane.h"
+#include "deploy/cluster/secret_option.h"
+#include "deploy/stop_signals.h"
+#include "runtime/cluster/cluster_error.h"
+#include "runtime/model_shape.h"
+
+namespace troupe::deploy {
+namespace {
+
+using namespace std::chrono_literals;
+using runtime::ClusterError;
+using runtime::within;
+
+struct Options {
+  std::string join;
+  std::string secret;
+  int wait = 60;
+  bool is_insecure = false;
+};
+
+constexpr const char* examples = R"(Examples:
+  export TROUPE_SECRET=$(head -c 32 /dev/urandom | base64)   # the same on every host
+  troupe train my_run.textproto --nodes 2 --listen 10.0.0.1:7070 --insecure
+  troupe node --join 10.0.0.1:7070 --insecure
+
+A node needs no file of the run: it gets its part from the process that leads it, and ends with it.)";
+
+/// What a node tells its leader, from any thread.
+class Line {
+ public:
+  explicit Line(runtime::FrameSocket& socket) : socket_(socket) {}
+
+  void happened(const wire::Event& event) {
+    wire::JoinFrame frame;
+    *frame.mutable_event() = event;
+    send(frame);
+  }
+  void ready() {
+    wire::JoinFrame frame;
+    frame.mutable_ready();
+    send(frame);
+  }
+  /// Only the first reason counts.
+  void lost(const std::string& why) {
+    wire::JoinFrame frame;
+    frame.mutable_lost()->set_text(why);
+    send(frame);
+  }
+
+ private:
+  /// Who does not hear it any more has gone, which this process hears by itself.
+  void send(const wire::JoinFrame& frame) {
+    try {
+      socket_.send(frame);
+    } catch (const ClusterError&) {
+    }
+  }
+
+  runtime::FrameSocket& socket_;
+};
+
+/// The company of this process, as the parcels of others find it once it is there.
+struct Door {
+  std::mutex mutex;
+  std::shared_ptr<actors::Company> company;
+
+  std::shared_ptr<actors::Company> get() {
+    std::lock_guard lock(mutex);
+    return company;
+  }
+  void set(std::shared_ptr<actors::Company> value) {
+    std::lock_guard lock(mutex);
+    company = std::move(value);
+  }
+};
+
+void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start) {
+  for (int p = 0; p < start.processes(); ++p) {
+    if (p != start.process()) plane.connect(p, start.data_addresses(p));
+  }
+}
+
+/// Waits until the leader says that the run has ended. Throws ClusterError when it is gone.
+void wait_for_end(runtime::FrameSocket& socket) {
+  while (true) {
+    if (socket.wait(within(1h)) && socket.receive(within(30s)).has_finish()) return;
+  }
+}
+
+/// Plays this process's part until the leader says that the run has ended. The plane goes before the
+/// arena, from which it may still be sending.
+void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line,
+          std::unique_ptr<runtime::DataPlane> plane, Door& door) {
+  const config::LoadedRun run{start.run(), {}, {}, {}};
+  const config::LoadedModel model{start.model(), {}};
+  const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
+  const auto recipe = actors::make_recipe(run.run, runtime::model_shape(model.model));
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
+  kernels::ThreadPool pool(plan.threads);
+  auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
+                                                   actors::BatchSource(), start.process());
+  company->deadlines.step = std::chrono::milliseconds(
+      static_cast<int64_t>(1000 * run.run.cluster().step_deadline()));
+  std::vector<actors::Failpoint> failpoints;
+  for (const std::string& text : start.failpoints()) {
+    failpoints.push_back(actors::failpoint_of(text));
+  }
+  company->failpoints.set(failpoints, {});
+  company->glass = runtime::Glass::create(start.run_folder());
+  if (!start.is_handed_state()) {
+    runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
+      return company->placement.uses(start.process(), tensor);
+    });
+  }
+  const auto way = std::move(plane);  // ends before what stands above
+  company->office.set_plane(way.get());
+  door.set(company);
+  connect_plane(*way, start);
+  actors::SystemConfig config(start.control_token());
+  caf::actor_system system(config);
+  const auto desk = actors::reach_front_desk(system, socket.peer_host(),
+                                             static_cast<uint16_t>(start.control_port()));
+  company->directory.put({actors::Role::coordinator}, caf::actor_cast<caf::actor>(desk));
+  {
+    const actors::Outpost outpost(
+        {.company = company,
+         .actors = &system,
+         .crew_started = [&](const caf::actor& crew) {
+           runtime::tell(desk, actors::joined_atom_v, int32_t{start.process()}, crew);
+         },
+         .happened = [&](const wire::Event& event) { line.happened(event); },
+         .gave_up = [&](const std::string& why) { line.lost(why); }});
+    line.ready();
+    wait_for_end(socket);
+  }
+  door.set(nullptr);
+}
+
+void run_node(const Options& options) {
+  const runtime::Endpoint leader = runtime::parse_endpoint(options.join);
+  check_network(leader.host, options.is_insecure, "--join " + options.join);
+  const auto secret = cluster_secret(options.secret);
+  if (!secret) {
+    throw ClusterError("found no cluster secret, wanted that of the run in TROUPE_SECRET or a file "
+                       "(--secret)");
+  }
+  auto socket = runtime::FrameSocket::connect(leader, within(std::chrono::seconds(options.wait)));
+  socket.set_peer("the run at " + options.join);
+  Line line(socket);
+  StopSignals signals;  // before the first thread
+  signals.on_stop([&] {
+    line.lost("stopped by " + signal_name(signals.received()));
+    ::shutdown(socket.file(), SHUT_RD);
+  });
+  Door door;
+  auto plane = make_node_plane(
+      leader.host,
+      {.received =
+           [&door](int, runtime::Parcel parcel) {
+             if (const auto company = door.get()) company->office.received(std::move(parcel));
+           },
+       .lost =
+           [&line](int peer, const std::string& why, const std::vector<std::string>&) {
+             line.lost("has lost process " + std::to_string(peer) + ": " + why);
+           }});
+  const wire::NodeStart start = runtime::join(
+      socket, *secret, own_facts(plane->describe(), plane->address()), within(10s));
+  try {
+    play(start, socket, line, std::move(plane), door);
+  } catch (const std::exception& error) {
+    if (const int signal = signals.received()) {
+      throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
+    }
+    line.lost(error.what());
+    throw;
+  }
+  signals.on_stop({});
+}
+
+}  // namespace
+
+void add_node_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("node", "Be one of the processes of a run");
+  command->add_option("--join", options->join, "HOST:PORT of the process that leads the run")
+      ->required();
+  add_secret_option(*command, options->secret);
+  command->add_option("--wait", options->wait, "seconds to wait for it to listen")
+      ->check(CLI::Range(0, 1'000'000));
+  command->add_flag("--insecure", options->is_insecure,
+                    "token messages may travel plain between hosts");
+  command->footer(examples);
+  command->callback([options] { run_node(*options); });
+}
+
+}  // namespace troupe::deploy
