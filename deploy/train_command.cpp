@@ -194,7 +194,8 @@ void train(const Options& options) {
                            .hands_out_state = hands_out_state,
                            .actors = leader ? &leader->actors() : nullptr});
     std::optional<Leader::Watch> watch;
-    if (leader) watch.emplace(*leader, troupe);
+    if (leader) watch.emplace(*leader, troupe, "; troupe train --resume " + folder.path().string() +
+                                                  " goes on");
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {

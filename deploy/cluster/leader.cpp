@@ -74,14 +74,16 @@ void Leader::lost(const std::string& why) {
   std::lock_guard lock(mutex_);
   if (first_loss_) return;
   first_loss_ = why;
-  if (troupe_) troupe_->give_up(why);
+  if (troupe_) troupe_->give_up(why + advice_);
 }
 
-Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe) : leader_(leader) {
+Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
+    : leader_(leader) {
   {
     std::lock_guard lock(leader.mutex_);
     leader.troupe_ = &troupe;
-    if (leader.first_loss_) troupe.give_up(*leader.first_loss_);
+    leader.advice_ = std::move(advice);
+    if (leader.first_loss_) troupe.give_up(*leader.first_loss_ + leader.advice_);
   }
   leader.gathering_->members->watch(
       {.happened =

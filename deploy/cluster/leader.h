@@ -39,7 +39,8 @@ class Leader {
   /// troupe's run. Behind it the nodes have been told that the run has ended.
   class Watch {
    public:
-    Watch(Leader& leader, actors::Troupe& troupe);
+    /// `advice` stands behind the error of a run that a node's loss has ended.
+    Watch(Leader& leader, actors::Troupe& troupe, std::string advice);
     ~Watch();
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
@@ -56,6 +57,7 @@ class Leader {
   std::mutex mutex_;
   actors::Troupe* troupe_ = nullptr;       // while it is watched
   std::optional<std::string> first_loss_;
+  std::string advice_;
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<runtime::DataPlane> plane_;
   const std::string token_;

@@ -1,0 +1,203 @@
+// Laws 1 to 4 in runs of several processes: the program starts them, or they join; some are killed.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <sstream>
+#include <vector>
+
+#include "runtime/data_plane/data_plane.h"
+#include "tests/program.h"
+#include "tests/system/background.h"
+
+namespace troupe::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* secret = "TROUPE_SECRET=sixteen-bytes-or-more ";
+
+class Processes : public ProgramTest {
+ protected:
+  Processes() {
+    if (!runtime::has_ucx()) return;
+    EXPECT_EQ(troupe(train("--out quiet")), 0) << output_;
+    wanted_ = last_hash(output_);
+    std::filesystem::rename(folder_ / "quiet", folder_ / "quiet_run");
+  }
+  void SetUp() override {
+    if (!runtime::has_ucx()) GTEST_SKIP() << runtime::why_no_ucx();
+  }
+
+  static std::string last_hash(const std::string& output) {
+    const size_t at = output.rfind("hash ");
+    return at == std::string::npos ? "none in: " + output : output.substr(at + 5, 16);
+  }
+  /// "train ..." into a folder of that name.
+  static std::string train(const std::string& more) {
+    std::string arguments = ProgramTest::train(more);
+    if (more.find("--out ") != std::string::npos) arguments.erase(arguments.find("--out run "), 10);
+    return arguments;
+  }
+  /// Of the same recipe, so long that a test can do something to it.
+  static std::string long_train(const std::string& more) {
+    return train("--set train.optimizer.decay=CONSTANT --set checkpoint.every=5 --set train.steps=100000 " +
+                 more);
+  }
+
+  /// Leader and nodes that join it, at a port of its own choice.
+  std::string port_of(Background& leader) const {
+    EXPECT_TRUE(leader.says("troupe node --join ")) << leader.text();
+    const std::string text = leader.text();
+    const size_t at = text.find("127.0.0.1:") + 10;
+    return text.substr(at, text.find('\n', at) - at);
+  }
+  std::string with_secret(const std::string& arguments) const {
+    std::string line = command(arguments);
+    line.insert(line.find("exec "), std::string("export ") + secret + "&& ");
+    return line;
+  }
+
+  /// The processes that a run has started.
+  static std::vector<pid_t> nodes_of(const Background& run) {
+    const std::string pid = std::to_string(run.pid());
+    std::istringstream children(read_file("/proc/" + pid + "/task/" + pid + "/children"));
+    return {std::istream_iterator<pid_t>(children), {}};
+  }
+
+  std::string wanted_;
+};
+
+TEST_F(Processes, HoweverManyEndWithTheHashOfOne) {
+  for (const char* more :
+       {"--nodes 2", "--nodes 3 --set parallel.pipeline=2", "--set cluster.nodes=4",
+        "--nodes 8 --set parallel.attention=2 --set parallel.expert=4",
+        "--nodes 2 --set cluster.threads=2 --set parallel.data=2 --set parallel.optimizer=5"}) {
+    std::filesystem::remove_all(folder_ / "run");
+    ASSERT_EQ(troupe(train(more)), 0) << more << "\n" << output_;
+    EXPECT_EQ(last_hash(output_), wanted_) << more;
+  }
+}
+
+TEST_F(Processes, ARunOfSeveralIsResumedInAnyNumberOfThem) {
+  ASSERT_EQ(troupe(train("--nodes 2 --set train.steps=5 --set train.optimizer.decay=CONSTANT "
+                         "--set train.optimizer.warmup_steps=20 --set checkpoint.keep=3")), 0) << output_;
+  ASSERT_EQ(troupe("train --resume run --nodes 3 --set train.steps=9"), 0) << output_;
+  ASSERT_EQ(troupe("train --resume run --nodes 1 --set train.steps=12"), 0) << output_;
+  const std::string found = last_hash(output_);
+  ASSERT_EQ(troupe(train("--out straight --set train.optimizer.decay=CONSTANT "
+                         "--set train.optimizer.warmup_steps=20")), 0) << output_;
+  EXPECT_EQ(found, last_hash(output_));
+}
+
+TEST_F(Processes, AModelsFilesAreHandedOutFromTheFirst) {
+  std::string one = train("--out one"), two = train("--nodes 3 --out two");
+  for (std::string* line : {&one, &two}) {
+    for (const char* part : {"--set model.with.vocab_size=270 ", "--set model.with.layers=2 ",
+                             "--set model.with.hidden_size=32 "}) {
+      line->erase(line->find(part), std::string(part).size());
+    }
+    *line += " --set model.huggingface=quiet_run/model";
+  }
+  ASSERT_EQ(troupe(one), 0) << output_;
+  const std::string wanted = last_hash(output_);
+  ASSERT_EQ(troupe(two), 0) << output_;
+  EXPECT_EQ(last_hash(output_), wanted);
+  EXPECT_NE(wanted, wanted_);
+}
+
+// Law 3 across processes: the actor is started again where it lived, the step in every process.
+TEST_F(Processes, KilledActorsOfOtherProcessesChangeNoBit) {
+  ASSERT_EQ(troupe(train("--nodes 3 --set parallel.data=2 --set parallel.expert=2 "
+                         "--kill expert_shard/1@3:forward --kill crew/2@4:prepare "
+                         "--kill optimizer_shard/1@6:apply --fail stage/1@9:backward "
+                         "--random-kills 7:6")), 0) << output_;
+  EXPECT_EQ(last_hash(output_), wanted_);
+  EXPECT_THAT(output_, Not(HasSubstr("was not reached")));
+  ASSERT_EQ(troupe("events run --kind failpoint"), 0);
+  EXPECT_THAT(output_, HasSubstr("kill crew/2@4:prepare"));
+}
+
+TEST_F(Processes, ANodeThatIsKilledEndsTheRunByNameAndAResumeEndsInTheHash) {
+  const std::string arguments = long_train("--nodes 3 --set parallel.data=2");
+  {
+    Background run(command(arguments), folder_ / "beside");
+    ASSERT_TRUE(run.says("step 7 ")) << run.text();
+    const std::vector<pid_t> nodes = nodes_of(run);
+    ASSERT_EQ(nodes.size(), 2u);
+    const pid_t node = nodes[1];
+    ASSERT_EQ(::kill(node, SIGKILL), 0);
+    EXPECT_EQ(run.wait(), 1);
+    EXPECT_THAT(run.text(), HasSubstr("troupe: process "));
+    EXPECT_THAT(run.text(), HasSubstr("pid " + std::to_string(node)));
+    EXPECT_THAT(run.text(), HasSubstr("troupe train --resume run goes on"));
+    for (const pid_t pid : nodes) EXPECT_NE(::kill(pid, 0), 0) << pid << " is left behind";
+  }
+  ASSERT_EQ(troupe("train --resume run --set train.steps=60"), 0) << output_;
+  const std::string found = last_hash(output_);
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=60")), 0) << output_;
+  EXPECT_EQ(found, last_hash(output_));
+}
+
+TEST_F(Processes, NodesOfALeaderThatIsKilledEnd) {
+  Background run(command(long_train("--nodes 3")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 3 ")) << run.text();
+  std::vector<int> nodes;
+  for (const pid_t pid : nodes_of(run)) {
+    nodes.push_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  }
+  ASSERT_EQ(nodes.size(), 2u);
+  run.kill(SIGKILL);
+  for (const int node : nodes) {
+    pollfd one{node, POLLIN, 0};
+    EXPECT_EQ(::poll(&one, 1, 20'000), 1) << "a node goes on without its leader";
+    ::close(node);
+  }
+}
+
+TEST_F(Processes, ASignalEndsARunOfSeveralAfterTheStepWithACheckpoint) {
+  Background run(command(long_train("--nodes 2")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 3 ")) << run.text();
+  EXPECT_EQ(run.kill(SIGINT), 130) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("stopped by SIGINT after step"));
+  EXPECT_THAT(run.text(), Not(HasSubstr("process 1")));
+  ASSERT_EQ(troupe("checkpoint verify run"), 0) << output_;
+}
+
+TEST_F(Processes, NodesJoinARunThatWaitsForThem) {
+  Background leader(with_secret(train("--nodes 3 --listen 127.0.0.1:0")), folder_ / "leader");
+  const std::string port = port_of(leader);
+  Background stranger(command("node --join 127.0.0.1:" + port), folder_ / "stranger");
+  EXPECT_EQ(stranger.wait(), 1);
+  EXPECT_THAT(stranger.text(), HasSubstr("found no cluster secret, wanted that of the run"));
+  std::string other = with_secret("node --join 127.0.0.1:" + port);
+  other.replace(other.find("sixteen"), 7, "seventeen");
+  Background impostor(other, folder_ / "impostor");
+  EXPECT_EQ(impostor.wait(), 1);
+  EXPECT_THAT(impostor.text(), HasSubstr("has refused this node: the cluster secret differs"));
+
+  Background first(with_secret("node --join 127.0.0.1:" + port), folder_ / "first");
+  Background second(with_secret("node --join localhost:" + port), folder_ / "second");
+  EXPECT_EQ(leader.wait(), 0) << leader.text();
+  EXPECT_EQ(last_hash(leader.text()), wanted_);
+  EXPECT_THAT(leader.text(), HasSubstr("was refused: the cluster secret differs"));
+  EXPECT_EQ(first.wait(), 0) << first.text();
+  EXPECT_EQ(second.wait(), 0) << second.text();
+}
+
+TEST_F(Processes, WhatCannotBeIsSaidAtOnce) {
+  EXPECT_EQ(troupe(train("--nodes 2 --listen 127.0.0.1:0")), 1);
+  EXPECT_THAT(output_, HasSubstr("found no cluster secret, wanted one in TROUPE_SECRET"));
+  EXPECT_EQ(troupe(train("--nodes 2 --listen 0.0.0.0:0")), 1);
+  EXPECT_THAT(output_, HasSubstr("--listen 0.0.0.0:0: other machines reach this address"));
+  EXPECT_EQ(troupe("node --join 127.0.0.1:1 --wait 0"), 1);
+  EXPECT_EQ(troupe("node --join 127.0.0.1"), 1);
+  EXPECT_THAT(output_, HasSubstr("found the address '127.0.0.1', wanted HOST:PORT"));
+  EXPECT_EQ(troupe(train("--nodes 0")), 2);
+  EXPECT_EQ(troupe(train("--nodes 2 --set train.unit_hashes=true")), 1);
+  EXPECT_THAT(output_, HasSubstr("train.unit_hashes: found true with cluster.nodes 2"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
+}  // namespace
+}  // namespace troupe::tests
