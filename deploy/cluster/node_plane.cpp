@@ -1,13 +1,20 @@
 #include "deploy/cluster/node_plane.h"
 
+#include <cstdlib>
+
 #include "runtime/cluster/endpoint.h"
 
 namespace troupe::deploy {
 
 std::unique_ptr<runtime::DataPlane> make_node_plane(const std::string& host,
                                                     runtime::PlaneEvents events) {
+  const auto chosen = [](const char* variable, const char* otherwise) {
+    const char* value = std::getenv(variable);
+    return std::string(value != nullptr ? value : otherwise);
+  };
   runtime::PlaneOptions options;
-  if (runtime::is_loopback(host)) options.network = "lo";
+  options.transports = chosen("UCX_TLS", "");
+  options.network = chosen("UCX_NET_DEVICES", runtime::is_loopback(host) ? "lo" : "");
   return runtime::make_ucx_plane(options, std::move(events));
 }
 

@@ -1,0 +1,92 @@
+// Laws 1 and 2 in whole runs: 8 steps of tiny end with one hash, however they are spread. Every two of
+// the choices meet in one run at least; with TROUPE_BITS_TABLE=all every legal combination is run.
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "runtime/data_plane/data_plane.h"
+#include "tests/bits/pairwise.h"
+#include "tests/program.h"
+
+namespace troupe::tests {
+namespace {
+
+struct Dimension {
+  const char* name;
+  std::vector<std::string> values;
+};
+
+const std::vector<Dimension>& dimensions() {
+  static const std::vector<Dimension> all{
+      {"processes", {"1", "2", "3", "4", "8"}}, {"pipeline", {"1", "2", "4"}},
+      {"expert", {"1", "2", "4"}},              {"data", {"1", "2", "3", "4"}},
+      {"attention", {"1", "2"}},                {"transport", {"posix,cma", "tcp"}},
+  };
+  return all;
+}
+
+class BitsTable : public ProgramTest {
+ protected:
+  BitsTable() {
+    // Words of some structure, enough for the vocabulary.
+    std::ofstream text(folder_ / "words.txt");
+    uint64_t state = 1;
+    for (int i = 0; i < 40'000; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      for (uint64_t letters = 2 + (state >> 60) % 6, s = state >> 20; letters > 0; --letters, s /= 13) {
+        text << static_cast<char>('a' + s % 13);
+      }
+      text << (i % 50 == 49 ? ".\n\n" : " ");
+    }
+  }
+
+  std::string hash_of(const std::string& environment, const std::string& more) {
+    std::filesystem::remove_all(folder_ / "run");
+    const std::string line = "cd '" + folder_.string() + "' && " + environment +
+                             " exec " TROUPE_BINARY_DIR "/troupe train " TROUPE_SOURCE_DIR
+                             "/config/runs/pretrain_tiny.textproto --out run --set train.steps=8 "
+                             "--set data.text=words.txt --set data.holdout=0 "
+                             "--set train.hash_every=0 --set cluster.threads=1 " + more +
+                             " > output 2>&1";
+    const int status = std::system(line.c_str());
+    const std::string output = read_file(folder_ / "output");
+    const size_t at = output.rfind("hash ");
+    if (status != 0 || at == std::string::npos) return "no hash: " + output;
+    return output.substr(at + 5, 16);
+  }
+};
+
+TEST_F(BitsTable, EveryPlanEndsWithOneHash) {
+  if (!runtime::has_ucx()) GTEST_SKIP() << runtime::why_no_ucx();
+  const std::string wanted = hash_of("", "");
+  ASSERT_EQ(wanted.size(), 16u) << wanted;
+  std::vector<size_t> sizes;
+  for (const Dimension& dimension : dimensions()) sizes.push_back(dimension.values.size());
+  const auto legal = all_choices(sizes, [](const Choice&) { return true; });
+  const char* wish = std::getenv("TROUPE_BITS_TABLE");
+  const bool wants_all = wish != nullptr && std::string(wish) == "all";
+  const auto chosen = wants_all ? legal : pairwise(legal);
+  EXPECT_TRUE(wants_all || chosen.size() <= 24) << chosen.size();
+  for (const Choice& choice : chosen) {
+    std::string row, settings, environment;
+    for (size_t d = 0; d < choice.size(); ++d) {
+      const Dimension& dimension = dimensions()[d];
+      const std::string& value = dimension.values[choice[d]];
+      row += std::string(d > 0 ? "  " : "") + dimension.name + " " + value;
+      if (std::string(dimension.name) == "processes") {
+        settings += " --nodes " + value;
+      } else if (std::string(dimension.name) == "transport") {
+        environment = "UCX_TLS=" + value;
+      } else {
+        settings += std::string(" --set parallel.") + dimension.name + "=" + value;
+      }
+    }
+    const std::string found = hash_of(environment, settings);
+    std::cout << row << "  " << found.substr(0, 16) << std::endl;
+    EXPECT_EQ(found, wanted) << row;
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
