@@ -19,7 +19,7 @@ void gather_rows(Queue& queue, const GatherRowsArgs& args);
 /// Arguments of `combine_rows`: T tokens, K experts a token in ascending id order.
 struct CombineRowsArgs {
   std::vector<ConstTensor> rows;  ///< per source (expert shard): [R_s, D] f32
-  ConstTensor source;             ///< [T, K] i32: which of `rows`
+  ConstTensor source;             ///< [T, K] i32: which of `rows`; -1: nothing stands there
   ConstTensor row;                ///< [T, K] i32: which row of it
   ConstTensor group;              ///< [T, K] i32: routing group of the expert, ascending
   ConstTensor weight;             ///< [T, K] f32, or no data: all weights 1
@@ -27,11 +27,15 @@ struct CombineRowsArgs {
   /// Each group's sum is rounded to BF16, as it travels in a recipe of low precision: once, and
   /// also where nothing travels (law 2; report section 3.3.3).
   bool rounds_groups = false;
+  /// By source: its rows are sums of whole groups already, made as here, and stand for them. Empty:
+  /// none are.
+  std::vector<bool> are_sums = {};
 };
 
 /// Law 2: for each routing group its sum is formed first, experts in id order:
 /// s = fma(weight, row, s) from +0 (s + row without weights); then the groups' sums are added in
-/// id order, from the first group's.
+/// id order, from the first group's. So a group's sum may be made where its rows are, by a call for
+/// that group alone, and the bits are the same.
 void combine_rows(Queue& queue, const CombineRowsArgs& args);
 
 /// y[r] = scale[r] * x[r].

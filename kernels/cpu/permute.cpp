@@ -6,6 +6,16 @@
 #include <string>
 #include <vector>
 
+namespace troupe::kernels::cpu {
+
+/// One of the K rows of a token; no data: nothing stands there.
+struct PlacedRow {
+  const float* data = nullptr;
+  bool is_sum = false;  ///< of its whole group
+};
+
+}  // namespace troupe::kernels::cpu
+
 #define TROUPE_ISA_FILE "kernels/cpu/permute.cpp"
 #include "kernels/cpu/for_each_isa.h"
 
@@ -22,11 +32,18 @@ const T* row_of(const ConstTensor& t, int64_t r) {
 
 /// Where the K rows of a token lie; throws KernelError if an index leads outside, or if groups
 /// descend, which would break law 2's order.
-void find_rows(const CombineRowsArgs& args, int64_t t, const float** rows) {
+void find_rows(const CombineRowsArgs& args, int64_t t, PlacedRow* rows) {
   const int32_t* source = row_of<int32_t>(args.source, t);
   const int32_t* row = row_of<int32_t>(args.row, t);
   const int32_t* group = row_of<int32_t>(args.group, t);
   for (int64_t k = 0; k < args.source.cols(); ++k) {
+    if (k > 0 && group[k] < group[k - 1]) {
+      throw KernelError("combine_rows token " + std::to_string(t) + " has group " +
+                        std::to_string(group[k]) + " after " + std::to_string(group[k - 1]) +
+                        ", wanted ascending");
+    }
+    rows[k] = {};
+    if (source[k] == -1) continue;
     if (source[k] < 0 || source[k] >= static_cast<int64_t>(args.rows.size())) {
       throw KernelError("combine_rows token " + std::to_string(t) + " names source " +
                         std::to_string(source[k]) + " of " + std::to_string(args.rows.size()));
@@ -36,12 +53,9 @@ void find_rows(const CombineRowsArgs& args, int64_t t, const float** rows) {
       throw KernelError("combine_rows token " + std::to_string(t) + " names row " +
                         std::to_string(row[k]) + " of " + std::to_string(from.rows()));
     }
-    if (k > 0 && group[k] < group[k - 1]) {
-      throw KernelError("combine_rows token " + std::to_string(t) + " has group " +
-                        std::to_string(group[k]) + " after " + std::to_string(group[k - 1]) +
-                        ", wanted ascending");
-    }
-    rows[k] = row_of<float>(from, row[k]);
+    const auto from_source = static_cast<size_t>(source[k]);
+    rows[k] = {row_of<float>(from, row[k]),
+               from_source < args.are_sums.size() && args.are_sums[from_source]};
   }
 }
 
@@ -82,7 +96,7 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   const int64_t parts = part_count(queue, T, (K + 1) * D);
   queue.run(parts, [args, T, K, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
-    std::vector<const float*> rows(static_cast<size_t>(K));
+    std::vector<PlacedRow> rows(static_cast<size_t>(K));
     for (int64_t t = begin; t < end; ++t) {
       find_rows(args, t, rows.data());
       TROUPE_ISA_CALL(combine_row)(args, t, rows.data());
@@ -148,7 +162,7 @@ void copy(Queue& queue, const CopyArgs& args) {
 
 #else
 
-inline void combine_row(const CombineRowsArgs& args, int64_t t, const float* const* rows) {
+inline void combine_row(const CombineRowsArgs& args, int64_t t, const PlacedRow* rows) {
   const int64_t K = args.source.cols();
   const int32_t* group = values<int32_t>(args.group) + t * args.group.row_stride;
   const float* weight =
@@ -158,8 +172,10 @@ inline void combine_row(const CombineRowsArgs& args, int64_t t, const float* con
     F16 total = zero(), sum = zero();
     bool first = true;  // of the groups: `total` begins as its sum
     for (int64_t k = 0; k < K; ++k) {
-      const F16 row = load_lanes(rows[k] + i, n);
-      sum = weight ? fma(set1(weight[k]), row, sum) : sum + row;
+      if (rows[k].data) {
+        const F16 row = load_lanes(rows[k].data + i, n);
+        sum = rows[k].is_sum ? row : weight ? fma(set1(weight[k]), row, sum) : sum + row;
+      }
       if (k + 1 < K && group[k + 1] == group[k]) continue;
       if (args.rounds_groups) sum = nearest_bf16(sum);
       total = first ? sum : total + sum;

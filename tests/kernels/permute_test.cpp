@@ -132,6 +132,57 @@ TEST(Permute, CombineRoundsEachGroupsSumOnceWhereItIsToldTo) {
   EXPECT_EQ(to_vector(y)[1], 1.0f + (0x1p-9f + 0x1p-8f));   // groups that are BF16 already
 }
 
+// Law 2: where a group's sum is made shows in no bit.
+TEST(Permute, SumsOfGroupsMadeElsewhereStandForTheirRows) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  for (const bool rounds : {false, true}) {
+    const Combine c(9, 4, 37);
+    const Buffer wanted = allocate_f32({c.T, c.D}), found = allocate_f32({c.T, c.D});
+    CombineRowsArgs whole = c.args(wanted);
+    whole.rounds_groups = rounds;
+    combine_rows(queue, whole);
+    queue.wait();
+
+    // Every other token's first group is summed by itself: one slot a row, the others empty.
+    const auto ints = [](const Buffer& b) {
+      const int32_t* first = values<int32_t>(b.view);
+      return std::vector<int32_t>(first, first + b.view.count());
+    };
+    std::vector<int32_t> source = ints(c.source), row = ints(c.row);
+    const std::vector<int32_t> group = ints(c.group);
+    const Buffer sums = allocate_f32({c.T, c.D});
+    std::vector<int32_t> alone(source.size(), -1), zeros(source.size(), 0);
+    for (int64_t t = 0; t < c.T; ++t) {
+      const auto first = static_cast<size_t>(t * c.K);
+      for (size_t i = first; i < first + static_cast<size_t>(c.K) && group[i] == group[first]; ++i) {
+        alone[i] = source[i];
+        if (t % 2 == 1) continue;
+        source[i] = i == first ? static_cast<int32_t>(c.sources.size()) : -1;
+      }
+    }
+    CombineRowsArgs part = c.args(sums);
+    const Buffer alone_table = integers(alone, {c.T, c.K}), one_group = integers(zeros, {c.T, c.K});
+    part.source = alone_table;
+    part.group = one_group;
+    part.rounds_groups = rounds;
+    combine_rows(queue, part);
+    CombineRowsArgs rest = c.args(found);
+    for (int64_t t = 0; t < c.T; t += 2) row[static_cast<size_t>(t * c.K)] = static_cast<int32_t>(t);
+    const Buffer source_table = integers(source, {c.T, c.K}), row_table = integers(row, {c.T, c.K});
+    rest.rows.push_back(sums);
+    rest.source = source_table;
+    rest.row = row_table;
+    rest.are_sums = std::vector<bool>(c.sources.size(), false);
+    rest.are_sums.push_back(true);
+    rest.rounds_groups = rounds;
+    combine_rows(queue, rest);
+    queue.wait();
+
+    EXPECT_EQ(to_vector(found), to_vector(wanted));
+  }
+}
+
 TEST(Permute, CombineOfNoExpertsIsZero) {
   ThreadPool pool(1);
   Queue queue(pool);
