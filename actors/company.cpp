@@ -99,13 +99,19 @@ std::vector<int64_t> Company::moe_layers(int stage) const {
   return moe_layers_of(plan, recipe.shape, stage);
 }
 
-std::vector<int> Company::expert_owners() const {
-  std::vector<int> owner(static_cast<size_t>(recipe.shape.experts), 0);
-  for (size_t shard = 0; shard < plan.experts.size(); ++shard) {
-    const auto& range = plan.experts[shard];
-    std::fill_n(owner.begin() + range.first, range.count, static_cast<int>(shard));
+ExpertHolders Company::expert_holders(int stage) const {
+  ExpertHolders holders;
+  holders.shards = static_cast<int>(plan.experts.size());
+  holders.owner.assign(static_cast<size_t>(recipe.shape.experts), 0);
+  std::map<int, std::vector<int>> others;  // shards by process
+  for (int shard = 0; shard < holders.shards; ++shard) {
+    const auto& range = plan.experts[static_cast<size_t>(shard)];
+    std::fill_n(holders.owner.begin() + range.first, range.count, shard);
+    const int at = placement.process_of({Role::expert_shard, stage, 0, shard});
+    if (at != process) others[at].push_back(shard);
   }
-  return owner;
+  for (auto& [at, shards] : others) holders.hosts.push_back(std::move(shards));
+  return holders;
 }
 
 int Company::worker_of(int micro_batch) const {

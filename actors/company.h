@@ -12,6 +12,7 @@
 #include "actors/control/failpoints.h"
 #include "actors/deadlines.h"
 #include "actors/directory.h"
+#include "actors/model/expert_holders.h"
 #include "actors/model/tensors.h"
 #include "actors/placement.h"
 #include "actors/post_office.h"
@@ -79,7 +80,8 @@ class Company {
   int64_t moe_index(int64_t layer) const { return layer - recipe.shape.dense_layers; }
   bool is_first() const { return process == 0; }
   bool has_others() const { return placement.processes() > 1; }
-  std::vector<int> expert_owners() const;
+  /// Who holds the experts of a stage's MoE layers, as seen from this process.
+  ExpertHolders expert_holders(int stage) const;
   int worker_of(int micro_batch) const;
   /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.
   int attention_shard_of(int micro_batch) const;

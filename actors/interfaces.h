@@ -75,6 +75,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, gather_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, scatter_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, joined_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, dispatched_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 namespace troupe::actors {
@@ -107,6 +108,7 @@ using Router = caf::typed_actor<
 /// A set of routed experts in every MoE layer of a stage. Tells the router that asked.
 using ExpertShard = caf::typed_actor<
     TROUPE_LANE_INTERFACE, TROUPE_BEGIN_INTERFACE,
+    caf::result<void>(dispatched_atom, TokenMessage),            // of another process: its shards' rows
     caf::result<void>(forward_atom, TokenMessage),               // rows [R, D] -> rows
     caf::result<void>(backward_atom, TokenMessage),              // rows' gradients, weights [R]
     caf::result<Pb<wire::StepReport>>(report_atom, uint64_t)>;

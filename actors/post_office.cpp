@@ -6,7 +6,8 @@ namespace troupe::actors {
 namespace {
 
 constexpr std::array verb_names{"forward",     "backward",  "attended", "routed",
-                                "expert_rows", "gradients", "weights",  "state"};
+                                "expert_rows", "gradients", "weights",  "state",
+                                "dispatched"};
 
 Address address_of(const wire::Letter& letter) {
   return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
@@ -27,6 +28,8 @@ void PostOffice::deliver(const Address& to, Verb verb, TokenMessage message) con
     case Verb::gradients: return post->send(caf::make_message(gradients_atom_v, std::move(message)));
     case Verb::weights: return post->send(caf::make_message(weights_atom_v, std::move(message)));
     case Verb::state: return post->send(caf::make_message(state_atom_v, std::move(message)));
+    case Verb::dispatched:
+      return post->send(caf::make_message(dispatched_atom_v, std::move(message)));
   }
 }
 

@@ -12,8 +12,9 @@
 namespace troupe::actors {
 
 /// Which handler takes a token message. Its number travels: only append.
-enum class Verb : uint8_t { forward, backward, attended, routed, expert_rows, gradients, weights, state };
-inline constexpr int verbs = 8;
+enum class Verb : uint8_t { forward, backward, attended, routed, expert_rows, gradients, weights, state,
+                            dispatched };
+inline constexpr int verbs = 9;
 
 /// The words of actors' interfaces, as verbs.
 inline Verb verb_of(forward_atom) { return Verb::forward; }
@@ -24,6 +25,7 @@ inline Verb verb_of(expert_rows_atom) { return Verb::expert_rows; }
 inline Verb verb_of(gradients_atom) { return Verb::gradients; }
 inline Verb verb_of(weights_atom) { return Verb::weights; }
 inline Verb verb_of(state_atom) { return Verb::state; }
+inline Verb verb_of(dispatched_atom) { return Verb::dispatched; }
 
 /// Thread-safe once the plane is set.
 class PostOffice {

@@ -234,15 +234,14 @@ Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
   const ConstTensor bias =
       kernels::tensor(args_.routing_bias.data() + (number - s.dense_layers) * E, {E});
   kernels::Queue& queue = args_.queue;
-  RoutedBlock block(tensors_, recipe_, number, view_,
-                    std::vector<int>(static_cast<size_t>(E), 0), 1);
+  RoutedBlock block(tensors_, recipe_, number, view_, ExpertHolders::one(E));
   block.choose(queue, pass.layer, normed, bias, normed.rows(), 1);
   queue.wait();
-  const DispatchedRows part = block.dispatch(queue, pass.layer).at(0);
+  const DispatchedRows part = block.dispatch(queue, pass.layer).here.at(0);
   kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows};
   for (int64_t e = 0; e < E; ++e) experts.weights.push_back(tensors_.expert(number, e, view_));
   const kernels::ExpertsSaved saved = kernels::experts_forward(queue, pass.layer, experts);
-  const Tensor y = block.combine(queue, pass.layer, {saved.y});
+  const Tensor y = block.combine(queue, pass.layer, {{saved.y, {}, {}}});
   queue.wait();  // the plan of the dispatch ends with this block
   return y;
 }

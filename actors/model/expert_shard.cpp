@@ -1,5 +1,8 @@
 #include "actors/model/expert_shard.h"
 
+#include "kernels/layers/dispatch.h"
+#include "kernels/permute.h"
+
 namespace troupe::actors {
 
 ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
@@ -9,6 +12,7 @@ ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
       seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
       seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
       seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
+      seen("dispatched", [this](dispatched_atom, const TokenMessage& m) { dispatched(m); }),
       seen("report", [this](report_atom, uint64_t) { return report(); }),
   };
 }
@@ -28,7 +32,77 @@ Address ExpertShardActor::router_of(const wire::UnitId& id) {
 Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wire::UnitId& id) {
   wire::TokenHeader header = *answer_header(id, place().index);
   header.mutable_offsets()->Add(passage.args.offsets.begin(), passage.args.offsets.end());
+  header.set_is_part(passage.is_part);
   return header;
+}
+
+/// The rows of all shards of this process, from a router of another: unpacked once.
+void ExpertShardActor::dispatched(const TokenMessage& message) {
+  if (!accept(message.id(), Edge::dispatched)) return;
+  if (company().recipe.precision == kernels::Precision::fp32) {
+    return hand_on(message, message.tensors.at(0));
+  }
+  const auto scratch = std::make_shared<kernels::Scratch>();
+  std::vector<kernels::ConstTensor> packed;
+  for (size_t i = 0; i < kernels::tensors_of_dispatched(company().recipe.precision); ++i) {
+    packed.push_back(message.tensors.at(i));
+  }
+  const kernels::Tensor rows = kernels::unpack_dispatched(queue(), *scratch, packed);
+  hand_on(message, share(*scratch, rows));
+  release_when_done(std::make_shared<TokenMessage>(message));
+  release_when_done(scratch);
+}
+
+/// To each shard its part, itself included.
+void ExpertShardActor::hand_on(const TokenMessage& message, const runtime::TensorRef& rows) {
+  const bool is_forward = message.id().operation() == wire::FORWARD;
+  size_t next = kernels::tensors_of_dispatched(company().recipe.precision);
+  for (const wire::DispatchPart& part : message.header->parts()) {
+    wire::TokenHeader header;
+    *header.mutable_id() = message.id();
+    *header.mutable_offsets() = part.offsets();
+    header.set_is_part(true);
+    const Address to{Role::expert_shard, place().stage, 0, part.shard()};
+    if (is_forward) {
+      send_when_done(to, forward_atom_v,
+                     {header, {rows, message.tensors.at(next), message.tensors.at(next + 1)}});
+      next += 2;
+    } else {
+      send_when_done(to, backward_atom_v, {header, {rows}});
+    }
+  }
+}
+
+/// What experts read: rows that came in their order, or those of the tokens of a part.
+kernels::ConstTensor ExpertShardActor::rows_of(Passage& passage, const runtime::TensorRef& came) {
+  if (!passage.is_part) return came;
+  const kernels::Tensor rows =
+      passage.scratch.f32({passage.args.offsets.back(), came.view.cols()});
+  kernels::gather_rows(queue(), {.x = came, .index = passage.index, .y = rows});
+  return rows;
+}
+
+/// What goes back: the rows, or, to another process, sums of groups and the rows that are in none.
+std::vector<runtime::TensorRef> ExpertShardActor::reply(Passage& passage, const kernels::Tensor& rows,
+                                                        const kernels::ConstTensor& weights) {
+  if (!passage.is_part) return {share(passage.scratch, rows)};
+  const kernels::GroupSums& plan = passage.sums;
+  const int64_t S = plan.sums(), W = plan.source.view.cols(), D = rows.cols();
+  const kernels::Tensor sums = passage.scratch.f32({S, D});
+  const kernels::Tensor lone = passage.scratch.f32({plan.lone.view.count(), D});
+  kernels::Tensor of_rows{};
+  if (weights.data) {
+    of_rows = passage.scratch.f32({S, W});
+    kernels::gather_rows(queue(), {.x = reshape(weights, {weights.count(), 1}),
+                                   .index = plan.flat_row, .y = reshape(of_rows, {S * W, 1})});
+  }
+  const kernels::Precision precision = company().recipe.precision;
+  kernels::combine_rows(queue(), {.rows = {rows}, .source = plan.source, .row = plan.row,
+                                  .group = plan.group, .weight = of_rows, .y = sums,
+                                  .rounds_groups = precision != kernels::Precision::fp32});
+  kernels::gather_rows(queue(), {.x = rows, .index = plan.lone, .y = lone});
+  const kernels::Tensor packed = kernels::pack_sums(queue(), passage.scratch, precision, sums);
+  return {share(passage.scratch, packed), share(passage.scratch, lone)};
 }
 
 void ExpertShardActor::forward(const TokenMessage& message) {
@@ -39,7 +113,17 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
-  passage->args.x = passage->rows;
+  passage->is_part = message.header->is_part();
+  if (passage->is_part) {
+    const kernels::ModelShape& shape = company().recipe.shape;
+    passage->index = message.tensors.at(1);
+    passage->weights = message.tensors.at(2);
+    passage->sums = kernels::plan_group_sums({.first_expert = range.first,
+                                              .offsets = passage->args.offsets,
+                                              .token = passage->index,
+                                              .group_experts = shape.experts / shape.groups});
+  }
+  passage->args.x = rows_of(*passage, passage->rows);
   passage->args.options = ffn_options(company().recipe, true);
   const StepView step = view(message.id().micro_batch());
   for (int64_t e = range.first; e < range.first + range.count; ++e) {
@@ -47,7 +131,8 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   }
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer(*passage, message.id()), {share(passage->scratch, passage->saved.y)}});
+                 {answer(*passage, message.id()),
+                  reply(*passage, passage->saved.y, passage->weights)});
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
@@ -60,16 +145,18 @@ void ExpertShardActor::backward(const TokenMessage& message) {
   }
   const std::shared_ptr<Passage> passage = found->second;
   passage->dy = message.tensors.at(0);
-  passage->weights = message.tensors.at(1);
-  const int64_t R = passage->dy.view.rows();
-  const kernels::Tensor dx = passage->scratch.f32({R, passage->dy.view.cols()});
+  if (!passage->is_part) passage->weights = message.tensors.at(1);
+  const kernels::ConstTensor dy = rows_of(*passage, passage->dy);
+  const int64_t R = dy.rows();
+  const kernels::Tensor dx = passage->scratch.f32({R, dy.cols()});
   const kernels::Tensor dweights = passage->scratch.f32({R});
   kernels::experts_backward_inputs(queue(), passage->scratch, passage->args, passage->saved,
-                                   {.dy = passage->dy, .weights = passage->weights, .dx = dx,
+                                   {.dy = dy, .weights = passage->weights, .dx = dx,
                                     .dweights = dweights});
+  std::vector<runtime::TensorRef> tensors = reply(*passage, dx, {});
+  tensors.push_back(share(passage->scratch, dweights));
   send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer(*passage, message.id()),
-                  {share(passage->scratch, dx), share(passage->scratch, dweights)}});
+                 {answer(*passage, message.id()), std::move(tensors)});
   const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
   const StepView step = view(message.id().micro_batch());
   std::vector<kernels::FfnGradients> gradients;

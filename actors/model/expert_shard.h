@@ -2,6 +2,7 @@
 
 #include "actors/lane_actor.h"
 #include "kernels/layers/expert.h"
+#include "kernels/layers/group_sums.h"
 
 namespace troupe::actors {
 
@@ -19,12 +20,20 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
     kernels::ExpertsArgs args;
     kernels::ExpertsSaved saved;
     runtime::TensorRef rows, dy, weights;
+    bool is_part = false;         // of rows from another process
+    runtime::TensorRef index;     // then: [R] i32, which of them
+    kernels::GroupSums sums;      // and what goes back
   };
   using Key = std::pair<uint32_t, int32_t>;  // micro-batch, layer
 
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   void forward(const TokenMessage& message);
   void backward(const TokenMessage& message);
+  void dispatched(const TokenMessage& message);
+  void hand_on(const TokenMessage& message, const runtime::TensorRef& rows);
+  kernels::ConstTensor rows_of(Passage& passage, const runtime::TensorRef& came);
+  std::vector<runtime::TensorRef> reply(Passage& passage, const kernels::Tensor& rows,
+                                        const kernels::ConstTensor& weights);
   caf::result<Pb<wire::StepReport>> report();
   Address router_of(const wire::UnitId& id);
   Pb<wire::TokenHeader> answer(const Passage& passage, const wire::UnitId& id);

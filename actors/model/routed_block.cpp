@@ -1,5 +1,9 @@
 #include "actors/model/routed_block.h"
 
+#include <algorithm>
+
+#include "kernels/layers/dispatch.h"
+#include "kernels/layers/group_sums.h"
 #include "kernels/permute.h"
 #include "kernels/routing.h"
 
@@ -11,9 +15,9 @@ using kernels::Scratch;
 using kernels::Tensor;
 
 RoutedBlock::RoutedBlock(const ModelTensors& tensors, const Recipe& recipe, int64_t layer,
-                         StepView step, std::vector<int> owner, int sources)
-    : tensors_(tensors), recipe_(recipe), layer_(layer), step_(step), owner_(std::move(owner)),
-      sources_(sources) {}
+                         StepView step, ExpertHolders holders)
+    : tensors_(tensors), recipe_(recipe), layer_(layer), step_(step),
+      holders_(std::move(holders)) {}
 
 void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
                          const ConstTensor& bias, int64_t sequence_rows, int64_t step_sequences) {
@@ -38,50 +42,178 @@ void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
               .losses = balance_losses_, .dscores = dscores_});
 }
 
-std::vector<DispatchedRows> RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
-  plan_ = kernels::plan_dispatch(gate_.expert_ids, owner_, sources_, recipe_.shape.groups);
-  std::vector<DispatchedRows> out;
-  for (const auto& source : plan_.sources) {
-    out.push_back({source.offsets, scratch.f32({source.rows(), x_.cols()}), {}});
-    kernels::gather_rows(queue, {.x = x_, .index = source.index, .y = out.back().rows});
+/// Whose rows go to which other process, and where its answers stand among what is combined.
+void RoutedBlock::plan_hosts(int64_t tokens) {
+  hosts_.clear();
+  is_there_.assign(static_cast<size_t>(holders_.shards), false);
+  combine_source_ = plan_.source;
+  combine_row_ = plan_.row;
+  if (holders_.hosts.empty()) return;
+  const auto copy_of = [](const kernels::Buffer& from) {
+    kernels::Buffer to = kernels::allocate(kernels::DType::i32, {from.view.rows(), from.view.cols()});
+    std::copy_n(kernels::values<int32_t>(from.view), from.view.count(),
+                kernels::values<int32_t>(to.view));
+    return to;
+  };
+  combine_source_ = copy_of(plan_.source);
+  combine_row_ = copy_of(plan_.row);
+  for (const std::vector<int>& shards : holders_.hosts) {
+    std::vector<int32_t> place(static_cast<size_t>(tokens), -1);
+    const auto each = [&](auto f) {
+      for (const int shard : shards) {
+        const auto& source = plan_.sources[static_cast<size_t>(shard)];
+        f(source, kernels::values<int32_t>(source.index.view));
+      }
+    };
+    each([&](const auto& source, const int32_t* index) {
+      for (int64_t r = 0; r < source.rows(); ++r) place[static_cast<size_t>(index[r])] = 0;
+    });
+    std::vector<int32_t> met;
+    for (size_t t = 0; t < place.size(); ++t) {
+      if (place[t] < 0) continue;
+      place[t] = static_cast<int32_t>(met.size());
+      met.push_back(static_cast<int32_t>(t));
+    }
+    Host host;
+    host.tokens = kernels::allocate(kernels::DType::i32, {static_cast<int64_t>(met.size())});
+    std::copy(met.begin(), met.end(), kernels::values<int32_t>(host.tokens.view));
+    each([&](const auto& source, const int32_t* index) {
+      host.index.push_back(kernels::allocate(kernels::DType::i32, {source.rows()}));
+      int32_t* out = kernels::values<int32_t>(host.index.back().view);
+      for (int64_t r = 0; r < source.rows(); ++r) out[r] = place[static_cast<size_t>(index[r])];
+    });
+    hosts_.push_back(std::move(host));
+    for (const int shard : shards) plan_sums(shard);
+  }
+}
+
+/// A sum stands where the first row of its group stood; the group's others are none.
+void RoutedBlock::plan_sums(int shard) {
+  const auto at = static_cast<size_t>(shard);
+  const auto& source = plan_.sources[at];
+  is_there_[at] = true;
+  const auto first = std::find(holders_.owner.begin(), holders_.owner.end(), shard);
+  const kernels::GroupSums sums = kernels::plan_group_sums(
+      {.first_expert = first - holders_.owner.begin(), .offsets = source.offsets,
+       .token = source.index, .group_experts = recipe_.shape.experts / recipe_.shape.groups});
+  const int32_t* slot = kernels::values<int32_t>(source.slot.view);
+  const auto put = [&](int32_t row, int32_t new_source, int32_t new_row) {
+    kernels::values<int32_t>(combine_source_.view)[slot[row]] = new_source;
+    kernels::values<int32_t>(combine_row_.view)[slot[row]] = new_row;
+  };
+  const int64_t W = sums.source.view.cols();
+  for (int64_t i = 0; i < sums.sums() * W; ++i) {
+    if (kernels::values<int32_t>(sums.source.view)[i] < 0) continue;
+    const int32_t row = kernels::values<int32_t>(sums.row.view)[i];
+    if (i % W == 0) {
+      put(row, holders_.shards + shard, static_cast<int32_t>(i / W));
+    } else {
+      put(row, -1, 0);
+    }
+  }
+  const int32_t* lone = kernels::values<int32_t>(sums.lone.view);
+  for (int64_t j = 0; j < sums.lone.view.count(); ++j) put(lone[j], shard, static_cast<int32_t>(j));
+}
+
+/// Rows for the holders of this process, gathered from x; for the others the tokens' rows, packed.
+Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, const ConstTensor& x) const {
+  Dispatched out;
+  for (size_t shard = 0; shard < plan_.sources.size(); ++shard) {
+    const auto& source = plan_.sources[shard];
+    out.here.push_back({source.offsets, {}, {}});
+    if (is_there_[shard]) continue;
+    out.here.back().rows = scratch.f32({source.rows(), x.cols()});
+    kernels::gather_rows(queue, {.x = x, .index = source.index, .y = out.here.back().rows});
+  }
+  for (size_t h = 0; h < hosts_.size(); ++h) {
+    out.there.emplace_back();
+    for (const int shard : holders_.hosts[h]) {
+      out.there.back().parts.push_back(
+          {shard, plan_.sources[static_cast<size_t>(shard)].offsets, {}, {}});
+    }
   }
   return out;
 }
 
-Tensor RoutedBlock::combine(Queue& queue, Scratch& scratch, std::vector<ConstTensor> rows) {
+Tensor RoutedBlock::weights_of(Queue& queue, Scratch& scratch, size_t shard) const {
+  const auto& source = plan_.sources[shard];
+  const Tensor weights = scratch.f32({source.rows()});
+  kernels::gather_rows(queue, {.x = reshape(ConstTensor(gate_.weights), {gate_.weights.count(), 1}),
+                               .index = source.slot, .y = reshape(weights, {source.rows(), 1})});
+  return weights;
+}
+
+Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
+  plan_ = kernels::plan_dispatch(gate_.expert_ids, holders_.owner, holders_.shards,
+                                 recipe_.shape.groups);
+  plan_hosts(x_.rows());
+  Dispatched out = gather_here(queue, scratch, x_);
+  for (size_t h = 0; h < hosts_.size(); ++h) {
+    out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::activations, x_);
+    for (size_t part = 0; part < out.there[h].parts.size(); ++part) {
+      auto& one = out.there[h].parts[part];
+      one.index = scratch.keep(hosts_[h].index[part]);
+      one.weights = weights_of(queue, scratch, static_cast<size_t>(one.shard));
+    }
+  }
+  return out;
+}
+
+std::vector<Tensor> RoutedBlock::pack(Queue& queue, Scratch& scratch, size_t host,
+                                      kernels::Dispatched what, const ConstTensor& x) const {
+  const Tensor rows = scratch.f32({hosts_[host].tokens.view.count(), x.cols()});
+  kernels::gather_rows(queue, {.x = x, .index = hosts_[host].tokens, .y = rows});
+  return kernels::pack_dispatched(queue, scratch, recipe_.precision, what, rows);
+}
+
+Tensor RoutedBlock::combine_answers(Queue& queue, Scratch& scratch,
+                                    const std::vector<ExpertAnswer>& answers,
+                                    const ConstTensor& weights) const {
   const Tensor y = scratch.f32({x_.rows(), x_.cols()});
-  kernels::combine_rows(queue, {.rows = std::move(rows), .source = plan_.source, .row = plan_.row,
-                                .group = plan_.group, .weight = gate_.weights, .y = y,
-                                .rounds_groups = rounds_groups()});
+  kernels::CombineRowsArgs args{.rows = {}, .source = combine_source_, .row = combine_row_,
+                                .group = plan_.group, .weight = weights, .y = y,
+                                .rounds_groups = rounds_groups()};
+  for (const ExpertAnswer& answer : answers) args.rows.push_back(answer.rows);
+  if (!hosts_.empty()) {
+    args.are_sums.assign(answers.size(), false);
+    for (size_t shard = 0; shard < answers.size(); ++shard) {
+      args.rows.push_back(is_there_[shard] ? kernels::unpack_sums(queue, scratch, recipe_.precision,
+                                                                  answers[shard].sums)
+                                           : scratch.f32({0, x_.cols()}));
+      args.are_sums.push_back(true);
+    }
+  }
+  kernels::combine_rows(queue, args);
   return y;
 }
 
-std::vector<DispatchedRows> RoutedBlock::dispatch_backward(Queue& queue, Scratch& scratch,
-                                                           const ConstTensor& dy) {
-  const int64_t slots = gate_.weights.count();
-  std::vector<DispatchedRows> out;
-  for (const auto& source : plan_.sources) {
-    out.push_back({source.offsets, scratch.f32({source.rows(), dy.cols()}),
-                   scratch.f32({source.rows()})});
-    kernels::gather_rows(queue, {.x = dy, .index = source.index, .y = out.back().rows});
-    kernels::gather_rows(queue, {.x = reshape(ConstTensor(gate_.weights), {slots, 1}),
-                                 .index = source.slot,
-                                 .y = reshape(out.back().weights, {source.rows(), 1})});
+Tensor RoutedBlock::combine(Queue& queue, Scratch& scratch,
+                            const std::vector<ExpertAnswer>& answers) {
+  return combine_answers(queue, scratch, answers, gate_.weights);
+}
+
+Dispatched RoutedBlock::dispatch_backward(Queue& queue, Scratch& scratch, const ConstTensor& dy) {
+  Dispatched out = gather_here(queue, scratch, dy);
+  for (size_t shard = 0; shard < out.here.size(); ++shard) {
+    if (!is_there_[shard]) out.here[shard].weights = weights_of(queue, scratch, shard);
+  }
+  for (size_t h = 0; h < hosts_.size(); ++h) {
+    out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::gradients, dy);
   }
   return out;
 }
 
-Tensor RoutedBlock::combine_backward(Queue& queue, Scratch& scratch, std::vector<ConstTensor> dx,
-                                     std::vector<ConstTensor> dweights) {
+Tensor RoutedBlock::combine_backward(Queue& queue, Scratch& scratch,
+                                     const std::vector<ExpertAnswer>& answers) {
   const int64_t T = x_.rows(), K = gate_.weights.cols(), slots = T * K;
-  const Tensor through_experts = scratch.f32({T, x_.cols()});
+  const Tensor through_experts = combine_answers(queue, scratch, answers, {});
   const Tensor through_gate = scratch.f32({T, x_.cols()});
-  kernels::combine_rows(queue, {.rows = std::move(dx), .source = plan_.source, .row = plan_.row,
-                                .group = plan_.group, .weight = {}, .y = through_experts,
-                                .rounds_groups = rounds_groups()});
   // Back into slots: a "combine" of one row each.
   dweights_ = scratch.f32({T, K});
-  for (ConstTensor& part : dweights) part = reshape(part, {part.count(), 1});
+  std::vector<ConstTensor> dweights;
+  for (const ExpertAnswer& answer : answers) {
+    dweights.push_back(reshape(answer.dweights, {answer.dweights.count(), 1}));
+  }
   const auto per_slot = [&](const kernels::Buffer& b) {
     return reshape(ConstTensor(b), {slots, 1});
   };

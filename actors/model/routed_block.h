@@ -4,25 +4,51 @@
 
 #include <vector>
 
+#include "actors/model/expert_holders.h"
 #include "actors/model/tensors.h"
+#include "kernels/layers/dispatch.h"
 #include "kernels/layers/moe_gate.h"
 
 namespace troupe::actors {
 
-/// Rows for one holder of experts.
+/// Rows for one holder of experts in this process.
 struct DispatchedRows {
   std::vector<int64_t> offsets;  ///< rows of each of its experts
   kernels::Tensor rows;          ///< [R, D]: x, or dy in backward
   kernels::Tensor weights;       ///< [R] routing weights; backward alone
 };
 
+/// Rows for the holders of experts in another process: each token once, however many of its experts
+/// are there (report section 3.2.2: a token crosses to a node once).
+struct HostRows {
+  struct Part {
+    int shard;
+    std::vector<int64_t> offsets;  ///< rows of each of its experts
+    kernels::Tensor index;         ///< [R] i32: which of the packed rows; forward alone
+    kernels::Tensor weights;       ///< [R] routing weights; forward alone
+  };
+  std::vector<kernels::Tensor> packed;  ///< [U, D]: x, or dy in backward (kernels/layers/dispatch.h)
+  std::vector<Part> parts;              ///< ascending; the first shard takes them in
+};
+
+struct Dispatched {
+  std::vector<DispatchedRows> here;  ///< by shard; those of other processes without rows
+  std::vector<HostRows> there;
+};
+
+/// What a holder answers with.
+struct ExpertAnswer {
+  kernels::ConstTensor rows;     ///< of experts; from another process: those that are in no sum
+  kernels::ConstTensor sums;     ///< of routing groups, packed; from another process alone
+  kernels::ConstTensor dweights; ///< backward alone
+};
+
 /// Forward: choose, then (the queue has passed) dispatch, then combine. Backward: dispatch_backward,
 /// combine_backward, backward_weights.
 class RoutedBlock {
  public:
-  /// `owner[e]` of `sources` holders has expert e.
   RoutedBlock(const ModelTensors& tensors, const Recipe& recipe, int64_t layer, StepView step,
-              std::vector<int> owner, int sources);
+              ExpertHolders holders);
 
   /// x is [T, D], normed; bias is [E]. `sequence_rows` and the step's number of sequences are for
   /// the balance loss.
@@ -30,18 +56,17 @@ class RoutedBlock {
               const kernels::ConstTensor& bias, int64_t sequence_rows, int64_t step_sequences);
 
   /// Needs the choice on the host. One entry a holder, empty ones too.
-  std::vector<DispatchedRows> dispatch(kernels::Queue& queue, kernels::Scratch& scratch);
+  Dispatched dispatch(kernels::Queue& queue, kernels::Scratch& scratch);
 
-  /// The weighted sum of the experts' rows by law 2, [T, D].
+  /// The weighted sum of the experts' rows by law 2, [T, D]. Answers by shard.
   kernels::Tensor combine(kernels::Queue& queue, kernels::Scratch& scratch,
-                          std::vector<kernels::ConstTensor> rows);
+                          const std::vector<ExpertAnswer>& answers);
 
-  std::vector<DispatchedRows> dispatch_backward(kernels::Queue& queue, kernels::Scratch& scratch,
-                                                const kernels::ConstTensor& dy);
+  Dispatched dispatch_backward(kernels::Queue& queue, kernels::Scratch& scratch,
+                               const kernels::ConstTensor& dy);
   /// Gradient of x, [T, D]: through the experts (law 2's order), then through the gate.
   kernels::Tensor combine_backward(kernels::Queue& queue, kernels::Scratch& scratch,
-                                   std::vector<kernels::ConstTensor> dx,
-                                   std::vector<kernels::ConstTensor> dweights);
+                                   const std::vector<ExpertAnswer>& answers);
   void backward_weights(kernels::Queue& queue, kernels::Scratch& unit_scratch) const;
 
   /// After the choice: tokens of each expert, [E] i64, and the balance loss as one number.
@@ -50,6 +75,16 @@ class RoutedBlock {
   const kernels::GateSaved& gate() const { return gate_; }
 
  private:
+  void plan_hosts(int64_t tokens);
+  void plan_sums(int shard);
+  Dispatched gather_here(kernels::Queue& queue, kernels::Scratch& scratch,
+                         const kernels::ConstTensor& x) const;
+  std::vector<kernels::Tensor> pack(kernels::Queue& queue, kernels::Scratch& scratch, size_t host,
+                                    kernels::Dispatched what, const kernels::ConstTensor& x) const;
+  kernels::Tensor weights_of(kernels::Queue& queue, kernels::Scratch& scratch, size_t shard) const;
+  kernels::Tensor combine_answers(kernels::Queue& queue, kernels::Scratch& scratch,
+                                  const std::vector<ExpertAnswer>& answers,
+                                  const kernels::ConstTensor& weights) const;
   /// Both combines are BF16 unless everything is FP32 (report section 3.3.3).
   bool rounds_groups() const { return recipe_.precision != kernels::Precision::fp32; }
   kernels::GateBackwardArgs gate_args(const kernels::Tensor& dx) const;
@@ -58,12 +93,18 @@ class RoutedBlock {
   const Recipe& recipe_;
   const int64_t layer_;
   const StepView step_;
-  const std::vector<int> owner_;
-  const int sources_;
+  const ExpertHolders holders_;
   kernels::ConstTensor x_;
   kernels::GateSaved gate_;
   kernels::Tensor balance_losses_, dscores_, dweights_, dlogits_;
   kernels::Dispatch plan_;
+  kernels::Buffer combine_source_, combine_row_;  // [T, K] i32: of the answers, sums behind rows
+  struct Host {
+    kernels::Buffer tokens;              // [U] i32: whose rows travel
+    std::vector<kernels::Buffer> index;  // by shard of it: [R] i32 into those
+  };
+  std::vector<Host> hosts_;
+  std::vector<bool> is_there_;  // by shard: in another process
 };
 
 }  // namespace troupe::actors

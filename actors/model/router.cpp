@@ -60,27 +60,49 @@ void RouterActor::record(const Passage& passage) {
   report_.set_faults(faults);
 }
 
-/// One message a shard, empty ones too (unit law).
-void RouterActor::send_rows(const std::shared_ptr<Passage>& passage,
-                            std::vector<DispatchedRows> parts) {
-  passage->missing = parts.size();
-  waits_for("expert_rows", parts.size());
-  passage->rows.assign(parts.size(), {});
-  passage->dweights.assign(parts.size(), {});
-  for (size_t shard = 0; shard < parts.size(); ++shard) {
+/// One message a shard of this process, and one to each other process, empty ones too (unit law).
+void RouterActor::send_rows(const std::shared_ptr<Passage>& passage, const Dispatched& rows) {
+  passage->missing = rows.here.size();
+  waits_for("expert_rows", rows.here.size());
+  passage->received.assign(rows.here.size(), {});
+  for (size_t shard = 0; shard < rows.here.size(); ++shard) {
+    const DispatchedRows& part = rows.here[shard];
+    if (part.rows.data == nullptr) continue;  // it is in another process
     wire::TokenHeader header;
     *header.mutable_id() = passage->id;
     header.mutable_id()->set_sender(static_cast<uint32_t>(place().worker));
-    header.mutable_offsets()->Add(parts[shard].offsets.begin(), parts[shard].offsets.end());
+    header.mutable_offsets()->Add(part.offsets.begin(), part.offsets.end());
     const Address to{Role::expert_shard, place().stage, 0, static_cast<int>(shard)};
     if (passage->id.operation() == wire::FORWARD) {
-      send_when_done(to, forward_atom_v, {header, {share(passage->scratch, parts[shard].rows)}});
+      send_when_done(to, forward_atom_v, {header, {share(passage->scratch, part.rows)}});
     } else {
       send_when_done(to, backward_atom_v,
-                     {header, {share(passage->scratch, parts[shard].rows),
-                               share(passage->scratch, parts[shard].weights)}});
+                     {header, {share(passage->scratch, part.rows),
+                               share(passage->scratch, part.weights)}});
     }
   }
+  for (const HostRows& host : rows.there) send_to_host(passage, host);
+}
+
+void RouterActor::send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows) {
+  wire::TokenHeader header;
+  *header.mutable_id() = passage->id;
+  header.mutable_id()->set_sender(static_cast<uint32_t>(place().worker));
+  std::vector<runtime::TensorRef> tensors;
+  for (const kernels::Tensor& packed : rows.packed) {
+    tensors.push_back(share(passage->scratch, packed));
+  }
+  const bool is_forward = passage->id.operation() == wire::FORWARD;
+  for (const HostRows::Part& part : rows.parts) {
+    wire::DispatchPart& one = *header.add_parts();
+    one.set_shard(part.shard);
+    if (!is_forward) continue;
+    one.mutable_offsets()->Add(part.offsets.begin(), part.offsets.end());
+    tensors.push_back(share(passage->scratch, part.index));
+    tensors.push_back(share(passage->scratch, part.weights));
+  }
+  send_when_done({Role::expert_shard, place().stage, 0, rows.parts.front().shard},
+                 dispatched_atom_v, {header, std::move(tensors)});
 }
 
 void RouterActor::backward(const TokenMessage& message) {
@@ -101,9 +123,7 @@ void RouterActor::expert_rows(const TokenMessage& message) {
   const auto found = passages_.find(message.id().micro_batch());
   if (found == passages_.end()) return;
   const std::shared_ptr<Passage> passage = found->second;
-  const size_t shard = message.id().sender();
-  passage->rows.at(shard) = message.tensors.at(0);
-  if (passage->id.operation() == wire::BACKWARD) passage->dweights.at(shard) = message.tensors.at(1);
+  passage->received.at(message.id().sender()) = message;
   waits_for(passage->missing > 1 ? "expert_rows" : nullptr, passage->missing - 1);
   if (--passage->missing > 0) return;
   if (passage->id.operation() == wire::FORWARD) {
@@ -114,17 +134,28 @@ void RouterActor::expert_rows(const TokenMessage& message) {
   }
 }
 
+/// From another process sums come first.
+std::vector<ExpertAnswer> RouterActor::answers(const Passage& passage) const {
+  std::vector<ExpertAnswer> answers;
+  for (const TokenMessage& message : passage.received) {
+    const bool has_sums = message.header->is_part();
+    ExpertAnswer& answer = answers.emplace_back();
+    if (has_sums) answer.sums = message.tensors.at(0);
+    answer.rows = message.tensors.at(has_sums ? 1 : 0);
+    if (passage.id.operation() == wire::BACKWARD) answer.dweights = message.tensors.at(has_sums ? 2 : 1);
+  }
+  return answers;
+}
+
 void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
-  const kernels::Tensor y = passage->block.combine(
-      queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()});
+  const kernels::Tensor y = passage->block.combine(queue(), passage->scratch, answers(*passage));
   send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, y)}});
 }
 
 void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
-  const kernels::Tensor dx = passage->block.combine_backward(
-      queue(), passage->scratch, {passage->rows.begin(), passage->rows.end()},
-      {passage->dweights.begin(), passage->dweights.end()});
+  const kernels::Tensor dx =
+      passage->block.combine_backward(queue(), passage->scratch, answers(*passage));
   send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
   passage->block.backward_weights(queue(), passage->scratch);

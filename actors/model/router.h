@@ -16,14 +16,13 @@ class RouterActor : public LaneActor<Router> {
  private:
   struct Passage {
     Passage(Company& company, int64_t layer, StepView view)
-        : block(company.tensors, company.recipe, layer, view, company.expert_owners(),
-                static_cast<int>(company.plan.experts.size())) {}
+        : block(company.tensors, company.recipe, layer, view,
+                company.expert_holders(company.stage_of(layer))) {}
     kernels::Scratch scratch;
     RoutedBlock block;
     wire::UnitId id;                           // as the stage sent it
     runtime::TensorRef x, dy;
-    std::vector<runtime::TensorRef> rows;      // by shard, as they come
-    std::vector<runtime::TensorRef> dweights;  // likewise, backward
+    std::vector<TokenMessage> received;        // by shard, as they come
     size_t missing = 0;                        // shards that have not answered
   };
 
@@ -34,7 +33,9 @@ class RouterActor : public LaneActor<Router> {
   caf::result<Pb<wire::StepReport>> report();
 
   void dispatch(const std::shared_ptr<Passage>& passage);
-  void send_rows(const std::shared_ptr<Passage>& passage, std::vector<DispatchedRows> parts);
+  void send_rows(const std::shared_ptr<Passage>& passage, const Dispatched& rows);
+  void send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows);
+  std::vector<ExpertAnswer> answers(const Passage& passage) const;
   void combine(const std::shared_ptr<Passage>& passage);
   void combine_backward(const std::shared_ptr<Passage>& passage);
   void record(const Passage& passage);

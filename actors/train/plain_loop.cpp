@@ -73,10 +73,10 @@ struct PlainLoop::Pass {
     const int64_t E = recipe.shape.experts;
     const size_t moe_layer = static_cast<size_t>(layer - recipe.shape.dense_layers);
     const ConstTensor bias = kernels::tensor(loop.bias_.values.data() + moe_layer * E, {E});
-    pass.routed.emplace(loop.tensors_, recipe, layer, view, std::vector<int>(E, 0), 1);
+    pass.routed.emplace(loop.tensors_, recipe, layer, view, ExpertHolders::one(E));
     pass.routed->choose(queue(), scratch, pass.mlp.normed(), bias, rows, step.sequences);
     queue().wait();
-    const DispatchedRows part = pass.routed->dispatch(queue(), scratch).at(0);
+    const DispatchedRows part = pass.routed->dispatch(queue(), scratch).here.at(0);
     pass.experts_args.options = ffn_options(recipe, true);
     for (int64_t e = 0; e < E; ++e) {
       pass.experts_args.weights.push_back(loop.tensors_.expert(layer, e, view));
@@ -85,7 +85,7 @@ struct PlainLoop::Pass {
     pass.experts_args.x = part.rows;
     pass.experts = kernels::experts_forward(queue(), scratch, pass.experts_args);
     record_routing(moe_layer, *pass.routed);
-    return pass.routed->combine(queue(), scratch, {pass.experts.y});
+    return pass.routed->combine(queue(), scratch, {{pass.experts.y, {}, {}}});
   }
 
   void record_routing(size_t moe_layer, const RoutedBlock& routed) {
@@ -121,7 +121,7 @@ struct PlainLoop::Pass {
   }
 
   Tensor experts_backward(int64_t layer, LayerPass& pass, const Tensor& dy) {
-    const DispatchedRows part = pass.routed->dispatch_backward(queue(), scratch, dy).at(0);
+    const DispatchedRows part = pass.routed->dispatch_backward(queue(), scratch, dy).here.at(0);
     const Tensor dx = scratch.f32({part.rows.rows(), dy.cols()});
     const Tensor dweights = scratch.f32({part.rows.rows()});
     kernels::experts_backward_inputs(queue(), scratch, pass.experts_args, pass.experts,
@@ -133,7 +133,7 @@ struct PlainLoop::Pass {
     }
     kernels::experts_backward_weights(queue(), unit_scratch, pass.experts_args, pass.experts,
                                       gradients);
-    const Tensor drouted = pass.routed->combine_backward(queue(), scratch, {dx}, {dweights});
+    const Tensor drouted = pass.routed->combine_backward(queue(), scratch, {{dx, {}, dweights}});
     pass.routed->backward_weights(queue(), unit_scratch);
     return drouted;
   }

@@ -1,29 +1,33 @@
 #include "kernels/layers/expert.h"
 
+#include "kernels/layers/dispatch.h"
 #include "kernels/permute.h"
 
 namespace troupe::kernels {
 namespace {
 
 FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, const Tensor& dx) {
-  return {.options = args.options, .weights = args.weights, .offsets = args.offsets, .x = args.x, .dy = saved.dy, .dx = dx};
+  return {.options = args.options, .weights = args.weights, .offsets = args.offsets, .x = saved.x, .dy = saved.dy, .dx = dx};
 }
 
 }  // namespace
 
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
   ExpertsSaved saved;
+  saved.x = round_dispatched(queue, scratch, args.options.precision, Dispatched::activations, args.x);
   saved.y = scratch.f32({args.x.rows(), args.x.cols()});
   saved.ffn = ffn_forward(queue, scratch, {.options = args.options, .weights = args.weights,
-                                           .offsets = args.offsets, .x = args.x, .y = saved.y});
+                                           .offsets = args.offsets, .x = saved.x, .y = saved.y});
   return saved;
 }
 
 void experts_backward_inputs(Queue& queue, Scratch& scratch, const ExpertsArgs& args,
                              ExpertsSaved& saved, const ExpertsBackwardArgs& backward) {
   saved.dy = scratch.f32({args.x.rows(), args.x.cols()});
-  dot_rows(queue, {.a = backward.dy, .b = saved.y, .y = backward.dweights});
-  scale_rows(queue, {.x = backward.dy, .scale = backward.weights, .y = saved.dy});
+  const ConstTensor dy = round_dispatched(queue, scratch, args.options.precision,
+                                          Dispatched::gradients, backward.dy);
+  dot_rows(queue, {.a = dy, .b = saved.y, .y = backward.dweights});
+  scale_rows(queue, {.x = dy, .scale = backward.weights, .y = saved.dy});
   saved.deltas =
       ffn_backward_inputs(queue, scratch, ffn_args(args, saved, backward.dx), saved.ffn);
 }

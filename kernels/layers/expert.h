@@ -15,16 +15,17 @@ struct ExpertsArgs {
 
 struct ExpertsSaved {
   FfnSaved ffn;
+  ConstTensor x;      // [R, D], as it is dispatched (layers/dispatch.h)
   Tensor y;           // [R, D], unrounded and unweighted: the routing weight's gradient reads it
   FfnDeltas deltas;   // after backward for inputs
   Tensor dy;          // [R, D], weighted, likewise
 };
 
-/// y[r] = expert(x[r]).
+/// y[r] = expert(x[r]), x rounded as it is dispatched.
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args);
 
 struct ExpertsBackwardArgs {
-  ConstTensor dy;       ///< [R, D], of the combined output
+  ConstTensor dy;       ///< [R, D], of the combined output; rounded as it is dispatched
   ConstTensor weights;  ///< [R], routing weight of each row
   Tensor dx;            ///< out: [R, D]
   Tensor dweights;      ///< out: [R], <dy, y>

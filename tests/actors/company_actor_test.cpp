@@ -49,6 +49,7 @@ class Probe : public LaneActor<ExpertShard> {
              }),
         seen("forward", [this](forward_atom, const TokenMessage&) { wait(); }),
         seen("backward", [](backward_atom, const TokenMessage&) { throw Killed{}; }),
+        seen("dispatched", [](dispatched_atom, const TokenMessage&) {}),
         seen("report", [this](report_atom, uint64_t) {
           return answer_when_done<Report>([] { return wire::StepReport(); });
         })};

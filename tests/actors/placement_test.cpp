@@ -107,6 +107,27 @@ TEST(Processes, WithMtpEmaAndBf16TheHashIsThePlainLoops) {
   }
 }
 
+// Law 2: rows travel as they are rounded everywhere, and sums of groups as they are; groups that
+// several shards share, and shards that share a process, too.
+TEST(Processes, RowsThatTravelInFewerBytesAreTheSame) {
+  for (const auto precision : {kernels::Precision::fp32, kernels::Precision::bf16,
+                               kernels::Precision::fp8}) {
+    for (const int64_t groups : {1, 2, 4}) {
+      Recipe recipe = recipe_of(3, 4);
+      recipe.precision = precision;
+      recipe.shape.groups = groups;
+      recipe.shape.top_groups = std::min<int64_t>(2, groups);
+      const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+      for (const SpreadArgs& run : {SpreadArgs{{1, 1, 2, 4, 1, 4}, 2}, SpreadArgs{{1, 2, 2, 2, 1, 4}, 4},
+                                    SpreadArgs{{1, 1, 4, 4, 2, 3}, 3}}) {
+        const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+        EXPECT_EQ(outcome.hash, wanted) << to_string(run.layout) << " of " << groups << " groups, "
+                                        << to_string(precision) << outcome.error;
+      }
+    }
+  }
+}
+
 TEST(Processes, OneThatHasTheStateHandsItOut) {
   const Recipe recipe = recipe_of(4, 4);
   const SpreadArgs run{.layout = {1, 2, 2, 2, 1, 4}, .processes = 4, .hands_out_state = true};

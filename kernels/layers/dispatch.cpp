@@ -1,0 +1,73 @@
+#include "kernels/layers/dispatch.h"
+
+#include "kernels/pack.h"
+#include "kernels/rounding.h"
+
+namespace troupe::kernels {
+namespace {
+
+constexpr int64_t tile = 128;
+
+/// Gradients are divided by the step's tokens: what keeps activations from tiny scales would round
+/// them away.
+float least_amax_of(Dispatched what) { return what == Dispatched::gradients ? 0x1p-100f : 1e-4f; }
+
+}  // namespace
+
+ConstTensor round_dispatched(Queue& queue, Scratch& scratch, Precision precision, Dispatched what,
+                             const ConstTensor& x) {
+  if (precision == Precision::fp32 || x.rows() == 0) return x;
+  const Tensor y = scratch.f32({x.rows(), x.cols()});
+  if (precision == Precision::bf16) {
+    round_bf16(queue, {.x = x, .y = y});
+  } else {
+    round_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,
+                        .power_of_two = true, .y = y, .least_amax = least_amax_of(what)});
+  }
+  return y;
+}
+
+std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision precision,
+                                    Dispatched what, const Tensor& x) {
+  const int64_t R = x.rows(), D = x.cols();
+  if (precision == Precision::fp32) return {x};
+  if (precision == Precision::bf16) {
+    const Tensor packed = scratch.keep(allocate(DType::bf16, {R, D}));
+    pack_rows(queue, {.x = x, .y = packed});
+    return {packed};
+  }
+  const Tensor codes = scratch.f32({R, D}), scales = scratch.f32({R, tiles_over(D, tile)});
+  const Tensor packed = scratch.keep(allocate(DType::f8_e4m3, {R, D}));
+  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,
+                         .power_of_two = true, .codes = codes, .scales = scales,
+                         .least_amax = least_amax_of(what)});
+  pack_rows(queue, {.x = codes, .y = packed});
+  return {packed, scales};
+}
+
+size_t tensors_of_dispatched(Precision precision) { return precision == Precision::fp8 ? 2 : 1; }
+
+Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<ConstTensor>& packed) {
+  const ConstTensor& x = packed.at(0);
+  const Tensor y = scratch.f32({x.rows(), x.cols()});
+  unpack_rows(queue, {.x = x, .scales = packed.size() > 1 ? packed[1] : ConstTensor{}, .tile = tile,
+                      .y = y});
+  return y;
+}
+
+Tensor pack_sums(Queue& queue, Scratch& scratch, Precision precision, const Tensor& sums) {
+  if (precision == Precision::fp32) return sums;
+  const Tensor packed = scratch.keep(allocate(DType::bf16, {sums.rows(), sums.cols()}));
+  pack_rows(queue, {.x = sums, .y = packed});
+  return packed;
+}
+
+ConstTensor unpack_sums(Queue& queue, Scratch& scratch, Precision precision,
+                        const ConstTensor& packed) {
+  if (precision == Precision::fp32) return packed;
+  const Tensor sums = scratch.f32({packed.rows(), packed.cols()});
+  unpack_rows(queue, {.x = packed, .scales = {}, .y = sums});
+  return sums;
+}
+
+}  // namespace troupe::kernels
