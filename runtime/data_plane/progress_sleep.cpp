@@ -1,5 +1,6 @@
 #include "runtime/data_plane/progress_sleep.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -41,9 +42,11 @@ void Sleeper::wake() {
   (void)!::write(wake_file_, &one, sizeof one);
 }
 
-void Sleeper::sleep() {
-  epoll_event events[2];
-  (void)::epoll_wait(poll_file_, events, 2, -1);
+void Sleeper::sleep(std::optional<std::chrono::nanoseconds> longest) {
+  pollfd any{poll_file_, POLLIN, 0};
+  timespec time{};
+  if (longest) time.tv_nsec = static_cast<long>(longest->count());
+  (void)::ppoll(&any, 1, longest ? &time : nullptr, nullptr);
   is_asleep_.store(false);
   uint64_t count;
   (void)!::read(wake_file_, &count, sizeof count);

@@ -1,8 +1,10 @@
 // How a thread that looks for work goes to sleep, and who wakes it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
 
 namespace troupe::runtime {
 
@@ -26,6 +28,25 @@ class SpinBudget {
   std::chrono::nanoseconds now_;
 };
 
+/// How long to sleep when the transport may go on without announcing it: after work first for a
+/// moment, then for longer and longer, and without end once nothing is under way.
+class NapLength {
+ public:
+  void found_work() { next_ = shortest; }
+  /// Empty: without end.
+  std::optional<std::chrono::nanoseconds> next(bool is_under_way) {
+    if (next_ > longest && !is_under_way) return {};
+    const auto now = std::min(next_, longest);
+    next_ = std::min(2 * next_, 2 * longest);
+    return now;
+  }
+
+ private:
+  static constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds(50);
+  static constexpr std::chrono::nanoseconds longest = std::chrono::milliseconds(5);
+  std::chrono::nanoseconds next_ = shortest;
+};
+
 /// Sleep that other threads can end, and what a file descriptor of the transport announces.
 class Sleeper {
  public:
@@ -44,8 +65,8 @@ class Sleeper {
   /// To be followed by a last look for work, then by sleep() or stay_awake().
   void lie_down() { is_asleep_.store(true); }
   void stay_awake() { is_asleep_.store(false); }
-  /// Until woken, or until the transport has something.
-  void sleep();
+  /// Until woken, until the transport has something, or for as long.
+  void sleep(std::optional<std::chrono::nanoseconds> longest);
 
  private:
   std::atomic<bool> is_asleep_{false};

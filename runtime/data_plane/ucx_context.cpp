@@ -25,12 +25,19 @@ struct AddressHeader {
   uint64_t checksum;  ///< xxh3 of what follows, seeded with the plane's number
 };
 
-/// Shared memory leaves the choice when peers may fail, unless it is told that it can bear it. The
-/// settings of a transport have no other way in than the environment, which may be written while
-/// there is one thread: before main. What the user has set stays.
+/// Sets what UCX takes from the environment alone (settings of one transport), while there is one
+/// thread: before main. What the user has set stays.
+///
+/// Where peers may fail, UCX does without shared memory, and without copies by the kernel, unless
+/// it is told that both can bear it. They can: a process that dies in the middle of writing to a
+/// queue has not published what it wrote, and the kernel is only asked to read (see RNDV_SCHEME
+/// below), at worst memory that its owner has given up.
 [[maybe_unused]] const bool is_environment_set = [] {
-  return ::setenv("UCX_POSIX_ERROR_HANDLING", "y", 0) == 0 &&
-         ::setenv("UCX_SYSV_ERROR_HANDLING", "y", 0) == 0;
+  for (const char* name :
+       {"UCX_POSIX_ERROR_HANDLING", "UCX_SYSV_ERROR_HANDLING", "UCX_CMA_MEMORY_INVALIDATE"}) {
+    if (::setenv(name, "y", 0) != 0) return false;
+  }
+  return true;
 }();
 
 /// Settings of the library that belong to the whole process: faults are nobody's business but the
@@ -79,8 +86,11 @@ UcxContext::UcxContext(const PlaneOptions& options) {
   // A peer never writes into this process: what it may still be sending cannot land in memory that
   // has been given to somebody else.
   settings.set("RNDV_SCHEME", "get_zcopy");
+  // Where rendezvous has no get (TCP), UCX 1.13 sends without a copy, counts such a send as done
+  // when the peer dies, and aborts the process when the socket reports it a second time.
+  settings.set("ZCOPY_THRESH", "inf");
   // Troupe notices deaths itself and before; this is for planes that are used without it.
-  settings.set("KEEPALIVE_INTERVAL", "1s");
+  settings.set("KEEPALIVE_INTERVAL", "200ms");
   // Pages of the process, also where /dev/shm is small; a device's memory by its own driver.
   settings.set("ALLOC_PRIO", "thp,mmap,heap,md:*");
 

@@ -32,12 +32,14 @@ void UcxPlane::live(std::promise<void>& started) {
 
 void UcxPlane::look_for_work() {
   SpinBudget spin{std::chrono::microseconds(options_.spin_us)};
+  NapLength nap;
   auto idle_since = Clock::now();
   bool was_idle = false;
   while (!is_ending_) {
     if (work()) {
       if (was_idle) spin.found_work(Clock::now() - idle_since);
       was_idle = false;
+      nap.found_work();
       continue;
     }
     const auto now = Clock::now();
@@ -55,7 +57,8 @@ void UcxPlane::look_for_work() {
       continue;
     }
     ++counters_.sleeps;
-    sleeper_.sleep();
+    // That a peer has made room in shared memory is announced by nobody.
+    sleeper_.sleep(nap.next(worker_->is_under_way()));
   }
 }
 

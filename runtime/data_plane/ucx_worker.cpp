@@ -7,12 +7,12 @@
 namespace troupe::runtime {
 namespace {
 
-enum : unsigned { parcel_id = 1, tensor_id, confirm_id, goodbye_id };
+enum : unsigned { parcel_id = 1, tensor_id, confirm_id, hello_id, goodbye_id };
 
-constexpr std::chrono::milliseconds last_words{20};  ///< for a goodbye to leave
-constexpr std::chrono::milliseconds patience{1000};  ///< for what was given up to come back
+constexpr std::chrono::milliseconds last_words{100};  ///< for a goodbye to leave
+constexpr std::chrono::milliseconds patience{1000};   ///< for what was given up to come back
 
-/// Before confirmations and goodbyes: who sends.
+/// Before confirmations, hellos and goodbyes: who sends.
 struct ShortHeader {
   uint64_t plane;
 };
@@ -43,7 +43,7 @@ struct UcxWorker::Send {
   }
   void set_payload(const void* bytes, size_t n) {
     packed = std::make_unique<char[]>(n);
-    std::memcpy(packed.get(), bytes, n);
+    if (n > 0) std::memcpy(packed.get(), bytes, n);
     payload = packed.get();
     payload_bytes = n;
   }
@@ -65,6 +65,7 @@ UcxWorker::UcxWorker(std::shared_ptr<const UcxContext> context, std::shared_ptr<
   const std::pair<unsigned, ucp_am_recv_callback_t> handlers[] = {{parcel_id, on_parcel},
                                                                   {tensor_id, on_tensor},
                                                                   {confirm_id, on_confirm},
+                                                                  {hello_id, on_hello},
                                                                   {goodbye_id, on_goodbye}};
   for (const auto& [id, callback] : handlers) {
     ucp_am_handler_param_t handler{};
@@ -82,14 +83,15 @@ UcxWorker::~UcxWorker() {
   std::vector<uint64_t> planes;
   for (const auto& [plane, endpoint] : endpoints_) planes.push_back(plane);
   close(planes, "the peer has ended its plane");
+  // Also what was given up long ago: UCX ends the process when its worker goes with a read pending.
   progress_until(patience, [this] {
     sweep_closed();
-    return closing_.empty() && sends_.empty() && receives_.empty();
+    return closing_.empty() && sends_.empty() && given_up_.empty() && !progress();
   });
   ucp_worker_destroy(handle_);
   // What UCX has not given back, though its worker is gone.
   for (Send* send : sends_) delete send;
-  for (Receive* receive : receives_) delete receive;
+  for (Receive* receive : given_up_) delete receive;
 }
 
 std::string UcxWorker::address() const {
@@ -109,7 +111,7 @@ int UcxWorker::file() const {
 }
 
 void UcxWorker::connect(uint64_t plane, const std::string& address) {
-  auto endpoint = std::make_unique<Endpoint>(Endpoint{this, plane, nullptr});
+  auto endpoint = std::make_unique<Endpoint>(Endpoint{this, plane, nullptr, false});
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                       UCP_EP_PARAM_FIELD_ERR_HANDLER;
@@ -119,10 +121,14 @@ void UcxWorker::connect(uint64_t plane, const std::string& address) {
   params.err_handler.arg = endpoint.get();
   check_ucx(ucp_ep_create(handle_, &params, &endpoint->handle), "no way to the peer");
   endpoints_[plane] = std::move(endpoint);
+  auto hello = Send::of(this, plane, ShortHeader{plane_});
+  hello->set_payload(nullptr, 0);
+  post(hello_id, std::move(hello), UCP_AM_SEND_FLAG_EAGER);
 }
 
 void UcxWorker::endpoint_failed(void* endpoint, ucp_ep_h, ucs_status_t status) {
   auto* self = static_cast<Endpoint*>(endpoint);
+  self->has_failed = true;
   self->worker->listener_.failed(self->plane, ucs_status_string(status));
 }
 
@@ -135,9 +141,15 @@ void UcxWorker::close(std::span<const uint64_t> planes, const std::string& why) 
     goodbyes.push_back(send.get());
     post(goodbye_id, std::move(send), UCP_AM_SEND_FLAG_EAGER);
   }
+  // Also until the peer has greeted: UCX 1.13 ends the process of a peer that it has not connected
+  // back from yet.
   progress_until(last_words, [&] {
-    return std::none_of(goodbyes.begin(), goodbyes.end(),
-                        [this](Send* send) { return sends_.contains(send); });
+    const auto is_said = [this](Send* send) { return !sends_.contains(send); };
+    const auto is_open = [this](uint64_t plane) {
+      return greeted_by_.contains(plane) || endpoints_.at(plane)->has_failed;
+    };
+    return std::all_of(goodbyes.begin(), goodbyes.end(), is_said) &&
+           std::all_of(planes.begin(), planes.end(), is_open);
   });
   for (const uint64_t plane : planes) {
     const auto found = endpoints_.find(plane);
@@ -147,6 +159,11 @@ void UcxWorker::close(std::span<const uint64_t> planes, const std::string& why) 
     const ucs_status_ptr_t request = ucp_ep_close_nbx(found->second->handle, &params);
     closing_.push_back({std::move(found->second), request});
     endpoints_.erase(found);
+    greeted_by_.erase(plane);
+    // Their memory is kept until UCX gives it back: a peer that lives may still be sending into it.
+    std::erase_if(receives_, [&](Receive* receive) {
+      return receive->header.plane == plane && given_up_.insert(receive).second;
+    });
   }
 }
 
@@ -290,6 +307,7 @@ void UcxWorker::received(void* request, ucs_status_t status, size_t, void* recei
 void UcxWorker::end(Receive* receive, ucs_status_t status) {
   const std::unique_ptr<Receive> done(receive);
   receives_.erase(receive);
+  given_up_.erase(receive);
   const uint64_t plane = done->header.plane;
   if (!endpoints_.contains(plane)) return;
   if (status != UCS_OK) return listener_.failed(plane, ucs_status_string(status));
@@ -308,6 +326,16 @@ ucs_status_t UcxWorker::on_confirm(void* self, const void* header, size_t header
     worker.listener_.confirmed(from.plane, numbers);
     return UCS_OK;
   });
+  return UCS_OK;
+}
+
+/// May come before the plane is connected.
+ucs_status_t UcxWorker::on_hello(void* self, const void* header, size_t header_bytes, void*, size_t,
+                                 const ucp_am_recv_param_t*) {
+  ShortHeader from{};
+  if (header_bytes != sizeof from) return UCS_OK;
+  std::memcpy(&from, header, sizeof from);
+  static_cast<UcxWorker*>(self)->greeted_by_.insert(from.plane);
   return UCS_OK;
 }
 

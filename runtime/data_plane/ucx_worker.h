@@ -1,9 +1,9 @@
 // What goes over UCX's wire and comes from it, by plane number. Belongs to one thread, which makes
 // it, uses it and ends it.
 //
-// Four active messages: a packed parcel, a tensor that travels by itself (always by rendezvous, so
+// Five active messages: a packed parcel, a tensor that travels by itself (always by rendezvous, so
 // that it goes from its memory straight into memory of its size), numbers of parcels that have
-// arrived, and a goodbye.
+// arrived, a hello, and a goodbye.
 #pragma once
 
 #include <chrono>
@@ -57,6 +57,8 @@ class UcxWorker {
   void send(uint64_t plane, PackedParcel parcel);
   void confirm(uint64_t plane, std::span<const uint64_t> numbers);
 
+  /// Whether UCX still has something to send or to receive.
+  bool is_under_way() const { return !sends_.empty() || !receives_.empty(); }
   /// Does what there is to do. False if there was nothing.
   bool progress() { return ucp_worker_progress(handle_) != 0; }
   /// False if there is something to do before one may sleep on file().
@@ -67,6 +69,7 @@ class UcxWorker {
     UcxWorker* worker;
     uint64_t plane;
     ucp_ep_h handle;
+    bool has_failed;
   };
   struct Closing {
     std::unique_ptr<Endpoint> endpoint;
@@ -93,6 +96,8 @@ class UcxWorker {
                                 const ucp_am_recv_param_t*);
   static ucs_status_t on_confirm(void*, const void*, size_t, void*, size_t,
                                  const ucp_am_recv_param_t*);
+  static ucs_status_t on_hello(void*, const void*, size_t, void*, size_t,
+                               const ucp_am_recv_param_t*);
   static ucs_status_t on_goodbye(void*, const void*, size_t, void*, size_t,
                                  const ucp_am_recv_param_t*);
 
@@ -102,9 +107,11 @@ class UcxWorker {
   UcxListener& listener_;
   ucp_worker_h handle_ = nullptr;
   std::map<uint64_t, std::unique_ptr<Endpoint>> endpoints_;
+  std::set<uint64_t> greeted_by_;  // planes whose way to here is open
   std::vector<Closing> closing_;
   std::set<Send*> sends_;        // under way
   std::set<Receive*> receives_;  // under way
+  std::set<Receive*> given_up_;  // of planes that are gone; UCX may never give them back
 };
 
 }  // namespace troupe::runtime

@@ -7,8 +7,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "runtime/data_plane/data_plane.h"
@@ -32,9 +34,11 @@ class Inbox {
     std::vector<std::string> undelivered;
   };
 
-  PlaneEvents events() {
+  /// `first` is called before a parcel is put in, on the plane's thread.
+  PlaneEvents events(std::function<void(const Parcel&)> first = {}) {
     return {.received =
-                [this](int peer, Parcel parcel) {
+                [this, first](int peer, Parcel parcel) {
+                  if (first) first(parcel);
                   std::lock_guard lock(mutex_);
                   parcels_.emplace_back(peer, std::move(parcel));
                   changed_.notify_all();
@@ -56,6 +60,27 @@ class Inbox {
     return out;
   }
 
+  /// Letters in the order of arrival.
+  std::vector<std::string> order() {
+    std::lock_guard lock(mutex_);
+    std::vector<std::string> out;
+    for (const auto& [peer, parcel] : parcels_) out.push_back(parcel.letter);
+    return out;
+  }
+
+  void forget() {
+    std::lock_guard lock(mutex_);
+    parcels_.clear();
+  }
+
+  /// True if nothing happens in this time.
+  bool is_quiet_for(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    const size_t before = parcels_.size() + losses_.size();
+    return !changed_.wait_for(lock, time,
+                              [&] { return parcels_.size() + losses_.size() > before; });
+  }
+
   /// The first n losses. Fewer if they do not come.
   std::vector<Loss> losses(size_t n) {
     std::unique_lock lock(mutex_);
@@ -74,11 +99,11 @@ class Inbox {
 /// A tensor whose bytes follow from its seed.
 inline TensorRef filled(kernels::DType dtype, std::initializer_list<int64_t> shape, uint32_t seed) {
   const auto buffer = kernels::allocate(dtype, shape);
-  auto* bytes = static_cast<uint8_t*>(buffer.view.data);
-  uint32_t state = seed * 2654435761u + 1;
-  for (int64_t i = 0; i < buffer.view.count() * kernels::size_of(dtype); ++i) {
-    state = state * 1664525u + 1013904223u;
-    bytes[i] = static_cast<uint8_t>(state >> 24);
+  auto* words = static_cast<uint64_t*>(buffer.view.data);  // buffers are whole lines of 64 bytes
+  uint64_t state = seed + 1;
+  for (int64_t i = 0; i < (buffer.view.count() * kernels::size_of(dtype) + 7) / 8; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    words[i] = state ^ (state >> 29);
   }
   return {buffer.view, buffer.memory};
 }
@@ -122,10 +147,23 @@ inline std::vector<Wire> wires() {
 }
 inline std::string wire_name(const testing::TestParamInfo<Wire>& info) { return info.param.name; }
 
+/// Waits for what no event announces. False if it does not come.
+template <class Condition>
+bool comes_true(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 /// Two planes in one process. Each calls the other by its own number plus 10.
 struct Pair {
-  explicit Pair(const Wire& wire, const PlaneOptions& options = {})
-      : a(wire.plane(inbox_a.events(), options)), b(wire.plane(inbox_b.events(), options)) {
+  explicit Pair(const Wire& wire, const PlaneOptions& options = {},
+                std::function<void(const Parcel&)> first_at_b = {})
+      : a(wire.plane(inbox_a.events(), options)),
+        b(wire.plane(inbox_b.events(std::move(first_at_b)), options)) {
     a->connect(11, b->address());
     b->connect(10, a->address());
   }
