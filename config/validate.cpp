@@ -112,27 +112,6 @@ void check_data(const LoadedRun& loaded, const Model& model, Checks& checks) {
   }
 }
 
-/// Refuses what the design has and this version lacks.
-void check_available(const Run& run, Checks& checks) {
-  const auto refuse = [&](const char* field, std::string value, const char* wanted) {
-    checks.add(field, value + ", which is not available yet", wanted);
-  };
-  if (run.train().attention_form() != Train::EXPANDED) {
-    refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
-           "EXPANDED");
-  }
-  if (run.train().unit_hashes() && run.cluster().nodes() > 1) {
-    refuse("train.unit_hashes", fmt::format("true with cluster.nodes {}", run.cluster().nodes()),
-           "false, or one node");
-  }
-  if (run.cluster().redundancy() != 0) {
-    refuse("cluster.redundancy", fmt::format("{}", run.cluster().redundancy()), "0");
-  }
-  if (run.parallel().schedule() != Parallel::ONE_F_ONE_B) {
-    refuse("parallel.schedule", Parallel::Schedule_Name(run.parallel().schedule()), "ONE_F_ONE_B");
-  }
-}
-
 void check_checkpoint(const Run& run, Checks& checks) {
   const Checkpoint& checkpoint = run.checkpoint();
   if (checkpoint.has_every())
@@ -154,6 +133,7 @@ void check_parallel(const Run& run, Checks& checks) {
     checks.in_range("cluster.threads", run.cluster().threads(), 1, 4096);
   }
   checks.in_range("cluster.nodes", run.cluster().nodes(), 1, 4096);
+  checks.in_range("cluster.redundancy", run.cluster().redundancy(), 0, 1);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
 }
 
@@ -167,7 +147,29 @@ void validate(const LoadedRun& run, const LoadedModel& model) {
   check_schedule(run.run, model.model, checks);
   check_checkpoint(run.run, checks);
   check_parallel(run.run, checks);
-  check_available(run.run, checks);
+  checks.finish();
+}
+
+void validate_available(const LoadedRun& loaded) {
+  const Run& run = loaded.run;
+  Checks checks(loaded.origins);
+  const auto refuse = [&](const char* field, std::string value, const char* wanted) {
+    checks.add(field, value + ", which is not available yet", wanted);
+  };
+  if (run.train().attention_form() != Train::EXPANDED) {
+    refuse("train.attention_form", Train::AttentionForm_Name(run.train().attention_form()),
+           "EXPANDED");
+  }
+  if (run.train().unit_hashes() && run.cluster().nodes() > 1) {
+    refuse("train.unit_hashes", fmt::format("true with cluster.nodes {}", run.cluster().nodes()),
+           "false, or one node");
+  }
+  if (run.cluster().redundancy() != 0) {
+    refuse("cluster.redundancy", fmt::format("{}", run.cluster().redundancy()), "0");
+  }
+  if (run.parallel().schedule() != Parallel::ONE_F_ONE_B) {
+    refuse("parallel.schedule", Parallel::Schedule_Name(run.parallel().schedule()), "ONE_F_ONE_B");
+  }
   checks.finish();
 }
 

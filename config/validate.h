@@ -9,9 +9,11 @@ namespace troupe::config {
 /// does not fit another.
 void validate(const LoadedModel& model);
 
-/// The same for a training run and its model, which must be valid. Fields of features that are not
-/// there yet are refused by name.
+/// The same for a training run and its model, which must be valid.
 void validate(const LoadedRun& run, const LoadedModel& model);
+
+/// Refuses by name what can be planned and not be trained yet.
+void validate_available(const LoadedRun& run);
 
 /// Throws ConfigError if a file that the run reads is missing.
 void validate_files(const LoadedRun& run);

@@ -10,7 +10,7 @@
 
 #include "actors/train/plain_loop.h"
 #include "actors/train/timeline.h"
-#include "config/plan/describe.h"
+#include "config/plan/memory.h"
 #include "deploy/median.h"
 #include "deploy/run_setup.h"
 #include "deploy/set_option.h"

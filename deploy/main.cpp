@@ -15,6 +15,7 @@
 #include "deploy/events_command.h"
 #include "deploy/generate_command.h"
 #include "deploy/needle_command.h"
+#include "deploy/plan_command.h"
 #include "deploy/ps_command.h"
 #include "deploy/replay_command.h"
 #include "deploy/stop_signals.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   app.footer("Try: troupe train config/runs/pretrain_tiny.textproto");
   troupe::deploy::add_train_command(app);
   troupe::deploy::add_node_command(app);
+  troupe::deploy::add_plan_command(app);
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);
   troupe::deploy::add_needle_command(app);

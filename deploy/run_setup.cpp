@@ -4,14 +4,14 @@
 #include <iostream>
 #include <thread>
 
-#include "config/plan/describe.h"
+#include "config/plan/memory.h"
 #include "config/validate.h"
 #include "deploy/machine.h"
 #include "runtime/checkpoint/arena_weights.h"
 
 namespace troupe::deploy {
 
-RunSetup set_up_run(config::LoadedRun run) {
+RunSetup plan_run(config::LoadedRun run) {
   RunSetup setup{std::move(run), {}, {}, {},
                  std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
   if (setup.run.run.model().has_huggingface()) {
@@ -23,8 +23,14 @@ RunSetup set_up_run(config::LoadedRun run) {
   }
   config::validate(setup.model);
   config::validate(setup.run, setup.model);
-  config::validate_files(setup.run);
   setup.plan = config::make_plan(setup.plan_args());
+  return setup;
+}
+
+RunSetup set_up_run(config::LoadedRun run) {
+  RunSetup setup = plan_run(std::move(run));
+  config::validate_available(setup.run);
+  config::validate_files(setup.run);
   return setup;
 }
 

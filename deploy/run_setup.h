@@ -22,7 +22,11 @@ struct RunSetup {
   config::PlanArgs plan_args() const { return {.run = run, .model = model, .cores = cores}; }
 };
 
-/// Reads the run's model, checks both and plans. Throws an error that names what is wrong.
+/// Reads the run's model, checks both and plans: what can be planned, also where it cannot be trained
+/// here. Throws an error that names what is wrong.
+RunSetup plan_run(config::LoadedRun run);
+
+/// The same of a run that is to be trained: its files must be there.
 RunSetup set_up_run(config::LoadedRun run);
 
 /// Throws ConfigError if the run does not fit this machine's memory.

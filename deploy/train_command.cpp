@@ -15,11 +15,11 @@
 #include "config/load.h"
 #include "config/parameters.h"
 #include "config/phases.h"
-#include "config/plan/describe.h"
 #include "deploy/cluster/leader.h"
 #include "deploy/console.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
+#include "deploy/plan_command.h"
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
 #include "deploy/run_setup.h"
@@ -80,12 +80,12 @@ class StopOnSignal {
 };
 
 /// How many processes there are changes no bit, so a resumed run may have others.
-RunSetup set_up(const Options& options) {
+config::LoadedRun load(const Options& options) {
   config::LoadedRun run = options.resume.empty()
                               ? config::load_run(options.run, options.settings)
                               : load_resumed_run(options.resume, options.settings);
   if (options.cluster.nodes > 0) run.run.mutable_cluster()->set_nodes(options.cluster.nodes);
-  return set_up_run(std::move(run));
+  return run;
 }
 
 /// Texts of those that are to fire yet.
@@ -100,11 +100,9 @@ std::vector<std::string> unfired(const std::vector<actors::Failpoint>& failpoint
 }
 
 void train(const Options& options) {
-  const RunSetup p = set_up(options);
-  if (options.is_dry_run) {
-    std::cout << config::describe_plan(p.plan_args(), p.plan);
-    return;
-  }
+  config::LoadedRun run = load(options);
+  if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
+  const RunSetup p = set_up_run(std::move(run));
   check_memory(p);
   const bool is_new = options.resume.empty();
   // The folder is made when nothing can be wrong with the run any more.

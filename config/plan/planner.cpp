@@ -37,6 +37,22 @@ void check_limits(const PlanArgs& args, const Plan& plan) {
   checks.finish();
 }
 
+/// The schedule with every data worker's micro-batches; at a step that has fewer, its ranks play
+/// others (lists_of_step).
+void check_schedule_of(const PlanArgs& args, const Plan& plan) {
+  Checks checks(args.run.origins);
+  for (const auto& micro_batches : plan.micro_batches) {
+    const ScheduleArgs schedule{plan.schedule, plan.pipeline, micro_batches};
+    const Objection objection = objection_to(schedule);
+    if (!objection) continue;
+    checks.add("parallel.schedule", objection.found,
+               fmt::format("{}; or {}", objection.wanted,
+                           Parallel::Schedule_Name(nearest_playable(schedule).kind)));
+    break;
+  }
+  checks.finish();
+}
+
 std::vector<StagePlan> plan_stages(const PlanArgs& args, int pipeline) {
   const Model& model = args.model.model;
   const ParameterCounts counts = count_parameters(model);
@@ -129,17 +145,65 @@ std::vector<int> balanced_cut(const std::vector<double>& costs, int parts) {
   return lengths;
 }
 
+namespace {
+
+/// Neighbouring processes: [first, first + count).
+struct ProcessRange {
+  int first, count;
+
+  /// Of item i of n.
+  int of(int i, int n) const { return first + i * count / n; }
+};
+
+ProcessRange processes_of_rank(const Plan& plan, int rank) {
+  const int processes = std::max(1, plan.processes);
+  const int first = rank * processes / plan.ranks();
+  return {first, std::max(1, (rank + 1) * processes / plan.ranks() - first)};
+}
+
+bool has_two_stages(Parallel::Schedule schedule) {
+  return schedule == Parallel::DUALPIPE || schedule == Parallel::DUALPIPE_V;
+}
+
+/// As many stages as there are processes that no data worker can take, if there are layers for them.
+int planned_pipeline(const PlanArgs& args, const Plan& plan, int most_data) {
+  const int layers = args.model.model.layers();
+  const int stages = std::min(divide_up(plan.processes, most_data), layers);
+  const bool is_odd = has_two_stages(plan.schedule) && stages % 2 != 0;
+  return is_odd && stages < layers ? stages + 1 : stages;
+}
+
+/// At most `wanted` data workers: the largest number whose micro-batches the schedule can play.
+int planned_data(const Plan& plan, int wanted, int micro_batches) {
+  for (int data = std::min(wanted, micro_batches); data > 1; --data) {
+    const auto hands = deal(micro_batches, data);
+    const auto plays = [&](const std::vector<int>& hand) {
+      return !objection_to({plan.schedule, plan.pipeline, hand});
+    };
+    if (std::ranges::all_of(hands, plays)) return data;
+  }
+  return 1;
+}
+
+}  // namespace
+
+int expert_rank_of(const Plan& plan, int stage) {
+  return stage < plan.ranks() ? stage : plan.pipeline - 1 - stage;
+}
+
 void place(Plan& plan) {
   plan.process_of_worker.clear();
   plan.process_of_expert_shard.clear();
-  const int processes = std::max(1, plan.processes);
+  for (int rank = 0; rank < plan.ranks(); ++rank) {
+    const ProcessRange processes = processes_of_rank(plan, rank);
+    for (int d = 0; d < plan.data; ++d) {
+      plan.process_of_worker.push_back(processes.of(d, plan.data));
+    }
+  }
   for (int stage = 0; stage < plan.pipeline; ++stage) {
-    const int first = stage * processes / plan.pipeline;
-    const int count = std::max(1, (stage + 1) * processes / plan.pipeline - first);
-    const auto spread = [&](int i, int n) { return first + i * count / n; };
-    for (int d = 0; d < plan.data; ++d) plan.process_of_worker.push_back(spread(d, plan.data));
+    const ProcessRange processes = processes_of_rank(plan, expert_rank_of(plan, stage));
     for (int e = 0; e < plan.expert; ++e) {
-      plan.process_of_expert_shard.push_back(spread(e, plan.expert));
+      plan.process_of_expert_shard.push_back(processes.of(e, plan.expert));
     }
   }
 }
@@ -150,6 +214,7 @@ Plan make_plan(const PlanArgs& args) {
   const int micro_batches = largest_step(args.run.run).micro_batches;
   const int experts = has_experts(args.model.model) ? args.model.model.experts() : 1;
   Plan plan{};
+  plan.schedule = parallel.schedule();
   plan.processes = std::max(1, cluster.nodes());
   // Processes of one machine share its cores; of several, `cluster.threads` says what each has.
   plan.threads = chosen(cluster.has_threads(), cluster.threads(),
@@ -157,17 +222,19 @@ Plan make_plan(const PlanArgs& args) {
   // As many workers as there are processes, if micro-batches and layers allow.
   const int most_data = parallel.has_data() ? parallel.data() : micro_batches;
   plan.pipeline = chosen(parallel.has_pipeline(), parallel.pipeline(),
-                         std::min(divide_up(plan.processes, most_data), args.model.model.layers()));
-  const int wanted_data = divide_up(plan.processes * plan.threads, plan.pipeline);
-  plan.data = chosen(parallel.has_data(), parallel.data(), std::min(wanted_data, micro_batches));
+                         planned_pipeline(args, plan, most_data));
+  const int wanted_data = divide_up(plan.processes * plan.threads, std::max(1, plan.ranks()));
+  plan.data = chosen(parallel.has_data(), parallel.data(),
+                     planned_data(plan, wanted_data, micro_batches));
   plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
   plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
   const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
   plan.optimizer_shards = divide_up(shards, plan.processes) * plan.processes;
   check_limits(args, plan);
+  plan.micro_batches = deal(micro_batches, plan.data);
+  check_schedule_of(args, plan);
   place(plan);
   plan.stages = plan_stages(args, plan.pipeline);
-  plan.micro_batches = deal(micro_batches, plan.data);
   plan.experts = cut_experts(experts, plan.expert);
   return plan;
 }

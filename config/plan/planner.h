@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/load.h"
+#include "config/plan/schedule.h"
 
 namespace troupe::config {
 
@@ -25,19 +26,23 @@ struct ExpertRange {
 
 struct Plan {
   int pipeline;   ///< stages
-  int data;       ///< data workers; workers are pipeline x data
+  int data;       ///< data workers; workers are ranks x data
   int expert;     ///< expert shards of a MoE layer
   int attention;  ///< attention shards of a stage
   int optimizer_shards;
   int threads;  ///< that compute, of a process
   int processes;  ///< that the workers are spread over
-  std::vector<int> process_of_worker;        ///< of worker stage * data + d
+  Parallel::Schedule schedule;
+  std::vector<int> process_of_worker;        ///< of worker rank * data + d
   std::vector<int> process_of_expert_shard;  ///< of shard e in `stage`: stage * expert + e
   std::vector<StagePlan> stages;
   /// Of each data worker, ascending: those of the run's largest step. A smaller one has those below
   /// its own number of them.
   std::vector<std::vector<int>> micro_batches;
   std::vector<ExpertRange> experts;             ///< of each expert shard
+
+  /// Workers of a data worker's pipeline. For most schedules as many as stages.
+  int ranks() const { return ranks_of(schedule, pipeline); }
 };
 
 struct PlanArgs {
@@ -50,10 +55,14 @@ struct PlanArgs {
 /// what they set cannot be.
 Plan make_plan(const PlanArgs& args);
 
-/// Spreads workers and expert shards over the plan's processes: a stage has neighbouring processes to
-/// itself where there are enough, and its workers and its expert shards are each spread evenly over
-/// them. A process may be left without work.
+/// Spreads workers and expert shards over the plan's processes: a rank of the pipeline has
+/// neighbouring processes to itself where there are enough, and its workers and the expert shards of
+/// its stages are each spread evenly over them. Of two ranks that hold a stage, the first that a
+/// micro-batch going up meets has its expert shards. A process may be left without work.
 void place(Plan& plan);
+
+/// The rank whose processes have the expert shards of a stage.
+int expert_rank_of(const Plan& plan, int stage);
 
 /// Cuts costs[0..n) into `parts` non-empty runs so that the most costly run costs least; returns
 /// the length of each. 1 <= parts <= n.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "config/plan/describe.h"
+#include "config/plan/memory.h"
 #include "config/plan/planner.h"
 #include "config/textproto.h"
 #include "config/validate.h"

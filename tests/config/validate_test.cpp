@@ -124,18 +124,29 @@ TEST(ValidateRun, MissingFileOfASourceIsNamed) {
 }
 
 TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
-  EXPECT_THAT(run_error({"train.attention_form=ABSORBED"}),
+  const auto error = [](const std::string& setting) {
+    return error_of([&] { validate_available(tiny_run({setting})); });
+  };
+
+  EXPECT_THAT(error("train.attention_form=ABSORBED"),
               HasSubstr("train.attention_form: found ABSORBED, which is not available yet, wanted "
                         "EXPANDED"));
-  EXPECT_THAT(run_error({"cluster.nodes=2", "train.unit_hashes=true"}),
+  EXPECT_THAT(error_of([] {
+                validate_available(tiny_run({"cluster.nodes=2", "train.unit_hashes=true"}));
+              }),
               HasSubstr("train.unit_hashes: found true with cluster.nodes 2, which is not"));
-  EXPECT_THAT(run_error({"cluster.redundancy=1"}), HasSubstr("cluster.redundancy: found 1, which"));
-  EXPECT_THAT(run_error({"parallel.schedule=DUALPIPE"}),
-              HasSubstr("parallel.schedule: found DUALPIPE, which is not available yet, wanted "
-                        "ONE_F_ONE_B"));
+  EXPECT_THAT(error("cluster.redundancy=1"), HasSubstr("cluster.redundancy: found 1, which"));
+  EXPECT_THAT(error("parallel.schedule=DUALPIPE"), HasSubstr("found DUALPIPE, which is not"));
+  EXPECT_EQ(error("cluster.nodes=2"), "");
+}
+
+TEST(ValidateRun, TakesWhatCanBePlanned) {
+  EXPECT_EQ(run_error({"cluster.nodes=2048", "parallel.schedule=DUALPIPE"}), "");
+  EXPECT_THAT(run_error({"cluster.nodes=0"}), HasSubstr("cluster.nodes: found 0, wanted 1 to"));
+  EXPECT_THAT(run_error({"cluster.redundancy=2"}),
+              HasSubstr("cluster.redundancy: found 2, wanted 0 to 1"));
   EXPECT_THAT(run_error({"checkpoint.every=0"}), HasSubstr("checkpoint.every: found 0"));
   EXPECT_THAT(run_error({"checkpoint.keep=0"}), HasSubstr("checkpoint.keep: found 0"));
-  EXPECT_EQ(run_error({"cluster.nodes=2", "parallel.schedule=ONE_F_ONE_B"}), "");
 }
 
 TEST(ValidateModel, RefusesWhatRoutingCannotUse) {

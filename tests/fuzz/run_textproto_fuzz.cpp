@@ -4,6 +4,7 @@
 #include "config/errors.h"
 #include "config/phases.h"
 #include "config/plan/describe.h"
+#include "config/plan/memory.h"
 #include "config/set.h"
 #include "config/textproto.h"
 #include "config/validate.h"

@@ -92,6 +92,34 @@ TEST(Planner, RefusesMoreThanThereIs) {
   EXPECT_THAT(plan_error({"parallel.attention=9"}), HasSubstr("parallel.attention: found 9"));
 }
 
+TEST(Planner, PlansWhatABidirectionalScheduleCanPlay) {
+  const Plan dual = plan_of({"parallel.schedule=DUALPIPE", "train.micro_batches=14"}, 4);
+  const Plan v = plan_of({"parallel.schedule=DUALPIPE_V", "train.micro_batches=15"}, 8);
+
+  EXPECT_EQ(dual.pipeline, 2);
+  EXPECT_EQ(dual.data, 1) << "of 14 micro-batches two workers would have 7 each, an odd number";
+  EXPECT_EQ(v.pipeline, 2);
+  EXPECT_EQ(v.ranks(), 1);
+  EXPECT_EQ(v.data, 7) << "at least two micro-batches each";
+}
+
+TEST(Planner, RefusesAScheduleThatCannotBePlayedAndNamesOneThatCan) {
+  EXPECT_EQ(plan_error({"parallel.schedule=DUALPIPE", "parallel.pipeline=3"}),
+            "--set parallel.schedule=DUALPIPE: parallel.schedule: found DUALPIPE with 3 stages, "
+            "wanted an even number of stages; or ZERO_BUBBLE");
+  EXPECT_THAT(plan_error({"parallel.schedule=DUALPIPE", "parallel.pipeline=4", "parallel.data=2"}),
+              HasSubstr("found DUALPIPE with 4 micro-batches of a data worker, wanted an even number "
+                        "of at least 2 x 4 ranks = 8; or ZERO_BUBBLE"));
+}
+
+TEST(Place, GivesTheTwoStagesOfARankToTheSameProcesses) {
+  const Plan plan = plan_of({"parallel.schedule=DUALPIPE_V", "parallel.pipeline=4",
+                             "parallel.data=2", "parallel.expert=2", "cluster.nodes=4"}, 8);
+
+  EXPECT_THAT(plan.process_of_worker, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(plan.process_of_expert_shard, ElementsAre(0, 1, 2, 3, 2, 3, 0, 1));
+}
+
 TEST(BalancedCut, MakesTheMostCostlyPartCheapest) {
   EXPECT_THAT(balanced_cut({1, 1, 1, 1, 1, 5}, 2), ElementsAre(5, 1));
   EXPECT_THAT(balanced_cut({5, 1, 1, 1, 1, 1}, 3), ElementsAre(1, 4, 1));

@@ -1,0 +1,181 @@
+#include "config/plan/cost_model.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "config/phases.h"
+#include "config/plan/parameter_groups.h"
+
+namespace troupe::config {
+namespace {
+
+constexpr double row_bytes = 4;  // of an element
+
+double bytes_of_rows(const PlanArgs& args) {
+  return row_bytes * static_cast<double>(largest_step(args.run.run).micro_batch_tokens) *
+         args.model.model.hidden_size();
+}
+
+/// Bytes of rows that a micro-batch exchanges with experts of other processes, both ways.
+struct ExpertTraffic {
+  double forward, backward;
+};
+
+/// Of a worker in `process`, in all MoE layers of a stage.
+ExpertTraffic expert_traffic(const PlanArgs& args, const Plan& plan, int stage, int process) {
+  const Model& model = args.model.model;
+  double away = 0;  // share of the experts that are in other processes
+  for (int e = 0; e < plan.expert; ++e) {
+    const int home = plan.process_of_expert_shard[static_cast<size_t>(stage * plan.expert + e)];
+    const double share = static_cast<double>(plan.experts[static_cast<size_t>(e)].count) /
+                         std::max(1, model.experts());
+    away += home == process ? 0 : share;
+  }
+  const double rows = away * moe_layers_of(model, plan.stages[static_cast<size_t>(stage)]) *
+                      model.experts_per_token();
+  const double weights =
+      row_bytes * static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
+  return {.forward = rows * 2 * bytes_of_rows(args),
+          .backward = rows * 2 * (bytes_of_rows(args) + weights)};
+}
+
+int process_of(const Plan& plan, int rank, int data_worker) {
+  return plan.process_of_worker[static_cast<size_t>(rank * plan.data + data_worker)];
+}
+
+/// Lists of a data worker's pipeline, with its micro-batches counted from 0: those of data workers
+/// with as many are the same, and there may be thousands of workers.
+class Pipelines {
+ public:
+  explicit Pipelines(const Plan& plan) : plan_(plan) {}
+
+  const PipelineLists& of(int data_worker) {
+    const size_t count = plan_.micro_batches[static_cast<size_t>(data_worker)].size();
+    auto found = by_count_.find(count);
+    if (found == by_count_.end()) {
+      std::vector<int> numbers(count);
+      std::iota(numbers.begin(), numbers.end(), 0);
+      found = by_count_
+                  .emplace(count, lists_of_step({plan_.schedule, plan_.pipeline, numbers}))
+                  .first;
+    }
+    return found->second;
+  }
+
+ private:
+  const Plan& plan_;
+  std::map<size_t, PipelineLists> by_count_;
+};
+
+/// Time to compute and to exchange rows, one after the other.
+struct StageTimes {
+  double forward, backward;                    // computing
+  double forward_exchange, backward_exchange;  // rows of experts
+};
+
+StageTimes times_of(const PlanArgs& args, const Plan& plan, const MachineRates& rates, int stage) {
+  const double flops = plan.stages[static_cast<size_t>(stage)].flops *
+                       static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
+  const int process = process_of(plan, expert_rank_of(plan, stage), 0);
+  const ExpertTraffic traffic = expert_traffic(args, plan, stage, process);
+  const double per_byte = rates.bandwidth > 0 ? 1 / rates.bandwidth : 0;
+  return {.forward = flops / 3 / rates.flops,
+          .backward = 2 * flops / 3 / rates.flops,
+          .forward_exchange = traffic.forward * per_byte,
+          .backward_exchange = traffic.backward * per_byte};
+}
+
+ScheduleCosts costs_of(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
+  ScheduleCosts costs{.stages = {}, .beside = 1, .transfer = 0};
+  double compute = 0, exchange = 0;
+  for (int s = 0; s < plan.pipeline; ++s) {
+    const StageTimes times = times_of(args, plan, rates, s);
+    costs.stages.push_back({.forward = times.forward + times.forward_exchange,
+                            .backward = times.backward + times.backward_exchange,
+                            .backward_weight = times.backward / 2});
+    compute += times.forward + times.backward;
+    exchange += times.forward_exchange + times.backward_exchange;
+  }
+  costs.beside = std::max(compute, exchange) / (compute + exchange);
+  if (rates.bandwidth > 0 && plan.processes > 1) {
+    costs.transfer = bytes_of_rows(args) / rates.bandwidth;
+  }
+  return costs;
+}
+
+/// The largest sum of what the workers of one process compute.
+double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
+  std::vector<double> busy(static_cast<size_t>(std::max(1, plan.processes)), 0);
+  const auto tokens = static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
+  Pipelines pipelines(plan);
+  for (int d = 0; d < plan.data; ++d) {
+    const PipelineLists& lists = pipelines.of(d);
+    for (int rank = 0; rank < lists.ranks(); ++rank) {
+      for (const Operation& o : lists.of(rank)) {
+        if (o.kind != Operation::Kind::forward) continue;
+        busy[static_cast<size_t>(process_of(plan, rank, d))] +=
+            plan.stages[static_cast<size_t>(o.stage)].flops * tokens / rates.flops;
+      }
+    }
+  }
+  return *std::ranges::max_element(busy);
+}
+
+/// Seconds that the process with most of them needs to send gradients and weights.
+double state_seconds(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
+  if (rates.bandwidth <= 0) return 0;
+  std::vector<double> sent(static_cast<size_t>(std::max(1, plan.processes)), 0);
+  for (const ParameterGroup& group : parameter_groups(args, plan)) {
+    // Of n users each owns an n-th: it sends the other gradients away, and its weights to the
+    // others.
+    const auto n = static_cast<double>(group.users.size());
+    const double bytes = static_cast<double>(group.parameters) * (n - 1) / n * (8 + 4);
+    for (int process : group.users) sent[static_cast<size_t>(process)] += bytes;
+  }
+  return *std::ranges::max_element(sent) / rates.bandwidth;
+}
+
+}  // namespace
+
+WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {
+  WireBytes bytes{};
+  for (const ParameterGroup& group : parameter_groups(args, plan)) {
+    bytes.state +=
+        12.0 * static_cast<double>(group.parameters) * static_cast<double>(group.users.size() - 1);
+  }
+  if (plan.processes <= 1) return bytes;
+  Pipelines pipelines(plan);
+  for (int d = 0; d < plan.data; ++d) {
+    const PipelineLists& lists = pipelines.of(d);
+    const auto count_of_worker = static_cast<int>(plan.micro_batches[static_cast<size_t>(d)].size());
+    for (int s = 0; s < plan.pipeline; ++s) {
+      std::map<int, int> passing;  // micro-batches, by process
+      for (int m = 0; m < count_of_worker; ++m) {
+        const int process = process_of(plan, lists.rank_of(s, m), d);
+        ++passing[process];
+        const bool comes = s > 0 && process_of(plan, lists.rank_of(s - 1, m), d) != process;
+        bytes.pipeline += comes ? 2 * bytes_of_rows(args) : 0;
+      }
+      for (const auto& [process, count] : passing) {
+        const ExpertTraffic traffic = expert_traffic(args, plan, s, process);
+        bytes.experts += count * (traffic.forward + traffic.backward);
+      }
+    }
+  }
+  return bytes;
+}
+
+StepPrediction predict_step(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
+  StepPrediction prediction{};
+  prediction.costs = costs_of(args, plan, rates);
+  prediction.wire = wire_bytes(args, plan);
+  const PlayedSchedule played = simulate(Pipelines(plan).of(0), prediction.costs);
+  prediction.pipeline_seconds = std::max(played.makespan, busiest_process(args, plan, rates));
+  prediction.idle_share = played.makespan > 0 ? played.largest_idle() / played.makespan : 0;
+  prediction.state_seconds = state_seconds(args, plan, rates);
+  prediction.seconds = prediction.pipeline_seconds + prediction.state_seconds;
+  return prediction;
+}
+
+}  // namespace troupe::config

@@ -1,0 +1,119 @@
+#include "config/plan/memory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "config/parameters.h"
+#include "config/plan/describe.h"
+#include "tests/config/plan/planned.h"
+
+namespace troupe::config {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(EstimateMemory, CountsThirtyTwoBytesAParameter) {
+  const LoadedRun run = tiny_run();
+  const LoadedModel model = model_of(run);
+  const PlanArgs args{.run = run, .model = model, .cores = 1};
+  const Plan plan = make_plan(args);
+  const ParameterCounts counts = count_parameters(model.model);
+
+  const MemoryEstimate memory = estimate_memory(args, plan, 0);
+
+  EXPECT_EQ(memory.weight_bytes + memory.moment_bytes + memory.gradient_bytes,
+            32 * (counts.total + counts.mtp));
+}
+
+TEST(EstimateMemory, Bf16MomentsTakeHalfAndAnEmaEightBytes) {
+  const auto memory_of = [](const std::vector<std::string>& settings) {
+    const LoadedRun run = tiny_run(settings);
+    const LoadedModel model = model_of(run);
+    const PlanArgs args{.run = run, .model = model, .cores = 1};
+    return std::pair(estimate_memory(args, make_plan(args), 0),
+                     describe_plan(args, make_plan(args)));
+  };
+  const auto [plain, plain_text] = memory_of({});
+  const auto [memory, text] =
+      memory_of({"train.optimizer.moments=BF16", "train.optimizer.ema_decay=0.99"});
+
+  EXPECT_EQ(2 * memory.moment_bytes, plain.moment_bytes);
+  EXPECT_EQ(memory.ema_bytes, memory.weight_bytes);
+  EXPECT_EQ(plain.ema_bytes, 0);
+  EXPECT_THAT(text, HasSubstr("weights 31.1 MiB, moments 31.1 MiB, EMA 31.1 MiB, gradients"));
+  EXPECT_THAT(plain_text, HasSubstr("weights 31.1 MiB, moments 62.3 MiB, gradients"));
+}
+
+TEST(EstimateMemory, ActivationsGrowWithTheMicroBatchesInFlight) {
+  const auto activations = [](const std::string& setting) {
+    const LoadedRun run = tiny_run({setting});
+    const LoadedModel model = model_of(run);
+    const PlanArgs args{.run = run, .model = model, .cores = 1};
+    return estimate_memory(args, make_plan(args), 0).activation_bytes;
+  };
+
+  EXPECT_EQ(activations("train.micro_batch=4"), 2 * activations("train.micro_batch=2"));
+  EXPECT_GT(activations("parallel.pipeline=2"), activations("parallel.pipeline=1") / 2);
+}
+
+TEST(EstimateMemory, RecomputationSavesWhatItSays) {
+  const auto args_of = [](const LoadedRun& run, const LoadedModel& model) {
+    return PlanArgs{.run = run, .model = model, .cores = 1};
+  };
+  const LoadedRun kept_run = tiny_run(), run = tiny_run({"train.recompute=true"});
+  const LoadedModel model = model_of(run);
+  const Plan plan = make_plan(args_of(run, model));
+  const int64_t kept = estimate_memory(args_of(kept_run, model), plan, 0).activation_bytes;
+
+  const int64_t recomputed = estimate_memory(args_of(run, model), plan, 0).activation_bytes;
+
+  EXPECT_EQ(kept - recomputed, recomputed_bytes(args_of(run, model), plan.stages[0]));
+  EXPECT_LT(recomputed, kept * 3 / 4);
+}
+
+// Two versions of weights and the gradients stand wherever parameters are used; moments once.
+TEST(EstimateProcesses, AddUpToTheStateAndWhatIsHeldTwice) {
+  const Planned one(std::vector<std::string>{"parallel.data=2"});
+  const Planned two({"parallel.data=2", "parallel.expert=1", "cluster.nodes=2"});
+  const ParameterCounts counts = count_parameters(one.model.model);
+  const int64_t all = counts.total + counts.mtp;
+
+  const auto alone = estimate_processes(one.args, one.plan);
+  const auto spread = estimate_processes(two.args, two.plan);
+
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_EQ(alone[0].weight_bytes, 8 * all);
+  ASSERT_EQ(spread.size(), 2u);
+  EXPECT_EQ(spread[0].moment_bytes + spread[1].moment_bytes, 16 * all);
+  EXPECT_EQ(spread[0].weight_bytes, 8 * all);
+  EXPECT_EQ(spread[1].weight_bytes, 8 * (all - 16 * 8 * counts.expert));
+  EXPECT_EQ(spread[0].activation_bytes + spread[1].activation_bytes, alone[0].activation_bytes);
+}
+
+TEST(EstimateProcesses, ARankOfDualPipeHoldsTheActivationsOfItsTwoStages) {
+  const auto activations = [](const std::string& schedule) {
+    const Planned p({"parallel.pipeline=4", "parallel.data=1", "cluster.nodes=4",
+                     "parallel.schedule=" + schedule});
+    return static_cast<double>(estimate_processes(p.args, p.plan)[3].activation_bytes);
+  };
+
+  EXPECT_GT(activations("DUALPIPE"), activations("ONE_F_ONE_B") * 2);
+}
+
+TEST(CheckMemory, RefusesWhatTheMachineDoesNotHold) {
+  const LoadedRun run = tiny_run({"model.file=config/models/deepseek_v3.textproto"});
+  const LoadedModel model = model_of(run);
+  const PlanArgs args{.run = run, .model = model, .cores = 1};
+  const LoadedRun small_run = tiny_run();
+  const LoadedModel small_model = model_of(small_run);
+  const PlanArgs small{.run = small_run, .model = small_model, .cores = 1};
+  const int64_t memory_bytes = int64_t{8} << 30;
+
+  EXPECT_THAT(error_of([&] { check_memory(args, make_plan(args), memory_bytes); }),
+              HasSubstr("model: found one that takes 19.9 TiB to train, wanted at most the 8.0 GiB "
+                        "of this machine"));
+  EXPECT_NO_THROW(check_memory(small, make_plan(small), memory_bytes));
+}
+
+}  // namespace
+}  // namespace troupe::config
