@@ -34,19 +34,24 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
   for (int shard = 0; shard < plan.optimizer_shards; ++shard) {
     cast.push_back({Role::optimizer_shard, 0, 0, shard});
   }
-  for (int stage = 0; stage < plan.pipeline; ++stage) {
-    const auto moe_layers = moe_layers_of(plan, shape, stage);
-    for (int shard = 0; shard < plan.expert && !moe_layers.empty(); ++shard) {
-      cast.push_back({Role::expert_shard, stage, 0, shard});
+  for (int rank = 0; rank < plan.ranks(); ++rank) {
+    std::vector<int64_t> moe_layers;
+    for (const int stage : config::stages_of_rank(plan.schedule, plan.pipeline, rank)) {
+      const auto of_stage = moe_layers_of(plan, shape, stage);
+      moe_layers.insert(moe_layers.end(), of_stage.begin(), of_stage.end());
+      if (config::expert_rank_of(plan, stage) != rank || of_stage.empty()) continue;
+      for (int shard = 0; shard < plan.expert; ++shard) {
+        cast.push_back({Role::expert_shard, stage, 0, shard});
+      }
     }
     for (int worker = 0; worker < plan.data; ++worker) {
       for (int shard = 0; shard < plan.attention; ++shard) {
-        cast.push_back({Role::attention_shard, stage, worker, shard});
+        cast.push_back({Role::attention_shard, rank, worker, shard});
       }
       for (const int64_t layer : moe_layers) {
-        cast.push_back({Role::router, stage, worker, static_cast<int>(layer)});
+        cast.push_back({Role::router, rank, worker, static_cast<int>(layer)});
       }
-      cast.push_back({Role::stage, stage, worker});
+      cast.push_back({Role::stage, rank, worker});
     }
   }
   for (int process = 0; process < std::max(1, plan.processes); ++process) {
@@ -122,6 +127,15 @@ int Company::worker_of(int micro_batch) const {
     }
   }
   return 0;
+}
+
+uint32_t Company::sender_of(const Address& address) const {
+  return static_cast<uint32_t>(address.stage * plan.data + address.worker);
+}
+
+Address Company::place_of_sender(Role role, uint32_t sender, int index) const {
+  const int number = static_cast<int>(sender);
+  return {role, number / plan.data, number % plan.data, index};
 }
 
 int Company::attention_shard_of(int micro_batch) const {

@@ -83,6 +83,9 @@ class Company {
   /// Who holds the experts of a stage's MoE layers, as seen from this process.
   ExpertHolders expert_holders(int stage) const;
   int worker_of(int micro_batch) const;
+  /// Numbers actors of a role by rank and data worker, so that an answer finds its way back.
+  uint32_t sender_of(const Address& address) const;
+  Address place_of_sender(Role role, uint32_t sender, int index) const;
   /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.
   int attention_shard_of(int micro_batch) const;
   /// Rows of a sequence of a step in a layer: MTP modules see fewer.

@@ -71,13 +71,14 @@ class LaneActor : public CompanyActor<Interface> {
   /// Sends when everything enqueued so far has ended: the tensors are ready then.
   template <class Atom>
   void send_when_done(const Address& to, Atom atom, TokenMessage message) {
-    if (message.tensors.at(0).view.count() > 0 && takes_flip()) {
+    const bool has_payload = !message.tensors.empty();
+    if (has_payload && message.tensors[0].view.count() > 0 && takes_flip()) {
       queue_.run(1, [tensor = message.tensors[0]](int64_t) { flip_bit(tensor.view); });
     }
     this->hands_out(message);
     const auto send = [company = this->shared_company(), from = this->place(), to, atom,
                        message = std::move(message)] {
-      if (company->units) record_message(*company, from, to, message);
+      if (company->units && !message.tensors.empty()) record_message(*company, from, to, message);
       company->office.send(to, verb_of(atom), message);
     };
     if (const auto fault = take_reply_fault()) {

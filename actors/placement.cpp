@@ -89,8 +89,12 @@ int Placement::stage_of(int64_t layer) const {
 
 std::vector<int> Placement::processes_of_stage(int stage) const {
   std::vector<int> found;
-  for (int worker = 0; worker < plan_.data; ++worker) {
-    add(found, {process_of({Role::stage, stage, worker})});
+  for (int rank = 0; rank < plan_.ranks(); ++rank) {
+    const auto held = config::stages_of_rank(plan_.schedule, plan_.pipeline, rank);
+    if (std::find(held.begin(), held.end(), stage) == held.end()) continue;
+    for (int worker = 0; worker < plan_.data; ++worker) {
+      add(found, {process_of({Role::stage, rank, worker})});
+    }
   }
   return found;
 }

@@ -18,8 +18,8 @@ const char* to_string(Role role);
 /// No value if no role is called so.
 std::optional<Role> role_of(std::string_view name);
 
-/// Names an actor. `worker` is the data worker, `index` a shard, a router's layer, or
-/// a crew's process.
+/// Names an actor. `stage` is the rank of the pipeline, of an expert shard its stage; `worker` is the
+/// data worker, `index` a shard, a router's layer, or a crew's process.
 struct Address {
   Role role;
   int stage = 0;

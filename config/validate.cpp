@@ -167,9 +167,6 @@ void validate_available(const LoadedRun& loaded) {
   if (run.cluster().redundancy() != 0) {
     refuse("cluster.redundancy", fmt::format("{}", run.cluster().redundancy()), "0");
   }
-  if (run.parallel().schedule() != Parallel::ONE_F_ONE_B) {
-    refuse("parallel.schedule", Parallel::Schedule_Name(run.parallel().schedule()), "ONE_F_ONE_B");
-  }
   checks.finish();
 }
 

@@ -48,19 +48,28 @@ void AttentionShardActor::backward(const TokenMessage& message) {
                 ", layer " + std::to_string(layer) + " had no forward here");
   }
   const std::shared_ptr<Passage> passage = found->second;
-  passage->dy = message.tensors.at(0);
-  const kernels::ConstTensor dy = passage->dy;
-  const kernels::Tensor dx = passage->scratch.f32({dy.rows(), dy.cols()});
-  kernels::attention_block_backward_inputs(queue(), passage->scratch, passage->args,
-                                           passage->saved, dy, dx);
-  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
-                 {answer_header(message.id(), place().index), {share(passage->scratch, dx)}});
+  if (message.id().operation() == wire::BACKWARD) backward_inputs(message, *passage);
+  if (message.header->leaves_weights()) return;
   kernels::attention_block_backward_weights(queue(), passage->scratch, passage->args,
-                                            passage->saved, dy,
+                                            passage->saved, passage->dy,
                                             company().tensors.attention_gradients(
                                                 layer, view(message.id().micro_batch())));
+  if (message.id().operation() == wire::BACKWARD_WEIGHT) {
+    send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+                   {answer_header(message.id(), place().index), {}});
+  }
   release_when_done(passage);
   passages_.erase(found);
+}
+
+void AttentionShardActor::backward_inputs(const TokenMessage& message, Passage& passage) {
+  passage.dy = message.tensors.at(0);
+  const kernels::ConstTensor dy = passage.dy;
+  const kernels::Tensor dx = passage.scratch.f32({dy.rows(), dy.cols()});
+  kernels::attention_block_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
+                                           dy, dx);
+  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+                 {answer_header(message.id(), place().index), {share(passage.scratch, dx)}});
 }
 
 caf::result<Pb<wire::StepReport>> AttentionShardActor::report() {

@@ -4,7 +4,7 @@
 
 namespace troupe::actors {
 
-/// MLA over whole micro-batches, for every layer of its stage and data worker.
+/// MLA over whole micro-batches, for every layer of its rank and data worker.
 class AttentionShardActor : public LaneActor<AttentionShard> {
  public:
   using Super::Super;
@@ -24,6 +24,7 @@ class AttentionShardActor : public LaneActor<AttentionShard> {
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   void forward(const TokenMessage& message);
   void backward(const TokenMessage& message);
+  void backward_inputs(const TokenMessage& message, Passage& passage);
   caf::result<Pb<wire::StepReport>> report();
   kernels::Tensor positions_of(int64_t rows, int64_t sequence_rows);
 

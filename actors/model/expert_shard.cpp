@@ -25,8 +25,7 @@ caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
 }
 
 Address ExpertShardActor::router_of(const wire::UnitId& id) {
-  return {Role::router, place().stage, company().worker_of(static_cast<int>(id.micro_batch())),
-          id.layer()};
+  return company().place_of_sender(Role::router, id.sender(), id.layer());
 }
 
 Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wire::UnitId& id) {
@@ -62,6 +61,7 @@ void ExpertShardActor::hand_on(const TokenMessage& message, const runtime::Tenso
     *header.mutable_id() = message.id();
     *header.mutable_offsets() = part.offsets();
     header.set_is_part(true);
+    header.set_leaves_weights(message.header->leaves_weights());
     const Address to{Role::expert_shard, place().stage, 0, part.shard()};
     if (is_forward) {
       send_when_done(to, forward_atom_v,
@@ -144,29 +144,42 @@ void ExpertShardActor::backward(const TokenMessage& message) {
                 ", layer " + std::to_string(layer) + " had no forward here");
   }
   const std::shared_ptr<Passage> passage = found->second;
-  passage->dy = message.tensors.at(0);
-  if (!passage->is_part) passage->weights = message.tensors.at(1);
-  const kernels::ConstTensor dy = rows_of(*passage, passage->dy);
-  const int64_t R = dy.rows();
-  const kernels::Tensor dx = passage->scratch.f32({R, dy.cols()});
-  const kernels::Tensor dweights = passage->scratch.f32({R});
-  kernels::experts_backward_inputs(queue(), passage->scratch, passage->args, passage->saved,
-                                   {.dy = dy, .weights = passage->weights, .dx = dx,
-                                    .dweights = dweights});
-  std::vector<runtime::TensorRef> tensors = reply(*passage, dx, {});
-  tensors.push_back(share(passage->scratch, dweights));
-  send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer(*passage, message.id()), std::move(tensors)});
-  const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
-  const StepView step = view(message.id().micro_batch());
-  std::vector<kernels::FfnGradients> gradients;
-  for (int64_t e = range.first; e < range.first + range.count; ++e) {
-    gradients.push_back(company().tensors.expert_gradients(layer, e, step));
+  if (message.id().operation() == wire::BACKWARD) backward_inputs(message, *passage);
+  if (message.header->leaves_weights()) return;
+  backward_weights(message.id(), *passage);
+  if (message.id().operation() == wire::BACKWARD_WEIGHT) {
+    send_when_done(router_of(message.id()), expert_rows_atom_v,
+                   {answer_header(message.id(), place().index), {}});
   }
-  kernels::experts_backward_weights(queue(), passage->scratch, passage->args, passage->saved,
-                                    gradients);
   release_when_done(passage);
   passages_.erase(found);
+}
+
+void ExpertShardActor::backward_inputs(const TokenMessage& message, Passage& passage) {
+  passage.dy = message.tensors.at(0);
+  if (!passage.is_part) passage.weights = message.tensors.at(1);
+  const kernels::ConstTensor dy = rows_of(passage, passage.dy);
+  const int64_t R = dy.rows();
+  const kernels::Tensor dx = passage.scratch.f32({R, dy.cols()});
+  const kernels::Tensor dweights = passage.scratch.f32({R});
+  kernels::experts_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
+                                   {.dy = dy, .weights = passage.weights, .dx = dx,
+                                    .dweights = dweights});
+  std::vector<runtime::TensorRef> tensors = reply(passage, dx, {});
+  tensors.push_back(share(passage.scratch, dweights));
+  send_when_done(router_of(message.id()), expert_rows_atom_v,
+                 {answer(passage, message.id()), std::move(tensors)});
+}
+
+void ExpertShardActor::backward_weights(const wire::UnitId& id, Passage& passage) {
+  const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
+  const StepView step = view(id.micro_batch());
+  std::vector<kernels::FfnGradients> gradients;
+  for (int64_t e = range.first; e < range.first + range.count; ++e) {
+    gradients.push_back(company().tensors.expert_gradients(id.layer(), e, step));
+  }
+  kernels::experts_backward_weights(queue(), passage.scratch, passage.args, passage.saved,
+                                    gradients);
 }
 
 caf::result<Pb<wire::StepReport>> ExpertShardActor::report() {

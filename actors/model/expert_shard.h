@@ -29,6 +29,8 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   void forward(const TokenMessage& message);
   void backward(const TokenMessage& message);
+  void backward_inputs(const TokenMessage& message, Passage& passage);
+  void backward_weights(const wire::UnitId& id, Passage& passage);
   void dispatched(const TokenMessage& message);
   void hand_on(const TokenMessage& message, const runtime::TensorRef& rows);
   kernels::ConstTensor rows_of(Passage& passage, const runtime::TensorRef& came);

@@ -70,9 +70,10 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage, const Dispa
     if (part.rows.data == nullptr) continue;  // it is in another process
     wire::TokenHeader header;
     *header.mutable_id() = passage->id;
-    header.mutable_id()->set_sender(static_cast<uint32_t>(place().worker));
+    header.mutable_id()->set_sender(company().sender_of(place()));
+    header.set_leaves_weights(passage->leaves_weights);
     header.mutable_offsets()->Add(part.offsets.begin(), part.offsets.end());
-    const Address to{Role::expert_shard, place().stage, 0, static_cast<int>(shard)};
+    const Address to = expert_shard(shard);
     if (passage->id.operation() == wire::FORWARD) {
       send_when_done(to, forward_atom_v, {header, {share(passage->scratch, part.rows)}});
     } else {
@@ -87,7 +88,8 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage, const Dispa
 void RouterActor::send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows) {
   wire::TokenHeader header;
   *header.mutable_id() = passage->id;
-  header.mutable_id()->set_sender(static_cast<uint32_t>(place().worker));
+  header.mutable_id()->set_sender(company().sender_of(place()));
+  header.set_leaves_weights(passage->leaves_weights);
   std::vector<runtime::TensorRef> tensors;
   for (const kernels::Tensor& packed : rows.packed) {
     tensors.push_back(share(passage->scratch, packed));
@@ -101,8 +103,8 @@ void RouterActor::send_to_host(const std::shared_ptr<Passage>& passage, const Ho
     tensors.push_back(share(passage->scratch, part.index));
     tensors.push_back(share(passage->scratch, part.weights));
   }
-  send_when_done({Role::expert_shard, place().stage, 0, rows.parts.front().shard},
-                 dispatched_atom_v, {header, std::move(tensors)});
+  send_when_done(expert_shard(static_cast<size_t>(rows.parts.front().shard)), dispatched_atom_v,
+                 {header, std::move(tensors)});
 }
 
 void RouterActor::backward(const TokenMessage& message) {
@@ -114,6 +116,8 @@ void RouterActor::backward(const TokenMessage& message) {
   }
   const std::shared_ptr<Passage> passage = found->second;
   passage->id = message.id();
+  if (message.id().operation() == wire::BACKWARD_WEIGHT) return ask_for_weights(passage);
+  passage->leaves_weights = message.header->leaves_weights();
   passage->dy = message.tensors.at(0);
   send_rows(passage, passage->block.dispatch_backward(queue(), passage->scratch, passage->dy));
 }
@@ -126,12 +130,33 @@ void RouterActor::expert_rows(const TokenMessage& message) {
   passage->received.at(message.id().sender()) = message;
   waits_for(passage->missing > 1 ? "expert_rows" : nullptr, passage->missing - 1);
   if (--passage->missing > 0) return;
-  if (passage->id.operation() == wire::FORWARD) {
-    combine(passage);
-  } else {
+  if (passage->id.operation() == wire::FORWARD) return combine(passage);
+  if (passage->id.operation() == wire::BACKWARD) {
     combine_backward(passage);
-    passages_.erase(found);
+    if (passage->leaves_weights) return;
+  } else {
+    send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
+                   {answer_header(passage->id, 0), {}});
   }
+  passage->block.backward_weights(queue(), passage->scratch);
+  release_when_done(passage);
+  passages_.erase(found);
+}
+
+/// Every expert shard adds what the backward of the micro-batch has left.
+void RouterActor::ask_for_weights(const std::shared_ptr<Passage>& passage) {
+  passage->missing = static_cast<size_t>(company().plan.expert);
+  waits_for("expert_rows", passage->missing);
+  wire::TokenHeader header;
+  *header.mutable_id() = passage->id;
+  header.mutable_id()->set_sender(company().sender_of(place()));
+  for (size_t shard = 0; shard < passage->missing; ++shard) {
+    send_when_done(expert_shard(shard), backward_atom_v, {header, {}});
+  }
+}
+
+Address RouterActor::expert_shard(size_t index) {
+  return {Role::expert_shard, company().stage_of(place().index), 0, static_cast<int>(index)};
 }
 
 /// From another process sums come first.
@@ -158,8 +183,6 @@ void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
       passage->block.combine_backward(queue(), passage->scratch, answers(*passage));
   send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
-  passage->block.backward_weights(queue(), passage->scratch);
-  release_when_done(passage);
 }
 
 caf::result<Pb<wire::StepReport>> RouterActor::report() {

@@ -24,6 +24,7 @@ class RouterActor : public LaneActor<Router> {
     runtime::TensorRef x, dy;
     std::vector<TokenMessage> received;        // by shard, as they come
     size_t missing = 0;                        // shards that have not answered
+    bool leaves_weights = false;               // its backward does
   };
 
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
@@ -36,6 +37,8 @@ class RouterActor : public LaneActor<Router> {
   void send_rows(const std::shared_ptr<Passage>& passage, const Dispatched& rows);
   void send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows);
   std::vector<ExpertAnswer> answers(const Passage& passage) const;
+  void ask_for_weights(const std::shared_ptr<Passage>& passage);
+  Address expert_shard(size_t index);
   void combine(const std::shared_ptr<Passage>& passage);
   void combine_backward(const std::shared_ptr<Passage>& passage);
   void record(const Passage& passage);

@@ -9,8 +9,7 @@ using kernels::Tensor;
 
 StageActor::StageActor(caf::actor_config& config, std::shared_ptr<Company> company,
                        const Address& address, runtime::Cell* cell)
-    : Super(config, company, address, cell),
-      layers_(company->plan.stages[static_cast<size_t>(address.stage)]) {}
+    : Super(config, company, address, cell) {}
 
 void StageActor::on_exit() {
   promise_.reset();
@@ -39,9 +38,11 @@ caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
   retire(passages_);
   retire(finished_);
   inbox_.clear();
-  operations_.clear();
+  lists_.reset();
   next_operation_ = 0;
-  is_playing_ = false;
+  running_ = 0;
+  weights_asked_ = 0;
+  has_ended_ = false;
   begin_epoch(*step);
   return answer_when_done();
 }
@@ -51,10 +52,9 @@ caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
     return runtime::make_error(runtime::Errc::stale_epoch, "no step has begun for this start");
   }
   tokens_ = tokens;
-  operations_ = config::make_lists({.kind = config::Parallel::ONE_F_ONE_B,
-                                    .stages = company().plan.pipeline,
-                                    .micro_batches = micro_batches()})
-                    .of(place().stage);
+  lists_ = config::lists_of_step({.kind = company().plan.schedule,
+                                  .stages = company().plan.pipeline,
+                                  .micro_batches = micro_batches()});
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();
@@ -68,45 +68,69 @@ std::span<const int> StageActor::micro_batches() const {
   return {dealt.begin(), end};
 }
 
+/// Named by the layer that the stream comes from.
 void StageActor::received(wire::Operation operation, const TokenMessage& message) {
   if (!accept(message.id())) return;
-  inbox_[{message.id().micro_batch(), operation}] = message;
+  const int from = company().stage_of(message.id().layer());
+  const int stage = operation == wire::FORWARD ? from + 1 : from - 1;
+  inbox_[{stage, message.id().micro_batch(), operation}] = message;
   play();
 }
 
 void StageActor::play() {
-  if (is_playing_ || !promise_) return;
-  if (next_operation_ == operations_.size()) {
-    when_done([this] {
-      promise_->deliver(Pb<wire::StepReport>(losses()));
-      promise_.reset();
-      finished_.clear();
-    });
-    next_operation_ = operations_.size() + 1;
-    return;
+  if (running_ > 0 || !promise_ || !lists_) return;
+  const std::vector<config::Operation>& list = lists_->of(place().stage);
+  if (next_operation_ == list.size()) return list_ended();
+  const size_t count = list[next_operation_].is_beside_next ? 2 : 1;
+  const std::span<const config::Operation> next(list.data() + next_operation_, count);
+  for (const config::Operation& operation : next) {
+    if (is_ready(operation)) continue;
+    const bool is_forward = operation.kind == config::Operation::Kind::forward;
+    return waits_for(is_forward ? "forward" : "backward",
+                     static_cast<uint64_t>(operation.micro_batch));
   }
-  if (next_operation_ > operations_.size()) return;
-  const config::Operation& next = operations_[next_operation_];
-  const bool is_forward = next.kind == config::Operation::Kind::forward;
-  const bool needs_message = is_forward ? place().stage > 0 : !is_last();
-  const int operation = is_forward ? wire::FORWARD : wire::BACKWARD;
-  if (needs_message && !inbox_.contains({static_cast<uint32_t>(next.micro_batch), operation})) {
-    return waits_for(is_forward ? "forward" : "backward", static_cast<uint64_t>(next.micro_batch));
+  next_operation_ += count;
+  running_ = static_cast<int>(count);  // before any of them may end
+  for (const config::Operation& operation : next) begin(operation);
+}
+
+bool StageActor::is_ready(const config::Operation& operation) const {
+  const auto has = [&](wire::Operation kind) {
+    return inbox_.contains({operation.stage, static_cast<uint32_t>(operation.micro_batch), kind});
+  };
+  switch (operation.kind) {
+    case config::Operation::Kind::forward: return operation.stage == 0 || has(wire::FORWARD);
+    case config::Operation::Kind::backward_weight: return true;  // behind its backward in the list
+    case config::Operation::Kind::backward:
+    case config::Operation::Kind::backward_input: break;
   }
-  is_playing_ = true;
+  return operation.stage == company().last_stage() || has(wire::BACKWARD);
+}
+
+void StageActor::begin(const config::Operation& operation) {
+  const bool is_forward = operation.kind == config::Operation::Kind::forward;
   comes_to(is_forward ? Phase::forward : Phase::backward, step().step());
-  if (is_forward) {
-    begin_forward(next.micro_batch);
-  } else {
-    begin_backward(next.micro_batch);
-  }
+  if (is_forward) return begin_forward(operation.stage, operation.micro_batch);
+  const PassagePtr passage =
+      passages_.at({operation.stage, static_cast<uint32_t>(operation.micro_batch)});
+  if (operation.kind == config::Operation::Kind::backward_weight) return begin_weights(passage);
+  passage->leaves_weights = operation.kind == config::Operation::Kind::backward_input;
+  begin_backward(passage);
 }
 
 /// The next operation may be enqueued at once: the queue keeps the order.
 void StageActor::operation_ended() {
-  is_playing_ = false;
-  ++next_operation_;
-  play();
+  if (--running_ == 0) play();
+}
+
+void StageActor::list_ended() {
+  if (weights_asked_ > 0 || has_ended_) return;
+  has_ended_ = true;
+  when_done([this] {
+    promise_->deliver(Pb<wire::StepReport>(losses()));
+    promise_.reset();
+    finished_.clear();
+  });
 }
 
 wire::StepReport StageActor::losses() {
@@ -136,6 +160,7 @@ Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,
   id.set_layer(static_cast<int32_t>(layer));
   id.set_operation(operation);
   id.set_sender(static_cast<uint32_t>(place().stage));
+  header.set_leaves_weights(passage.leaves_weights && operation == wire::BACKWARD);
   return header;
 }
 
@@ -164,9 +189,31 @@ void StageActor::ask_router(const PassagePtr& passage, int64_t layer, wire::Oper
   }
 }
 
+void StageActor::ask_for_weights(const PassagePtr& passage, int64_t layer) {
+  const TokenMessage message{header(*passage, layer, wire::BACKWARD_WEIGHT), {}};
+  const int shard = company().attention_shard_of(static_cast<int>(passage->micro_batch));
+  send_when_done({Role::attention_shard, place().stage, place().worker, shard}, backward_atom_v,
+                 message);
+  ++weights_asked_;
+  if (company().recipe.shape.is_dense(layer)) return;
+  send_when_done({Role::router, place().stage, place().worker, static_cast<int>(layer)},
+                 backward_atom_v, message);
+  ++weights_asked_;
+}
+
+void StageActor::weights_added() {
+  --weights_asked_;
+  play();
+}
+
 StageActor::PassagePtr StageActor::passage_of(const TokenMessage& message, Edge edge) {
   if (!accept(message.id(), edge)) return nullptr;
-  const auto found = passages_.find(message.id().micro_batch());
+  if (message.id().operation() == wire::BACKWARD_WEIGHT) {
+    weights_added();
+    return nullptr;
+  }
+  const auto found =
+      passages_.find({company().stage_of(message.id().layer()), message.id().micro_batch()});
   if (found == passages_.end()) return nullptr;
   found->second->received.push_back(message.tensors.at(0));
   return found->second;

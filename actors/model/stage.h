@@ -1,8 +1,10 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
 #include <span>
+#include <tuple>
 
 #include "actors/lane_actor.h"
 #include "actors/model/ends.h"
@@ -11,11 +13,13 @@
 
 namespace troupe::actors {
 
-/// One pipeline stage of one data worker. Plays its list of operations in order; an operation
-/// walks the stage's layers, asking an attention shard and a router in each.
+/// One rank of a data worker's pipeline, with its stage, or its two. Plays its list of operations in
+/// order, two side by side where the list says so; an operation walks the layers of its stage, asking
+/// an attention shard and a router in each.
 ///
 /// "Layers" of a walk are the stage's own, then, in the last stage, the MTP modules' (layer
-/// `layers + m`): forward goes up through them, backward down.
+/// `layers + m`): forward goes up through them, backward down. A backward may leave its weight
+/// gradients, its own and those of shards and routers, for an operation of their own.
 class StageActor : public LaneActor<Stage> {
  public:
   StageActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
@@ -25,9 +29,11 @@ class StageActor : public LaneActor<Stage> {
   void on_exit() override;
 
  private:
-  /// A micro-batch between its forward and the end of its backward.
+  /// A micro-batch in a stage, between its forward and the end of its backward.
   struct Passage {
     uint32_t micro_batch;
+    int stage;
+    bool leaves_weights = false;  // its backward does
     const MicroBatch* tokens;
     kernels::Scratch scratch;
     std::shared_ptr<kernels::Scratch> units;  // while weight gradients are being enqueued
@@ -37,8 +43,10 @@ class StageActor : public LaneActor<Stage> {
     std::deque<HeadEnd> heads;  // the main model's, then the MTP modules'
     std::deque<MtpEnd> modules;
     std::deque<MicroBatch> ahead;
+    std::vector<std::function<void(kernels::Scratch&)>> left;  // weight gradients, for later
   };
   using PassagePtr = std::shared_ptr<Passage>;
+  using InboxKey = std::tuple<int, uint32_t, int>;  // stage, micro-batch, operation
 
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::StepReport>> start(const StepTokens& tokens);
@@ -46,15 +54,22 @@ class StageActor : public LaneActor<Stage> {
   void attended(const TokenMessage& message);
   void routed(const TokenMessage& message);
 
-  void play();  ///< begins the next operation if what it needs is there
-  void begin_forward(int micro_batch);
-  void begin_backward(int micro_batch);
+  void play();  ///< begins what is next, if what it needs is there
+  bool is_ready(const config::Operation& operation) const;
+  void begin(const config::Operation& operation);
+  void begin_forward(int stage, int micro_batch);
+  void begin_backward(const PassagePtr& passage);
+  void begin_weights(const PassagePtr& passage);
   void operation_ended();
+  void list_ended();
 
   void ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                      const runtime::TensorRef& x);
   void ask_router(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                   const runtime::TensorRef& x);
+  /// Those of shard and router of a layer that a backward has left.
+  void ask_for_weights(const PassagePtr& passage, int64_t layer);
+  void weights_added();
   /// x is the stream behind the layer's attention, and behind the layer.
   void forward_mlp(const PassagePtr& passage, int64_t layer, const runtime::TensorRef& x);
   void forward_above(const PassagePtr& passage, int64_t layer, const kernels::Tensor& x);
@@ -67,31 +82,45 @@ class StageActor : public LaneActor<Stage> {
   void backward_head(const PassagePtr& passage, int64_t module, const kernels::Tensor& dnormed);
 
   /// Calls `f` with scratch for weight gradients, which goes when they have been added. Until then
-  /// the passage has it, should `f` throw.
+  /// the passage has it, should `f` throw. Or leaves `f` in the passage for later: what it refers to
+  /// must live as long as that.
   template <class F>
   void enqueue_units(const PassagePtr& passage, F f) {
+    if (passage->leaves_weights) return passage->left.push_back(std::move(f));
     passage->units = std::make_shared<kernels::Scratch>();
     f(*passage->units);
     release_when_done(std::exchange(passage->units, nullptr));
   }
 
-  bool is_last() { return place().stage == company().last_stage(); }
-  int64_t first_layer() const { return layers_.first_layer; }
-  int64_t end_layer() const { return layers_.first_layer + layers_.layers; }
+  /// Behind its backward: the last stage's passages are kept for their losses.
+  void finish(const PassagePtr& passage);
+
+  bool is_last(const Passage& passage) { return passage.stage == company().last_stage(); }
+  int64_t first_layer(const Passage& passage) {
+    return company().plan.stages[static_cast<size_t>(passage.stage)].first_layer;
+  }
+  int64_t end_layer(const Passage& passage) {
+    return first_layer(passage) + company().plan.stages[static_cast<size_t>(passage.stage)].layers;
+  }
+  /// The rank of this data worker where a micro-batch passes a stage.
+  Address stage_of(int stage, uint32_t micro_batch) {
+    return {Role::stage, lists_->rank_of(stage, static_cast<int>(micro_batch)), place().worker};
+  }
   Pb<wire::TokenHeader> header(const Passage& passage, int64_t layer, wire::Operation operation);
   PassagePtr passage_of(const TokenMessage& message, Edge edge);
   wire::StepReport losses();
   std::span<const int> micro_batches() const;
 
-  const config::StagePlan layers_;
-  std::vector<config::Operation> operations_;
+  std::optional<config::PipelineLists> lists_;  // of the step
   size_t next_operation_ = 0;
-  bool is_playing_ = false;  // an operation is under way
+  int running_ = 0;         // operations that are under way
+  int weights_asked_ = 0;   // of shards and routers, and not answered yet
+  bool has_ended_ = false;  // the list, and everything asked has been answered
   StepTokens tokens_;
-  std::map<uint32_t, PassagePtr> passages_;
-  std::map<std::pair<uint32_t, int>, TokenMessage> inbox_;  // by micro-batch and operation
+  std::map<std::pair<int, uint32_t>, PassagePtr> passages_;  // by stage and micro-batch
+  std::map<InboxKey, TokenMessage> inbox_;
   std::optional<caf::typed_response_promise<Pb<wire::StepReport>>> promise_;
-  std::vector<PassagePtr> finished_;  // last stage: their losses are read at the end
+  std::vector<PassagePtr> finished_;  // of the last stage: their losses are read at the end
 };
 
 }  // namespace troupe::actors

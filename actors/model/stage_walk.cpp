@@ -6,20 +6,21 @@ namespace troupe::actors {
 using kernels::ConstTensor;
 using kernels::Tensor;
 
-void StageActor::begin_forward(int micro_batch) {
+void StageActor::begin_forward(int stage, int micro_batch) {
   const auto number = static_cast<uint32_t>(micro_batch);
   auto passage = std::make_shared<Passage>();
   passage->micro_batch = number;
+  passage->stage = stage;
   passage->tokens = &tokens_.micro_batches->at(number);
-  passages_[number] = passage;
-  if (place().stage == 0) {
+  passages_[{stage, number}] = passage;
+  if (stage == 0) {
     passage->embedding.emplace(company().tensors, view(number));
     const Tensor x = passage->embedding->forward(queue(), passage->scratch, *passage->tokens);
-    return ask_attention(passage, first_layer(), wire::FORWARD, share(passage->scratch, x));
+    return ask_attention(passage, 0, wire::FORWARD, share(passage->scratch, x));
   }
-  const auto node = inbox_.extract({number, wire::FORWARD});
+  const auto node = inbox_.extract({stage, number, wire::FORWARD});
   passage->received.push_back(node.mapped().tensors.at(0));
-  ask_attention(passage, first_layer(), wire::FORWARD, passage->received.back());
+  ask_attention(passage, first_layer(*passage), wire::FORWARD, passage->received.back());
 }
 
 void StageActor::forward_mlp(const PassagePtr& passage, int64_t layer,
@@ -38,11 +39,11 @@ void StageActor::forward_mlp(const PassagePtr& passage, int64_t layer,
 
 void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const Tensor& x) {
   const kernels::ModelShape& s = company().recipe.shape;
-  if (layer + 1 < end_layer()) {
+  if (layer + 1 < end_layer(*passage)) {
     return ask_attention(passage, layer + 1, wire::FORWARD, share(passage->scratch, x));
   }
-  if (!is_last()) {
-    send_when_done({Role::stage, place().stage + 1, place().worker}, forward_atom_v,
+  if (!is_last(*passage)) {
+    send_when_done(stage_of(passage->stage + 1, passage->micro_batch), forward_atom_v,
                    {header(*passage, layer, wire::FORWARD), {share(passage->scratch, x)}});
     return operation_ended();
   }
@@ -69,13 +70,32 @@ void StageActor::forward_module(const PassagePtr& passage, int64_t module) {
                 share(passage->scratch, x));
 }
 
-void StageActor::begin_backward(int micro_batch) {
-  const auto number = static_cast<uint32_t>(micro_batch);
-  const PassagePtr passage = passages_.at(number);
-  if (is_last()) return backward_head(passage, company().recipe.shape.mtp_layers - 1, {});
-  const auto node = inbox_.extract({number, wire::BACKWARD});
+void StageActor::begin_backward(const PassagePtr& passage) {
+  if (is_last(*passage)) return backward_head(passage, company().recipe.shape.mtp_layers - 1, {});
+  const auto node = inbox_.extract({passage->stage, passage->micro_batch, wire::BACKWARD});
   passage->received.push_back(node.mapped().tensors.at(0));
-  backward_mlp(passage, end_layer() - 1, passage->received.back());
+  backward_mlp(passage, end_layer(*passage) - 1, passage->received.back());
+}
+
+/// What the backward of a passage has left, here and at its shards and routers.
+void StageActor::begin_weights(const PassagePtr& passage) {
+  const int64_t modules = is_last(*passage) ? company().recipe.shape.mtp_layers : 0;
+  for (int64_t layer = end_layer(*passage) + modules; layer-- > first_layer(*passage);) {
+    ask_for_weights(passage, layer);
+  }
+  passage->leaves_weights = false;
+  for (const auto& work : passage->left) enqueue_units(passage, work);
+  finish(passage);
+  operation_ended();
+}
+
+void StageActor::finish(const PassagePtr& passage) {
+  passages_.erase({passage->stage, passage->micro_batch});
+  if (is_last(*passage)) {
+    finished_.push_back(passage);
+  } else {
+    release_when_done(passage);
+  }
 }
 
 /// From head `module` down into its topmost layer; `dnormed` comes from the module above.
@@ -83,9 +103,11 @@ void StageActor::backward_head(const PassagePtr& passage, int64_t module, const 
   HeadEnd& head = passage->heads[static_cast<size_t>(module + 1)];
   const Tensor dx = head.backward(queue(), passage->scratch, dnormed);
   const int64_t layer =
-      module < 0 ? end_layer() - 1 : company().recipe.shape.layers + module;
+      module < 0 ? end_layer(*passage) - 1 : company().recipe.shape.layers + module;
   backward_mlp(passage, layer, share(passage->scratch, dx));
-  enqueue_units(passage, [&](kernels::Scratch& units) { head.backward_weights(queue(), units); });
+  enqueue_units(passage, [this, &head](kernels::Scratch& units) {
+    head.backward_weights(queue(), units);
+  });
 }
 
 void StageActor::backward_mlp(const PassagePtr& passage, int64_t layer,
@@ -101,7 +123,9 @@ void StageActor::backward_attention(const PassagePtr& passage, int64_t layer,
   MlpBlock& block = passage->blocks.at(layer);
   const Tensor dx = block.finish_backward(queue(), passage->scratch, drouted);
   ask_attention(passage, layer, wire::BACKWARD, share(passage->scratch, dx));
-  enqueue_units(passage, [&](kernels::Scratch& units) { block.backward_weights(queue(), units); });
+  enqueue_units(passage, [this, &block](kernels::Scratch& units) {
+    block.backward_weights(queue(), units);
+  });
 }
 
 void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
@@ -111,25 +135,21 @@ void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
     MtpEnd& end = passage->modules[static_cast<size_t>(module)];
     const Tensor dnormed = end.backward(queue(), passage->scratch, dx);
     backward_head(passage, module - 1, dnormed);
-    return enqueue_units(
-        passage, [&](kernels::Scratch& units) { end.backward_weights(queue(), units); });
-  }
-  if (layer > first_layer()) return backward_mlp(passage, layer - 1, dx);
-  if (place().stage > 0) {
-    // The gradient's memory is the attention shard's; it goes on with the message.
-    send_when_done({Role::stage, place().stage - 1, place().worker}, backward_atom_v,
-                   {header(*passage, layer, wire::BACKWARD), {dx}});
-  } else {
-    enqueue_units(passage, [&](kernels::Scratch& units) {
-      passage->embedding->backward_weights(queue(), units, *passage->tokens, dx);
+    return enqueue_units(passage, [this, &end](kernels::Scratch& units) {
+      end.backward_weights(queue(), units);
     });
   }
-  passages_.erase(passage->micro_batch);
-  if (is_last()) {
-    finished_.push_back(passage);
+  if (layer > first_layer(*passage)) return backward_mlp(passage, layer - 1, dx);
+  if (passage->stage > 0) {
+    // The gradient's memory is the attention shard's; it goes on with the message.
+    send_when_done(stage_of(passage->stage - 1, passage->micro_batch), backward_atom_v,
+                   {header(*passage, layer, wire::BACKWARD), {dx}});
   } else {
-    release_when_done(passage);
+    enqueue_units(passage, [this, &p = *passage, dx](kernels::Scratch& units) {
+      p.embedding->backward_weights(queue(), units, *p.tokens, dx);
+    });
   }
+  if (!passage->leaves_weights) finish(passage);
   operation_ended();
 }
 

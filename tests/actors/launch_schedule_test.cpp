@@ -33,7 +33,9 @@ TEST(Schedule, EveryLayoutHasThePlainLoopsHashAndRecords) {
   const Outcome plain = play_plainly(recipe, varied(recipe));
 
   for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{2, 1, 5, 2, 1, 2},
-                               Layout{4, 3, 2, 3, 2, 3}, Layout{2, 2, 4, 4, 1, 1}}) {
+                               Layout{4, 3, 2, 3, 2, 3}, Layout{2, 2, 4, 4, 1, 1},
+                               Layout{2, 2, 1, 2, 1, 2, config::Parallel::DUALPIPE},
+                               Layout{2, 2, 2, 2, 1, 2, config::Parallel::DUALPIPE_V}}) {
     const Outcome outcome = play(recipe, layout);
     EXPECT_EQ(outcome.hash, plain.hash) << to_string(layout) << outcome.error;
     ASSERT_EQ(outcome.steps.size(), plain.steps.size());

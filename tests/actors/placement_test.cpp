@@ -79,6 +79,19 @@ TEST(Placement, SpreadsExpertsOverMoreProcessesThanThereAreWorkers) {
               ElementsAre(3));
 }
 
+// Two ranks hold each stage, so both compute with its tensors.
+TEST(Placement, AStageOfDualPipeIsUsedAtBothRanksThatHoldIt) {
+  const Recipe recipe = recipe_of(4, 8);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const auto plan = spread_plan({{1, 4, 1, 1, 1, 4, config::Parallel::DUALPIPE}, 4}, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+
+  EXPECT_THAT(placement.users(arena.index("model.layers.1.self_attn.o_proj.weight")),
+              ElementsAre(1, 2));
+  EXPECT_THAT(placement.users(arena.index("model.layers.3.mlp.experts.0.up_proj.weight")),
+              ElementsAre(3));
+}
+
 // Laws 1 to 3: in how many processes a run is played shows in no bit.
 TEST(Processes, AnyNumberOfThemHasThePlainLoopsHash) {
   const Recipe recipe = recipe_of(5, 5);
@@ -87,6 +100,21 @@ TEST(Processes, AnyNumberOfThemHasThePlainLoopsHash) {
       {{1, 1, 1, 1, 1, 1}, 2}, {{1, 1, 1, 2, 1, 2}, 2}, {{2, 1, 2, 2, 1, 2}, 2},
       {{1, 2, 1, 1, 2, 2}, 2}, {{1, 1, 3, 3, 1, 3}, 3}, {{2, 2, 2, 2, 2, 8}, 4},
       {{1, 4, 1, 2, 1, 4}, 4}, {{1, 3, 2, 4, 1, 2}, 4}, {{1, 2, 4, 4, 2, 8}, 8}};
+  for (const SpreadArgs& run : runs) {
+    const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << run.processes << " processes, " << to_string(run.layout)
+                                    << outcome.error;
+  }
+}
+
+TEST(Processes, PlayEveryScheduleWithThePlainLoopsHash) {
+  using config::Parallel;
+  const Recipe recipe = recipe_of(4, 8);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  const SpreadArgs runs[] = {{{1, 2, 1, 2, 1, 2, Parallel::ZERO_BUBBLE}, 2},
+                             {{1, 4, 1, 2, 1, 4, Parallel::DUALPIPE}, 4},
+                             {{1, 2, 2, 2, 1, 4, Parallel::DUALPIPE}, 4},
+                             {{1, 4, 2, 2, 1, 4, Parallel::DUALPIPE_V}, 4}};
   for (const SpreadArgs& run : runs) {
     const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
     EXPECT_EQ(outcome.hash, wanted) << run.processes << " processes, " << to_string(run.layout)

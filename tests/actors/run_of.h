@@ -17,13 +17,15 @@ namespace troupe::tests {
 /// How many actors of each kind play.
 struct Layout {
   int threads, pipeline, data, expert, attention, optimizer_shards;
+  config::Parallel::Schedule schedule = config::Parallel::ONE_F_ONE_B;
 };
 
 inline std::string to_string(const Layout& l) {
   return "threads " + std::to_string(l.threads) + " pipeline " + std::to_string(l.pipeline) +
          " data " + std::to_string(l.data) + " expert " + std::to_string(l.expert) +
          " attention " + std::to_string(l.attention) + " optimizer " +
-         std::to_string(l.optimizer_shards);
+         std::to_string(l.optimizer_shards) + " " +
+         config::Parallel::Schedule_Name(l.schedule);
 }
 
 /// Of the recipe's largest step.
@@ -45,6 +47,7 @@ inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
   plan.optimizer_shards = l.optimizer_shards;
   plan.threads = l.threads;
   plan.processes = 1;
+  plan.schedule = l.schedule;
   const int layers = static_cast<int>(recipe.shape.layers);
   for (int p = 0; p < l.pipeline; ++p) {
     const int first = layers * p / l.pipeline;

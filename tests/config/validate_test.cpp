@@ -136,7 +136,6 @@ TEST(ValidateRun, RefusesByNameWhatIsNotThereYet) {
               }),
               HasSubstr("train.unit_hashes: found true with cluster.nodes 2, which is not"));
   EXPECT_THAT(error("cluster.redundancy=1"), HasSubstr("cluster.redundancy: found 1, which"));
-  EXPECT_THAT(error("parallel.schedule=DUALPIPE"), HasSubstr("found DUALPIPE, which is not"));
   EXPECT_EQ(error("cluster.nodes=2"), "");
 }
 

@@ -53,7 +53,10 @@ TEST(SameBits, FourStepsOfTinyEndWithOneHashInMoreLayouts) {
 
   for (const Layout& layout :
        {Layout{1, 1, 1, 1, 1, 1}, Layout{2, 2, 1, 2, 1, 2}, Layout{4, 1, 4, 4, 4, 4},
-        Layout{2, 3, 3, 1, 3, 3}, Layout{1, 2, 3, 4, 2, 1}}) {
+        Layout{2, 3, 3, 1, 3, 3}, Layout{1, 2, 3, 4, 2, 1},
+        Layout{2, 4, 1, 2, 1, 2, config::Parallel::ZERO_BUBBLE},
+        Layout{2, 4, 1, 2, 1, 2, config::Parallel::DUALPIPE},
+        Layout{2, 2, 2, 2, 2, 2, config::Parallel::DUALPIPE_V}}) {
     EXPECT_EQ(play_with_actors(recipe, layout, tokens(recipe)).hash, wanted) << to_string(layout);
   }
 }
