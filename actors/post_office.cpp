@@ -50,6 +50,16 @@ void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message)
   plane_->send(process, {letter.SerializeAsString(), message.tensors});
 }
 
+wire::WireUse PostOffice::wire_use() const {
+  wire::WireUse use;
+  if (!plane_) return use;
+  const runtime::PlaneCounters counters = plane_->counters();
+  use.set_wire_bytes(counters.wire_bytes_sent);
+  use.set_copied_bytes(counters.copied_bytes);
+  use.set_parcels(counters.parcels_sent);
+  return use;
+}
+
 bool PostOffice::received(runtime::Parcel parcel) const {
   wire::Letter letter;
   if (!letter.ParseFromString(parcel.letter) || letter.verb() >= verbs || letter.role() >= roles) {

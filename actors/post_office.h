@@ -40,6 +40,9 @@ class PostOffice {
   /// and DataPlaneError when the process is not reachable (any more).
   void send(const Address& to, Verb verb, const TokenMessage& message) const;
 
+  /// What has been sent to other processes so far.
+  wire::WireUse wire_use() const;
+
   /// A parcel from another process. False if its letter is none of ours.
   bool received(runtime::Parcel parcel) const;
 

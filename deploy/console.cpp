@@ -22,11 +22,15 @@ std::string grouped(int64_t n) {
   return text;
 }
 
+std::string mebibytes(double mib) {
+  if (mib < 10) return fmt::format("{:.2f}MiB", mib);
+  return mib < 1024 ? fmt::format("{:.0f}MiB", mib) : fmt::format("{:.1f}GiB", mib / 1024);
+}
+
 std::string memory_in_use() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const double mib = static_cast<double>(usage.ru_maxrss) / 1024;
-  return mib < 1024 ? fmt::format("{:.0f}MiB", mib) : fmt::format("{:.1f}GiB", mib / 1024);
+  return mebibytes(static_cast<double>(usage.ru_maxrss) / 1024);
 }
 
 std::string duration(double seconds) {
@@ -66,6 +70,9 @@ std::string Console::step_line(const wire::StepDone& done) const {
   line += fmt::format("  mem {}  maxvio {:.2f}", memory_in_use(),
                       actors::max_violation(std::vector<wire::Loads>(record.loads().begin(),
                                                                      record.loads().end())));
+  if (done.has_wire()) {
+    line += "  wire " + mebibytes(static_cast<double>(done.wire().wire_bytes()) / 0x1p20);
+  }
   if (done.has_hash()) line += "  hash " + runtime::to_hex(done.hash());
   if (record.is_spike()) line += "  spike";
   if (!record.apply()) line += "  skipped";

@@ -101,6 +101,12 @@ void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumber
       std::vector<wire::Loads>(record.loads().begin(), record.loads().end()));
   line["seconds"] = done.seconds();
   line["attempts"] = done.attempts();
+  if (done.has_wire()) {
+    line["wire_bytes"] = done.wire().wire_bytes();
+    line["minimum_bytes"] = done.wire().minimum_bytes();
+    line["copied_bytes"] = done.wire().copied_bytes();
+    line["parcels"] = done.wire().parcels();
+  }
   line["applied"] = record.apply();
   if (record.has_trend()) {
     line["spike"] = record.is_spike();

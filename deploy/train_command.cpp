@@ -88,6 +88,12 @@ config::LoadedRun load(const Options& options) {
   return run;
 }
 
+/// Of all processes; those of this machine share its cores.
+double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
+  if (!cluster.listen.empty()) return measure_peak_flops(setup.plan.threads) * setup.plan.processes;
+  return measure_peak_flops(std::min(setup.cores, setup.plan.threads * setup.plan.processes));
+}
+
 /// Texts of those that are to fire yet.
 std::vector<std::string> unfired(const std::vector<actors::Failpoint>& failpoints,
                                  const std::vector<std::string>& fired) {
@@ -165,7 +171,7 @@ void train(const Options& options) {
                          return config::train_flops_per_token(p.model.model,
                                                               static_cast<int32_t>(rows));
                        },
-                   .peak_flops = measure_peak_flops(p.plan.threads),
+                   .peak_flops = peak_flops(p, options.cluster),
                    .is_terminal = isatty(STDOUT_FILENO) == 1});
   std::optional<wire::StepDone> last = start.last;
   // Nodes make the first state themselves unless it comes from a model's files.

@@ -1,6 +1,7 @@
 #include "actors/control/coordinator.h"
 
 #include "actors/fan_out.h"
+#include "actors/wire_minimum.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::actors {
@@ -87,6 +88,9 @@ void CoordinatorActor::play(const wanted::Compute& wanted) {
                begin_atom_v, Pb<wire::BeginStep>(begin))
       .then(
           [this, generation = wanted.generation](const Pb<wire::StepReport>& report) {
+            if (company().has_others()) {
+              minimum_ = minimum_bytes(company(), company().timeline.at(step_), *report);
+            }
             happened(heard::Collected{generation, *report});
           },
           on_failure(wanted.generation, "trainer"));
@@ -99,6 +103,7 @@ void CoordinatorActor::ask_crews(const char* kind, Generation generation, const 
     runtime::ask(this, crew, company().deadlines.around_crew(), values...)
         .then(
             [this, generation](const Pb<decltype(Part::part)>& part) {
+              if constexpr (std::is_same_v<Part, heard::Applied>) hear_wire(*part);
               happened(Part{generation, *part});
             },
             on_failure(generation, to_string(address)));
@@ -129,6 +134,7 @@ void CoordinatorActor::play(const wanted::Apply& wanted) {
       runtime::tell(writer, resume_atom_v);
     }
   }
+  wire_.Clear();
   ask_crews<heard::Applied>("applied", wanted.generation, commit_atom_v,
                             Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
   passes(Phase::apply, wanted.record.step());
@@ -140,7 +146,29 @@ void CoordinatorActor::play(const wanted::Announce& wanted) {
     done.set_seconds(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count());
   }
+  const bool is_first = told_.parcels() == 0;  // what came before it is not of one step
+  const wire::WireUse use = since_last_step();
+  if (company().has_others() && !is_first) *done.mutable_wire() = use;
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));
+}
+
+/// What all processes have sent since the step before was announced.
+wire::WireUse CoordinatorActor::since_last_step() {
+  const wire::WireUse before = std::exchange(told_, wire_);
+  wire::WireUse use;
+  use.set_wire_bytes(wire_.wire_bytes() - before.wire_bytes());
+  use.set_copied_bytes(wire_.copied_bytes() - before.copied_bytes());
+  use.set_parcels(wire_.parcels() - before.parcels());
+  use.set_minimum_bytes(static_cast<uint64_t>(minimum_));
+  return use;
+}
+
+void CoordinatorActor::hear_wire(const wire::Applied& applied) {
+  for (const wire::WireUse& one : applied.wire()) {
+    wire_.set_wire_bytes(wire_.wire_bytes() + one.wire_bytes());
+    wire_.set_copied_bytes(wire_.copied_bytes() + one.copied_bytes());
+    wire_.set_parcels(wire_.parcels() + one.parcels());
+  }
 }
 
 void CoordinatorActor::play(const wanted::JournalHash& wanted) {

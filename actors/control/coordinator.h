@@ -26,6 +26,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
 
  private:
   void happened(Heard heard);
+  void hear_wire(const wire::Applied& applied);
+  wire::WireUse since_last_step();
   void play(const wanted::Standing& wanted);
   void play(const wanted::Compute& wanted);
   void play(const wanted::Prepare& wanted);
@@ -53,6 +55,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   RunCore core_;
   uint64_t step_ = 0;  // the one that is timed
   std::chrono::steady_clock::time_point begun_;
+  int64_t minimum_ = 0;        // bytes that the step under way has to send
+  wire::WireUse wire_, told_;  // of all processes: now, and when a step was last announced
 };
 
 }  // namespace troupe::actors

@@ -45,6 +45,7 @@ void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
 /// Whose rows go to which other process, and where its answers stand among what is combined.
 void RoutedBlock::plan_hosts(int64_t tokens) {
   hosts_.clear();
+  crossing_bytes_ = 0;
   is_there_.assign(static_cast<size_t>(holders_.shards), false);
   combine_source_ = plan_.source;
   combine_row_ = plan_.row;
@@ -82,6 +83,8 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
       int32_t* out = kernels::values<int32_t>(host.index.back().view);
       for (int64_t r = 0; r < source.rows(); ++r) out[r] = place[static_cast<size_t>(index[r])];
     });
+    crossing_bytes_ += 2 * host.tokens.view.count() *
+                       kernels::bytes_of_dispatched(recipe_.precision, x_.cols());
     hosts_.push_back(std::move(host));
     for (const int shard : shards) plan_sums(shard);
   }
@@ -111,6 +114,8 @@ void RoutedBlock::plan_sums(int shard) {
       put(row, -1, 0);
     }
   }
+  crossing_bytes_ += 2 * x_.cols() * (sums.sums() * (rounds_groups() ? 2 : 4) +
+                                      sums.lone.view.count() * 4);
   const int32_t* lone = kernels::values<int32_t>(sums.lone.view);
   for (int64_t j = 0; j < sums.lone.view.count(); ++j) put(lone[j], shard, static_cast<int32_t>(j));
 }

@@ -73,6 +73,9 @@ class RoutedBlock {
   std::vector<int64_t> loads() const;
   float balance_loss() const;
   const kernels::GateSaved& gate() const { return gate_; }
+  /// After dispatch: bytes of all rows that go to other processes and come back, forward and backward,
+  /// as the format has them: each token once a process, a sum a group.
+  int64_t crossing_bytes() const { return crossing_bytes_; }
 
  private:
   void plan_hosts(int64_t tokens);
@@ -104,6 +107,7 @@ class RoutedBlock {
     std::vector<kernels::Buffer> index;  // by shard of it: [R] i32 into those
   };
   std::vector<Host> hosts_;
+  int64_t crossing_bytes_ = 0;
   std::vector<bool> is_there_;  // by shard: in another process
 };
 

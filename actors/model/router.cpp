@@ -43,8 +43,8 @@ void RouterActor::forward(const TokenMessage& message) {
 }
 
 void RouterActor::dispatch(const std::shared_ptr<Passage>& passage) {
-  record(*passage);
   send_rows(passage, passage->block.dispatch(queue(), passage->scratch));
+  record(*passage);
 }
 
 void RouterActor::record(const Passage& passage) {
@@ -53,6 +53,7 @@ void RouterActor::record(const Passage& passage) {
   unit.set_layer(static_cast<int32_t>(place().index));
   const auto loads = passage.block.loads();
   unit.mutable_rows()->Add(loads.begin(), loads.end());
+  unit.set_crossing_bytes(static_cast<uint64_t>(passage.block.crossing_bytes()));
   uint32_t faults = report_.faults();
   unit.set_balance_loss(kernels::to_fixed_point(passage.block.balance_loss(), step().scale_bits(),
                                                 numbers().micro_batches * company().recipe.moe_layers(),

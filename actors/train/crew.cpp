@@ -111,7 +111,10 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
   ask_all<Pb<wire::Applied>>(
       this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
       {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
-       [promise, applied] { promise->deliver(Pb<wire::Applied>(*applied)); },
+       [this, promise, applied] {
+         if (company().has_others()) *applied->add_wire() = company().office.wire_use();
+         promise->deliver(Pb<wire::Applied>(*applied));
+       },
        [promise](const caf::error& error) { promise->deliver(error); }},
       commit_atom_v, record, with_hashes);
   return *promise;

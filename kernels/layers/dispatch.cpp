@@ -47,6 +47,11 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
 
 size_t tensors_of_dispatched(Precision precision) { return precision == Precision::fp8 ? 2 : 1; }
 
+int64_t bytes_of_dispatched(Precision precision, int64_t D) {
+  if (precision == Precision::fp32) return 4 * D;
+  return precision == Precision::bf16 ? 2 * D : D + 4 * tiles_over(D, tile);
+}
+
 Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<ConstTensor>& packed) {
   const ConstTensor& x = packed.at(0);
   const Tensor y = scratch.f32({x.rows(), x.cols()});

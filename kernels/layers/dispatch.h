@@ -23,6 +23,8 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
                                     Dispatched what, const Tensor& x);
 /// How many tensors that are.
 size_t tensors_of_dispatched(Precision precision);
+/// Bytes of one row of D numbers.
+int64_t bytes_of_dispatched(Precision precision, int64_t D);
 /// And back, [R, D] f32. Not of FP32, whose rows travel as they are.
 Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<ConstTensor>& packed);
 

@@ -1,0 +1,50 @@
+#include "actors/wire_minimum.h"
+
+#include <algorithm>
+
+namespace troupe::actors {
+namespace {
+
+int64_t bytes_of_blocks(const Company& company) {
+  int64_t elements = 0;
+  for (const BlockEdge& edge : company.placement.edges()) {
+    for (const int64_t id : edge.blocks) {
+      elements += company.arena.blocks()[static_cast<size_t>(id)].count;
+    }
+  }
+  return elements * (8 + 4);
+}
+
+int64_t bytes_between_stages(const Company& company, const StepNumbers& step) {
+  const config::Plan& plan = company.plan;
+  int64_t crossings = 0;
+  for (int worker = 0; worker < plan.data; ++worker) {
+    const std::vector<int>& dealt = plan.micro_batches[static_cast<size_t>(worker)];
+    const std::span<const int> taken(
+        dealt.begin(), std::lower_bound(dealt.begin(), dealt.end(), step.micro_batches));
+    const config::PipelineLists lists =
+        config::lists_of_step({plan.schedule, plan.pipeline, taken});
+    const auto process = [&](int stage, int micro_batch) {
+      return company.placement.process_of({Role::stage, lists.rank_of(stage, micro_batch), worker});
+    };
+    for (const int m : taken) {
+      for (int stage = 0; stage + 1 < plan.pipeline; ++stage) {
+        if (process(stage, m) != process(stage + 1, m)) ++crossings;
+      }
+    }
+  }
+  return 2 * crossings * step.sequences * step.sequence_rows * company.recipe.shape.hidden * 4;
+}
+
+}  // namespace
+
+int64_t minimum_bytes(const Company& company, const StepNumbers& step,
+                      const wire::StepReport& report) {
+  int64_t bytes = bytes_of_blocks(company) + bytes_between_stages(company, step);
+  for (const wire::UnitRouting& unit : report.routing()) {
+    bytes += static_cast<int64_t>(unit.crossing_bytes());
+  }
+  return bytes;
+}
+
+}  // namespace troupe::actors

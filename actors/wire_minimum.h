@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+#include "actors/company.h"
+
+namespace troupe::actors {
+
+/// Bytes that have to cross between the processes of a run in a step, in the numbers of its format
+/// and without any header: fixed-point gradients (8) to who owns a block and weights (4) back, for
+/// every other process that uses it; streams and their gradients [T, D] f32 between stages of
+/// different processes; and of routed experts what the routers report (UnitRouting).
+int64_t minimum_bytes(const Company& company, const StepNumbers& step,
+                      const wire::StepReport& report);
+
+}  // namespace troupe::actors
