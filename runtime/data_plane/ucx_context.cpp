@@ -45,8 +45,8 @@ struct AddressHeader {
 void quiet_library() {
   static std::once_flag once;
   std::call_once(once, [] {
-    for (const int fault : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) ucs_debug_disable_signal(fault);
     if (std::getenv("UCX_LOG_LEVEL") == nullptr) ucs_global_opts_set_value("LOG_LEVEL", "fatal");
+    for (const int fault : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) ucs_debug_disable_signal(fault);
   });
 }
 

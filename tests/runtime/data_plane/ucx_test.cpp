@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include <atomic>
+#include <cstdlib>
 #include <future>
 
 #include "runtime/data_plane/parcel_format.h"
@@ -33,9 +33,11 @@ double cpu_seconds() {
 
 TEST_P(UcxTest, SaysItsVersionAndTransports) {
   Inbox inbox;
+  const char* wanted = std::getenv("TROUPE_TEST_UCX");  // see ucx_version_test
+  const std::string version = wanted ? wanted : "1\\.[0-9]+\\.[0-9]+";
 
-  EXPECT_THAT(plane(inbox)->describe(), MatchesRegex(std::string("ucx 1\\.[0-9]+\\.[0-9]+ \\(") +
-                                                     GetParam().transports + "\\)"));
+  EXPECT_THAT(plane(inbox)->describe(),
+              MatchesRegex("ucx " + version + " \\(" + GetParam().transports + "\\)"));
 }
 
 TEST_P(UcxTest, WhatHasNoCreditWaitsInOrder) {
