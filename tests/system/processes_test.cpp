@@ -5,9 +5,8 @@
 #include <sstream>
 #include <vector>
 
-#include "runtime/data_plane/data_plane.h"
-#include "tests/program.h"
 #include "tests/system/background.h"
+#include "tests/system/spread_program.h"
 
 namespace troupe::tests {
 namespace {
@@ -15,47 +14,14 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr const char* secret = "TROUPE_SECRET=sixteen-bytes-or-more ";
-
-class Processes : public ProgramTest {
+class Processes : public SpreadProgramTest {
  protected:
-  Processes() {
-    if (!runtime::has_ucx()) return;
-    EXPECT_EQ(troupe(train("--out quiet")), 0) << output_;
-    wanted_ = last_hash(output_);
-    std::filesystem::rename(folder_ / "quiet", folder_ / "quiet_run");
-  }
-  void SetUp() override {
-    if (!runtime::has_ucx()) GTEST_SKIP() << runtime::why_no_ucx();
-  }
-
-  static std::string last_hash(const std::string& output) {
-    const size_t at = output.rfind("hash ");
-    return at == std::string::npos ? "none in: " + output : output.substr(at + 5, 16);
-  }
-  /// "train ..." into a folder of that name.
-  static std::string train(const std::string& more) {
-    std::string arguments = ProgramTest::train(more);
-    if (more.find("--out ") != std::string::npos) arguments.erase(arguments.find("--out run "), 10);
-    return arguments;
-  }
-  /// Of the same recipe, so long that a test can do something to it.
-  static std::string long_train(const std::string& more) {
-    return train("--set train.optimizer.decay=CONSTANT --set checkpoint.every=5 --set train.steps=100000 " +
-                 more);
-  }
-
   /// Leader and nodes that join it, at a port of its own choice.
   std::string port_of(Background& leader) const {
     EXPECT_TRUE(leader.says("troupe node --join ")) << leader.text();
     const std::string text = leader.text();
     const size_t at = text.find("127.0.0.1:") + 10;
     return text.substr(at, text.find('\n', at) - at);
-  }
-  std::string with_secret(const std::string& arguments) const {
-    std::string line = command(arguments);
-    line.insert(line.find("exec "), std::string("export ") + secret + "&& ");
-    return line;
   }
 
   /// The processes that a run has started.
@@ -64,8 +30,6 @@ class Processes : public ProgramTest {
     std::istringstream children(read_file("/proc/" + pid + "/task/" + pid + "/children"));
     return {std::istream_iterator<pid_t>(children), {}};
   }
-
-  std::string wanted_;
 };
 
 TEST_F(Processes, HoweverManyEndWithTheHashOfOne) {
