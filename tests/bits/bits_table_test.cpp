@@ -24,8 +24,18 @@ const std::vector<Dimension>& dimensions() {
       {"expert", {"1", "2", "4"}},              {"data", {"1", "2", "3", "4"}},
       {"attention", {"1", "2"}},                {"transport", {"posix,cma", "tcp"}},
       {"schedule", {"ONE_F_ONE_B", "ZERO_BUBBLE", "DUALPIPE", "DUALPIPE_V"}},
+      {"ucx", {"built", "1.22.0"}},
   };
   return all;
+}
+
+/// Where deploy/install --tests puts a UCX newer than the build's, to be loaded in its place.
+std::filesystem::path newer_ucx(const std::string& version) {
+  const char* cache = std::getenv("TROUPE_CACHE");
+  const char* home = std::getenv("HOME");
+  const std::filesystem::path folder =
+      cache ? std::filesystem::path(cache) : std::filesystem::path(home ? home : "/") / ".cache/troupe";
+  return folder / "ucx" / version;
 }
 
 constexpr int micro_batches = 8;  // of tiny's step
@@ -33,6 +43,7 @@ constexpr int micro_batches = 8;  // of tiny's step
 /// Whether the schedule can be played by every data worker.
 bool is_legal(const Choice& choice) {
   const auto value = [&](size_t dimension) { return dimensions()[dimension].values[choice[dimension]]; };
+  if (value(7) != "built" && !std::filesystem::exists(newer_ucx(value(7)) / "libucp.so.0")) return false;
   const int data = std::stoi(value(3));
   config::Parallel::Schedule kind{};
   EXPECT_TRUE(config::Parallel::Schedule_Parse(value(6), &kind));
@@ -95,7 +106,9 @@ TEST_F(BitsTable, EveryPlanEndsWithOneHash) {
       if (std::string(dimension.name) == "processes") {
         settings += " --nodes " + value;
       } else if (std::string(dimension.name) == "transport") {
-        environment = "UCX_TLS=" + value;
+        environment += "UCX_TLS=" + value + " ";
+      } else if (std::string(dimension.name) == "ucx") {
+        if (value != "built") environment += "LD_LIBRARY_PATH='" + newer_ucx(value).string() + "' ";
       } else {
         settings += std::string(" --set parallel.") + dimension.name + "=" + value;
       }
