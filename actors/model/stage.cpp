@@ -37,6 +37,7 @@ caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
   }
   retire(passages_);
   retire(finished_);
+  report_.Clear();
   inbox_.clear();
   lists_.reset();
   next_operation_ = 0;
@@ -127,27 +128,22 @@ void StageActor::list_ended() {
   if (weights_asked_ > 0 || has_ended_) return;
   has_ended_ = true;
   when_done([this] {
-    promise_->deliver(Pb<wire::StepReport>(losses()));
+    promise_->deliver(Pb<wire::StepReport>(std::move(report_)));
     promise_.reset();
-    finished_.clear();
   });
 }
 
-wire::StepReport StageActor::losses() {
-  wire::StepReport report;
-  uint32_t faults = 0;
+void StageActor::report_losses(const Passage& passage) {
+  uint32_t faults = report_.faults();
   const auto fixed = [&](const HeadEnd& head) {
     return kernels::to_fixed_point(head.loss(), step().scale_bits(), numbers().micro_batches,
                                    faults);
   };
-  for (const PassagePtr& passage : finished_) {
-    wire::UnitLosses& unit = *report.add_losses();
-    unit.set_micro_batch(passage->micro_batch);
-    unit.set_main(fixed(passage->heads[0]));
-    for (size_t m = 1; m < passage->heads.size(); ++m) unit.add_mtp(fixed(passage->heads[m]));
-  }
-  report.set_faults(faults);
-  return report;
+  wire::UnitLosses& unit = *report_.add_losses();
+  unit.set_micro_batch(passage.micro_batch);
+  unit.set_main(fixed(passage.heads[0]));
+  for (size_t m = 1; m < passage.heads.size(); ++m) unit.add_mtp(fixed(passage.heads[m]));
+  report_.set_faults(faults);
 }
 
 Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,

@@ -92,7 +92,8 @@ class StageActor : public LaneActor<Stage> {
     release_when_done(std::exchange(passage->units, nullptr));
   }
 
-  /// Behind its backward: the last stage's passages are kept for their losses.
+  /// Behind its backward: what it keeps goes when its queue has passed, and the last stage's losses
+  /// have been read.
   void finish(const PassagePtr& passage);
 
   bool is_last(const Passage& passage) { return passage.stage == company().last_stage(); }
@@ -108,7 +109,7 @@ class StageActor : public LaneActor<Stage> {
   }
   Pb<wire::TokenHeader> header(const Passage& passage, int64_t layer, wire::Operation operation);
   PassagePtr passage_of(const TokenMessage& message, Edge edge);
-  wire::StepReport losses();
+  void report_losses(const Passage& passage);
   std::span<const int> micro_batches() const;
 
   std::optional<config::PipelineLists> lists_;  // of the step
@@ -120,7 +121,8 @@ class StageActor : public LaneActor<Stage> {
   std::map<std::pair<int, uint32_t>, PassagePtr> passages_;  // by stage and micro-batch
   std::map<InboxKey, TokenMessage> inbox_;
   std::optional<caf::typed_response_promise<Pb<wire::StepReport>>> promise_;
-  std::vector<PassagePtr> finished_;  // of the last stage: their losses are read at the end
+  std::deque<PassagePtr> finished_;  // of the last stage, whose losses are not ready yet
+  wire::StepReport report_;          // losses so far
 };
 
 }  // namespace troupe::actors

@@ -91,11 +91,13 @@ void StageActor::begin_weights(const PassagePtr& passage) {
 
 void StageActor::finish(const PassagePtr& passage) {
   passages_.erase({passage->stage, passage->micro_batch});
-  if (is_last(*passage)) {
-    finished_.push_back(passage);
-  } else {
-    release_when_done(passage);
-  }
+  if (!is_last(*passage)) return release_when_done(passage);
+  finished_.push_back(passage);
+  when_done([this] {
+    report_losses(*finished_.front());
+    finished_.pop_front();
+    play();  // it says again what it waits for
+  });
 }
 
 /// From head `module` down into its topmost layer; `dnormed` comes from the module above.
