@@ -43,6 +43,7 @@ constexpr int micro_batches = 8;  // of tiny's step
 /// Whether the schedule can be played by every data worker.
 bool is_legal(const Choice& choice) {
   const auto value = [&](size_t dimension) { return dimensions()[dimension].values[choice[dimension]]; };
+  if (value(0) == "1" && (choice[5] > 0 || choice[7] > 0)) return false;  // nothing travels
   if (value(7) != "built" && !std::filesystem::exists(newer_ucx(value(7)) / "libucp.so.0")) return false;
   const int data = std::stoi(value(3));
   config::Parallel::Schedule kind{};

@@ -36,7 +36,7 @@ inline std::set<Meeting> meetings(const Choice& choice) {
 }
 
 /// Greedily: each next one is the first of those that bring together most pairs that have not met.
-inline std::vector<Choice> pairwise(const std::vector<Choice>& legal) {
+inline std::vector<Choice> greedy_pairwise(const std::vector<Choice>& legal) {
   std::vector<std::set<Meeting>> met;
   std::set<Meeting> missing;
   for (const Choice& choice : legal) {
@@ -58,6 +58,19 @@ inline std::vector<Choice> pairwise(const std::vector<Choice>& legal) {
     chosen.push_back(legal[best]);
   }
   return chosen;
+}
+
+/// The fewest of what the greedy search finds from several beginnings.
+inline std::vector<Choice> pairwise(std::vector<Choice> legal) {
+  constexpr size_t beginnings = 8;
+  std::vector<Choice> fewest;
+  const size_t step = std::max<size_t>(1, legal.size() / beginnings);
+  for (size_t i = 0; i < beginnings; ++i) {
+    std::vector<Choice> found = greedy_pairwise(legal);
+    if (fewest.empty() || found.size() < fewest.size()) fewest = std::move(found);
+    std::rotate(legal.begin(), legal.begin() + static_cast<long>(step % legal.size()), legal.end());
+  }
+  return fewest;
 }
 
 }  // namespace troupe::tests
