@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "actors/control/failpoints.h"
@@ -55,6 +56,28 @@ class Company {
   void record_units();
   /// Hears what has happened, on any thread; may be empty.
   std::function<void(wire::Event)> witness;
+
+  /// Processes that have taken a lost one's place and have nothing yet. Of process 0; thread-safe.
+  class Newcomers {
+   public:
+    void add(int process) {
+      std::lock_guard lock(mutex_);
+      processes_.insert(process);
+    }
+    void remove(const std::set<int>& processes) {
+      std::lock_guard lock(mutex_);
+      for (const int process : processes) processes_.erase(process);
+    }
+    std::set<int> get() const {
+      std::lock_guard lock(mutex_);
+      return processes_;
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    std::set<int> processes_;
+  };
+  Newcomers newcomers;
 
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false};

@@ -76,6 +76,9 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, scatter_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, joined_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, dispatched_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, reduced_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, restore_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, restored_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 namespace troupe::actors {
@@ -132,6 +135,9 @@ using OptimizerShard = caf::typed_actor<
     caf::result<void>(gradients_atom, TokenMessage),            // sums [n] i64 of blocks
     caf::result<void>(weights_atom, TokenMessage),              // of blocks after a step, [n] f32
     caf::result<void>(state_atom, TokenMessage),                // weights, moments, EMA of blocks
+    caf::result<void>(reduced_atom, TokenMessage),              // whole sums of the ward's blocks
+    caf::result<void>(restored_atom, TokenMessage),             // what this process, a new one, lacks
+    caf::result<void>(restore_atom, Pb<wire::StepRecord>, int32_t),  // a process gets what it lacks
     caf::result<void>(gather_atom, Pb<wire::StepRecord>),       // that state comes to process 0
     caf::result<void>(scatter_atom, Pb<wire::StepRecord>)>;     // process 0's goes to everybody
 
@@ -142,7 +148,8 @@ using Crew = caf::typed_actor<
     caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
     caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool),  // with hashes?
     caf::result<void>(gather_atom, Pb<wire::StepRecord>),
-    caf::result<void>(scatter_atom, Pb<wire::StepRecord>)>;
+    caf::result<void>(scatter_atom, Pb<wire::StepRecord>),
+    caf::result<void>(restore_atom, Pb<wire::StepRecord>, int32_t)>;
 
 /// Draws a step's tokens, leads the crews through it, and reports.
 using Trainer = caf::typed_actor<

@@ -21,7 +21,7 @@ namespace troupe::actors {
 bool is_older(const wire::Epoch& a, const wire::Epoch& b);
 
 /// Which of an actor's incoming edges a unit came by: part of its identity there.
-enum class Edge : uint8_t { work, attended, routed, experts, gradients, dispatched };
+enum class Edge : uint8_t { work, attended, routed, experts, gradients, dispatched, reduced };
 
 /// Unit law: which token messages of the current epoch have been taken already.
 class UnitFilter {

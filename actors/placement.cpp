@@ -29,7 +29,8 @@ void add(std::vector<int>& into, const std::vector<int>& more) {
 
 Placement::Placement(const config::Plan& plan, const kernels::ModelShape& shape,
                      const runtime::StateArena& arena)
-    : plan_(plan), shape_(shape), processes_(std::max(1, plan.processes)) {
+    : plan_(plan), shape_(shape), processes_(std::max(1, plan.processes)),
+      redundancy_(processes_ > 1 ? plan.redundancy : 0) {
   for (int t = 0; t < arena.tensors(); ++t) users_.push_back(users_of(arena.spec(t).name));
   const int shards_each = std::max(1, plan.optimizer_shards / processes_);
   std::map<std::vector<int>, int64_t> dealt;  // blocks of each set of users so far
@@ -40,6 +41,7 @@ Placement::Placement(const config::Plan& plan, const kernels::ModelShape& shape,
     const int process = users[static_cast<size_t>(turn % count)];
     const auto shard = static_cast<int>(turn / count % shards_each);
     owners_.push_back(shard * processes_ + process);
+    tensors_.push_back(block.tensor);
   }
   std::map<std::pair<int, int>, std::vector<int64_t>> shared;
   for (size_t id = 0; id < owners_.size(); ++id) {
@@ -60,6 +62,29 @@ std::vector<BlockEdge> Placement::edges_to_first() const {
   std::vector<BlockEdge> edges;
   for (auto& [owner, blocks] : by_owner) edges.push_back({counterpart(owner, 0), owner, std::move(blocks)});
   return edges;
+}
+
+std::vector<RestoreEdge> Placement::edges_to_restore(int process) const {
+  std::map<std::pair<int, int>, RestoreEdge> edges;
+  for (size_t id = 0; id < owners_.size(); ++id) {
+    const int owner = owners_[id];
+    const auto block = static_cast<int64_t>(id);
+    const int second = buddy(owner);
+    if (process_of_shard(owner) == process) {
+      if (second >= 0) edges[{second, owner}].whole.push_back(block);
+    } else if (second >= 0 && process_of_shard(second) == process) {
+      edges[{owner, second}].whole.push_back(block);
+    } else if (uses(process, tensors_[id])) {
+      edges[{owner, counterpart(owner, process)}].weights.push_back(block);
+    }
+  }
+  std::vector<RestoreEdge> out;
+  for (auto& [pair, edge] : edges) {
+    edge.from = pair.first;
+    edge.to = pair.second;
+    out.push_back(std::move(edge));
+  }
+  return out;
 }
 
 int Placement::process_of(const Address& address) const {
@@ -122,6 +147,14 @@ std::vector<int> Placement::users_of(const std::string& name) const {
 bool Placement::uses(int process, int tensor) const {
   const auto& all = users(tensor);
   return std::binary_search(all.begin(), all.end(), process);
+}
+
+bool Placement::holds(int process, int tensor) const {
+  if (uses(process, tensor)) return true;
+  for (size_t id = 0; id < owners_.size() && redundancy_ > 0; ++id) {
+    if (tensors_[id] == tensor && process_of_shard(buddy(owners_[id])) == process) return true;
+  }
+  return false;
 }
 
 std::vector<int64_t> Placement::owned_by(int optimizer_shard) const {

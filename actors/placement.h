@@ -20,6 +20,14 @@ struct BlockEdge {
   std::vector<int64_t> blocks;  ///< ascending
 };
 
+/// What a process that takes a lost one's place gets from one that lives, in one message.
+struct RestoreEdge {
+  int from;  ///< optimizer shard
+  int to;    ///< likewise, of that process
+  std::vector<int64_t> whole;    ///< ascending: weights, moments, EMA
+  std::vector<int64_t> weights;  ///< ascending: these alone
+};
+
 class Placement {
  public:
   /// `specs` and `blocks` as the arena has them.
@@ -34,10 +42,24 @@ class Placement {
   /// has its expert. Embedding and head are also used where MTP modules are.
   const std::vector<int>& users(int tensor) const { return users_[static_cast<size_t>(tensor)]; }
   bool uses(int process, int tensor) const;
+  /// Whether it also has a copy of some of its blocks.
+  bool holds(int process, int tensor) const;
 
   /// The optimizer shard of a block: in a process that uses it, dealt in turn (ZeRO-1).
   int owner(int64_t block) const { return owners_[static_cast<size_t>(block)]; }
   std::vector<int64_t> owned_by(int optimizer_shard) const;
+
+  /// The optimizer shard, of another process, that holds a second copy of what a shard owns and applies
+  /// the same commits; -1: none does.
+  int buddy(int optimizer_shard) const {
+    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + 1) % processes_);
+  }
+  /// Whose blocks a shard holds copies of; -1: nobody's.
+  int ward(int optimizer_shard) const {
+    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + processes_ - 1) % processes_);
+  }
+  /// What a process needs of the others to be where it was.
+  std::vector<RestoreEdge> edges_to_restore(int process) const;
 
   /// One edge for each pair of shards that share blocks in different processes.
   const std::vector<BlockEdge>& edges() const { return edges_; }
@@ -54,8 +76,10 @@ class Placement {
   const config::Plan& plan_;
   const kernels::ModelShape& shape_;
   const int processes_;
+  const int redundancy_;
   std::vector<std::vector<int>> users_;  // by tensor
   std::vector<int> owners_;              // by block
+  std::vector<int> tensors_;             // likewise
   std::vector<BlockEdge> edges_;
 };
 

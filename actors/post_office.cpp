@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::array verb_names{"forward",     "backward",  "attended", "routed",
                                 "expert_rows", "gradients", "weights",  "state",
-                                "dispatched"};
+                                "dispatched",  "reduced",   "restored"};
 
 Address address_of(const wire::Letter& letter) {
   return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
@@ -30,6 +30,8 @@ void PostOffice::deliver(const Address& to, Verb verb, TokenMessage message) con
     case Verb::state: return post->send(caf::make_message(state_atom_v, std::move(message)));
     case Verb::dispatched:
       return post->send(caf::make_message(dispatched_atom_v, std::move(message)));
+    case Verb::reduced: return post->send(caf::make_message(reduced_atom_v, std::move(message)));
+    case Verb::restored: return post->send(caf::make_message(restored_atom_v, std::move(message)));
   }
 }
 
@@ -40,6 +42,7 @@ void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message)
     throw runtime::DataPlaneError(to_string(to) + " is in process " + std::to_string(process) +
                                   ", and this one has no data plane");
   }
+  if (is_lost(process)) return;
   wire::Letter letter;
   letter.set_verb(static_cast<uint32_t>(verb));
   letter.set_role(static_cast<uint32_t>(to.role));
@@ -47,7 +50,26 @@ void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message)
   letter.set_worker(to.worker);
   letter.set_index(to.index);
   *letter.mutable_header() = *message.header;
-  plane_->send(process, {letter.SerializeAsString(), message.tensors});
+  try {
+    plane_->send(process, {letter.SerializeAsString(), message.tensors});
+  } catch (const runtime::DataPlaneError&) {
+    if (!is_lost(process)) throw;
+  }
+}
+
+void PostOffice::lose(int process) const {
+  std::lock_guard lock(mutex_);
+  lost_.insert(process);
+}
+
+void PostOffice::find_again(int process) const {
+  std::lock_guard lock(mutex_);
+  lost_.erase(process);
+}
+
+bool PostOffice::is_lost(int process) const {
+  std::lock_guard lock(mutex_);
+  return lost_.contains(process);
 }
 
 wire::WireUse PostOffice::wire_use() const {

@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <functional>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "actors/directory.h"
@@ -13,8 +15,8 @@ namespace troupe::actors {
 
 /// Which handler takes a token message. Its number travels: only append.
 enum class Verb : uint8_t { forward, backward, attended, routed, expert_rows, gradients, weights, state,
-                            dispatched };
-inline constexpr int verbs = 9;
+                            dispatched, reduced, restored };
+inline constexpr int verbs = 11;
 
 /// The words of actors' interfaces, as verbs.
 inline Verb verb_of(forward_atom) { return Verb::forward; }
@@ -26,6 +28,8 @@ inline Verb verb_of(gradients_atom) { return Verb::gradients; }
 inline Verb verb_of(weights_atom) { return Verb::weights; }
 inline Verb verb_of(state_atom) { return Verb::state; }
 inline Verb verb_of(dispatched_atom) { return Verb::dispatched; }
+inline Verb verb_of(reduced_atom) { return Verb::reduced; }
+inline Verb verb_of(restored_atom) { return Verb::restored; }
 
 /// Thread-safe once the plane is set.
 class PostOffice {
@@ -40,6 +44,10 @@ class PostOffice {
   /// and DataPlaneError when the process is not reachable (any more).
   void send(const Address& to, Verb verb, const TokenMessage& message) const;
 
+  /// A process is gone: what is sent to it is dropped until another stands in its place.
+  void lose(int process) const;
+  void find_again(int process) const;
+
   /// What has been sent to other processes so far.
   wire::WireUse wire_use() const;
 
@@ -47,12 +55,15 @@ class PostOffice {
   bool received(runtime::Parcel parcel) const;
 
  private:
+  bool is_lost(int process) const;
   void deliver(const Address& to, Verb verb, TokenMessage message) const;
 
   const Directory& directory_;
   const Placement& placement_;
   const int process_;
   runtime::DataPlane* plane_ = nullptr;
+  mutable std::mutex mutex_;
+  mutable std::set<int> lost_;
 };
 
 /// "expert_shard/0.0.1 (routed)": for errors that name what was lost. "?" for no letter.

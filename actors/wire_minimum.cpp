@@ -6,13 +6,20 @@ namespace troupe::actors {
 namespace {
 
 int64_t bytes_of_blocks(const Company& company) {
-  int64_t elements = 0;
-  for (const BlockEdge& edge : company.placement.edges()) {
-    for (const int64_t id : edge.blocks) {
-      elements += company.arena.blocks()[static_cast<size_t>(id)].count;
-    }
+  const Placement& placement = company.placement;
+  const auto elements = [&](const std::vector<int64_t>& blocks) {
+    int64_t count = 0;
+    for (const int64_t id : blocks) count += company.arena.blocks()[static_cast<size_t>(id)].count;
+    return count;
+  };
+  int64_t bytes = 0;
+  for (const BlockEdge& edge : placement.edges()) {
+    bytes += elements(edge.blocks) * (placement.buddy(edge.owner) == edge.user ? 8 : 8 + 4);
   }
-  return elements * (8 + 4);
+  for (int shard = 0; shard < company.plan.optimizer_shards; ++shard) {
+    if (placement.buddy(shard) >= 0) bytes += elements(placement.owned_by(shard)) * 8;
+  }
+  return bytes;
 }
 
 int64_t bytes_between_stages(const Company& company, const StepNumbers& step) {

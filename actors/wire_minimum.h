@@ -8,7 +8,7 @@ namespace troupe::actors {
 
 /// Bytes that have to cross between the processes of a run in a step, in the numbers of its format
 /// and without any header: fixed-point gradients (8) to who owns a block and weights (4) back, for
-/// every other process that uses it; streams and their gradients [T, D] f32 between stages of
+/// every other process that uses it, but for its buddy, which gets the sums and makes the weights; streams and their gradients [T, D] f32 between stages of
 /// different processes; and of routed experts what the routers report (UnitRouting).
 int64_t minimum_bytes(const Company& company, const StepNumbers& step,
                       const wire::StepReport& report);

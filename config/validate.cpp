@@ -133,7 +133,8 @@ void check_parallel(const Run& run, Checks& checks) {
     checks.in_range("cluster.threads", run.cluster().threads(), 1, 4096);
   }
   checks.in_range("cluster.nodes", run.cluster().nodes(), 1, 4096);
-  checks.in_range("cluster.redundancy", run.cluster().redundancy(), 0, 1);
+  checks.in_range("cluster.redundancy", run.cluster().redundancy(), 0,
+                  run.cluster().nodes() > 1 ? 1 : 0);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
 }
 
@@ -163,9 +164,6 @@ void validate_available(const LoadedRun& loaded) {
   if (run.train().unit_hashes() && run.cluster().nodes() > 1) {
     refuse("train.unit_hashes", fmt::format("true with cluster.nodes {}", run.cluster().nodes()),
            "false, or one node");
-  }
-  if (run.cluster().redundancy() != 0) {
-    refuse("cluster.redundancy", fmt::format("{}", run.cluster().redundancy()), "0");
   }
   checks.finish();
 }

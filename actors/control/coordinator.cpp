@@ -75,7 +75,68 @@ void CoordinatorActor::play(const wanted::Standing& wanted) {
           on_failure(wanted.generation, "journal"));
 }
 
+/// Who has come in a lost one's place first gets the state that the step begins with.
 void CoordinatorActor::play(const wanted::Compute& wanted) {
+  const std::set<int> newcomers = company().newcomers.get();
+  if (newcomers.empty()) return compute(wanted);
+  wire::StepRecord record;
+  record.set_step(wanted.begin.step() - 1);
+  *record.mutable_epoch() = wanted.begin.epoch();
+  restore(newcomers, wanted.generation, record, [this, wanted] { compute(wanted); });
+}
+
+/// Everybody takes part: some send, the newcomers wait for all of it.
+void CoordinatorActor::restore(const std::set<int>& newcomers, Generation generation,
+                               const wire::StepRecord& record, std::function<void()> next) {
+  waits_for("restored");
+  const auto left = std::make_shared<size_t>(newcomers.size());
+  for (const int process : newcomers) {
+    ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_crew(),
+                  [](size_t) {},
+                  {[this, newcomers, left, next] {
+                     if (--*left > 0) return;
+                     company().newcomers.remove(newcomers);
+                     next();
+                   },
+                   on_failure(generation, "crew")},
+                  restore_atom_v, Pb<wire::StepRecord>(record), int32_t{process});
+  }
+}
+
+/// Those who live apply the commit, and who holds a copy sends weights in a lost owner's place; then
+/// the newcomers get their state, and answer as the others do.
+void CoordinatorActor::apply_without(const std::set<int>& newcomers, const wanted::Apply& wanted) {
+  Cast living, fresh;
+  for (const auto& member : company().directory.of(Role::crew)) {
+    (newcomers.contains(member.first.index) ? fresh : living).push_back(member);
+  }
+  wire::StepRecord record = wanted.record;
+  record.mutable_absent()->Add(newcomers.begin(), newcomers.end());
+  const auto parts = std::make_shared<std::vector<wire::Applied>>();
+  const auto answered = [parts](const Pb<wire::Applied>& part) { parts->push_back(*part); };
+  const auto failed = on_failure(wanted.generation, "crew");
+  const auto all_have = [this, parts, generation = wanted.generation] {
+    for (const wire::Applied& part : *parts) {
+      hear_wire(part);
+      happened(heard::Applied{generation, part});
+    }
+  };
+  const auto ask_fresh = [this, fresh, wanted, answered, all_have, failed] {
+    ask_all<Pb<wire::Applied>>(this, fresh, company().deadlines.around_crew(), [](size_t) {},
+                               {answered, all_have, failed}, commit_atom_v,
+                               Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
+  };
+  ask_all<Pb<wire::Applied>>(
+      this, living, company().deadlines.around_crew(), [](size_t) {},
+      {answered,
+       [this, newcomers, wanted, ask_fresh] {
+         restore(newcomers, wanted.generation, wanted.record, ask_fresh);
+       },
+       failed},
+      commit_atom_v, Pb<wire::StepRecord>(record), wanted.with_hashes);
+}
+
+void CoordinatorActor::compute(const wanted::Compute& wanted) {
   const wire::BeginStep& begin = wanted.begin;
   company().epochs = begin.epoch().n();
   if (std::exchange(step_, begin.step()) != begin.step()) {
@@ -135,6 +196,9 @@ void CoordinatorActor::play(const wanted::Apply& wanted) {
     }
   }
   wire_.Clear();
+  if (const std::set<int> newcomers = company().newcomers.get(); !newcomers.empty()) {
+    return apply_without(newcomers, wanted);
+  }
   ask_crews<heard::Applied>("applied", wanted.generation, commit_atom_v,
                             Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
   passes(Phase::apply, wanted.record.step());

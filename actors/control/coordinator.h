@@ -26,6 +26,10 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
 
  private:
   void happened(Heard heard);
+  void compute(const wanted::Compute& wanted);
+  void restore(const std::set<int>& newcomers, Generation generation,
+               const wire::StepRecord& record, std::function<void()> next);
+  void apply_without(const std::set<int>& newcomers, const wanted::Apply& wanted);
   void hear_wire(const wire::Applied& applied);
   wire::WireUse since_last_step();
   void play(const wanted::Standing& wanted);

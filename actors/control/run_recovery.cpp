@@ -20,9 +20,10 @@ bool RunCore::concerns(Role role) const {
       return role != Role::journal && role != Role::checkpointer && role != Role::evaluator;
     case Phase::preparing:
     case Phase::applying: return role == Role::optimizer_shard || role == Role::crew;
-    case Phase::copying:
+    // Crews gather the state that is saved or scored.
+    case Phase::copying: return role == Role::checkpointer || role == Role::crew;
     case Phase::saving: return role == Role::checkpointer;
-    case Phase::evaluating: return role == Role::evaluator;
+    case Phase::evaluating: return role == Role::evaluator || role == Role::crew;
   }
   return true;
 }

@@ -17,6 +17,10 @@ CrewActor::behavior_type CrewActor::make_behavior() {
            }),
       seen("gather",
            [this](gather_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
+      seen("restore",
+           [this](restore_atom atom, const Pb<wire::StepRecord>& record, int32_t process) {
+             return pass_on(atom, record, process);
+           }),
       seen("scatter",
            [this](scatter_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
   };
@@ -120,14 +124,15 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
   return *promise;
 }
 
-template <class Atom>
-caf::result<void> CrewActor::pass_on(Atom atom, const Pb<wire::StepRecord>& record) {
+template <class Atom, class... Ts>
+caf::result<void> CrewActor::pass_on(Atom atom, const Pb<wire::StepRecord>& record,
+                                     const Ts&... more) {
   const auto promise = promised(make_response_promise<void>());
   ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.step,
                 waits_for_answers(),
                 {[promise] { promise->deliver(); },
                  [promise](const caf::error& error) { promise->deliver(error); }},
-                atom, record);
+                atom, record, more...);
   return *promise;
 }
 

@@ -19,8 +19,8 @@ class CrewActor : public CompanyActor<Crew> {
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
 
-  template <class Atom>
-  caf::result<void> pass_on(Atom atom, const Pb<wire::StepRecord>& record);
+  template <class Atom, class... Ts>
+  caf::result<void> pass_on(Atom atom, const Pb<wire::StepRecord>& record, const Ts&... more);
 
   /// Those of this process.
   Cast cast_of(std::initializer_list<Role> roles) const;

@@ -82,14 +82,127 @@ void OptimizerShardActor::add_gradients() {
   }
 }
 
-void OptimizerShardActor::send_weights(const wire::StepRecord& record) {
-  for (const BlockEdge& edge : used_by_others_) {
-    TokenMessage message{header_of(record.epoch(), record.step(), place().index), {}};
-    for (const int64_t id : edge.blocks) {
-      message.tensors.push_back(in_arena(company().arena.block(id, record.step()).weight));
-    }
-    send_when_done(shard(edge.user), weights_atom_v, std::move(message));
+/// The ward gives its reduced gradients to its buddy too: prepared is what both hold (commit law).
+/// What its own process has added there has been sent to the owner before, which these sums have in them.
+void OptimizerShardActor::send_reduced(const wire::BeginStep& step) {
+  if (buddy_ < 0) return;
+  TokenMessage message{header_of(step.epoch(), step.step(), place().index), {}};
+  for (const int64_t id : blocks_) {
+    message.tensors.push_back(in_arena(company().arena.block_gradient(id)));
   }
+  send_when_done(shard(buddy_), reduced_atom_v, std::move(message));
+}
+
+void OptimizerShardActor::reduced(const TokenMessage& message) {
+  if (!accept(message.id(), Edge::reduced)) return;
+  if (static_cast<int>(message.id().sender()) != ward_) {
+    throw std::runtime_error(to_string(place()) + " holds no copies of the blocks of " +
+                             to_string(shard(static_cast<int>(message.id().sender()))));
+  }
+  for (size_t i = 0; i < ward_blocks_.size(); ++i) {
+    kernels::copy(queue(), {.x = message.tensors.at(i).view,
+                            .y = company().arena.mutable_block_gradient(ward_blocks_[i])});
+  }
+  release_when_done(std::make_shared<TokenMessage>(message));
+  heard(Verb::reduced, message.id().step(), ward_);
+}
+
+/// A buddy makes its ward's weights itself.
+bool OptimizerShardActor::gets_weights(const BlockEdge& edge) const {
+  return company().placement.buddy(edge.owner) != edge.user;
+}
+
+void OptimizerShardActor::send_weights_of(const BlockEdge& edge, const wire::StepRecord& record) {
+  TokenMessage message{header_of(record.epoch(), record.step(), edge.owner), {}};
+  for (const int64_t id : edge.blocks) {
+    message.tensors.push_back(in_arena(company().arena.block(id, record.step()).weight));
+  }
+  send_when_done(shard(edge.user), weights_atom_v, std::move(message));
+}
+
+/// In the place of a ward whose process is lost, too. Who is absent gets its weights otherwise.
+void OptimizerShardActor::send_weights(const wire::StepRecord& record) {
+  const auto is_absent = [&](int index) {
+    const int process = company().placement.process_of_shard(index);
+    return std::find(record.absent().begin(), record.absent().end(), process) != record.absent().end();
+  };
+  for (const BlockEdge& edge : used_by_others_) {
+    if (gets_weights(edge) && !is_absent(edge.user)) send_weights_of(edge, record);
+  }
+  if (ward_ < 0 || !is_absent(ward_)) return;
+  for (const BlockEdge& edge : used_of_ward_) {
+    if (!is_absent(edge.user)) send_weights_of(edge, record);
+  }
+}
+
+/// To the buddy, all of what it is to hold.
+void OptimizerShardActor::send_copies(const wire::StepRecord& record) {
+  if (buddy_ < 0) return;
+  wire::TokenHeader header = *header_of(record.epoch(), record.step(), place().index);
+  header.set_is_part(true);
+  send_restored({place().index, buddy_, blocks_, {}}, record.step(), header);
+}
+
+void OptimizerShardActor::send_restored(const RestoreEdge& edge, uint64_t state,
+                                        const wire::TokenHeader& header) {
+  TokenMessage message{header, {}};
+  for (const int64_t id : edge.whole) {
+    for (const kernels::Tensor& part : company().arena.block(id, state).parts()) {
+      if (part.count() > 0) message.tensors.push_back(in_arena(part));
+    }
+  }
+  for (const int64_t id : edge.weights) {
+    message.tensors.push_back(in_arena(company().arena.block(id, state).weight));
+  }
+  send_when_done(shard(edge.to), restored_atom_v, std::move(message));
+}
+
+/// A process that takes a lost one's place gets its blocks, those that it holds copies of, and the
+/// weights that it computes with.
+caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& record, int process) {
+  const auto promise = promised(make_response_promise<void>());
+  std::set<int> senders;
+  for (const RestoreEdge& edge : company().placement.edges_to_restore(process)) {
+    if (edge.to == place().index) senders.insert(edge.from);
+    if (edge.from != place().index) continue;
+    send_restored(edge, record->step(),
+                  *header_of(record->epoch(), record->step(), place().index));
+  }
+  wait_for({Verb::restored, record->step(), std::move(senders),
+            [this, promise] { when_done([promise] { promise->deliver(); }); }});
+  return *promise;
+}
+
+void OptimizerShardActor::restored(const TokenMessage& message) {
+  runtime::StateArena& arena = company().arena;
+  const uint64_t step = message.id().step();
+  const auto sender = static_cast<int>(message.id().sender());
+  // Copies that are handed out, or all that a new process lacks.
+  const std::vector<RestoreEdge> edges =
+      message.header->is_part()
+          ? std::vector<RestoreEdge>{{ward_, place().index, ward_blocks_, {}}}
+          : company().placement.edges_to_restore(company().process);
+  for (const RestoreEdge& edge : edges) {
+    if (edge.to != place().index || edge.from != sender) continue;
+    size_t next = 0;
+    for (const int64_t id : edge.whole) {
+      for (const kernels::Tensor& part : arena.block(id, step).parts()) {
+        if (part.count() > 0) kernels::copy(queue(), {.x = message.tensors.at(next++), .y = part});
+      }
+    }
+    for (const int64_t id : edge.weights) {
+      kernels::copy(queue(), {.x = message.tensors.at(next++), .y = arena.block(id, step).weight});
+    }
+    queue().run(1, [&arena, edge, step](int64_t) {
+      for (const auto* blocks : {&edge.whole, &edge.weights}) {
+        for (const int64_t id : *blocks) {
+          if (arena.stamp(id, step) < step) arena.set_stamp(id, step);
+        }
+      }
+    });
+  }
+  release_when_done(std::make_shared<TokenMessage>(message));
+  when_done([this, step, sender] { heard(Verb::restored, step, sender); });
 }
 
 template <class Atom>
@@ -180,8 +293,17 @@ caf::result<void> OptimizerShardActor::scatter(const Pb<wire::StepRecord>& recor
   const auto senders = company().is_first() ? std::set<int>() : users_of(to_first_);
   wait_for({Verb::state, record->step(), senders, [this, answer, record] {
               send_weights(*record);
-              wait_for({Verb::weights, record->step(), owners_of(owned_by_others_),
-                        [this, answer] { when_done(answer); }});
+              send_copies(*record);
+              std::set<int> owners;
+              for (const BlockEdge& edge : owned_by_others_) {
+                if (gets_weights(edge)) owners.insert(edge.owner);
+              }
+              wait_for({Verb::weights, record->step(), std::move(owners), [this, answer, record] {
+                          std::set<int> ward;
+                          if (ward_ >= 0) ward.insert(ward_);
+                          wait_for({Verb::restored, record->step(), std::move(ward),
+                                    [this, answer] { when_done(answer); }});
+                        }});
             }});
   return *promise;
 }

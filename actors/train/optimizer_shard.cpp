@@ -9,6 +9,9 @@
 namespace troupe::actors {
 namespace {
 
+/// What belongs to an attempt of a step, and goes with it.
+bool is_of_step(Verb verb) { return verb == Verb::gradients || verb == Verb::reduced; }
+
 wire::UnitHash unit_of(const Company& company, wire::UnitHash::Kind kind, int64_t id) {
   const runtime::Block& block = company.arena.blocks()[static_cast<size_t>(id)];
   wire::UnitHash unit;
@@ -24,13 +27,17 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
                                          std::shared_ptr<Company> company,
                                          const Address& address, runtime::Cell* cell)
     : Super(config, company, address, cell),
-      blocks_(company->placement.owned_by(address.index)) {
+      blocks_(company->placement.owned_by(address.index)),
+      buddy_(company->placement.buddy(address.index)),
+      ward_(company->placement.ward(address.index)),
+      ward_blocks_(ward_ < 0 ? std::vector<int64_t>() : company->placement.owned_by(ward_)) {
   const auto own = [&](std::vector<BlockEdge>& mine, const BlockEdge& edge, int end) {
     if (end == address.index) mine.push_back(edge);
   };
   for (const BlockEdge& edge : company->placement.edges()) {
     own(used_by_others_, edge, edge.owner);
     own(owned_by_others_, edge, edge.user);
+    if (edge.owner == ward_ && edge.user != address.index) used_of_ward_.push_back(edge);
   }
   for (const BlockEdge& edge : company->placement.edges_to_first()) {
     own(to_first_, edge, edge.owner);
@@ -57,6 +64,12 @@ OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
       seen("gradients", [this](gradients_atom, const TokenMessage& m) { gradients(m); }),
       seen("weights", [this](weights_atom, const TokenMessage& m) { weights(m); }),
       seen("state", [this](state_atom, const TokenMessage& m) { state(m); }),
+      seen("reduced", [this](reduced_atom, const TokenMessage& m) { reduced(m); }),
+      seen("restored", [this](restored_atom, const TokenMessage& m) { restored(m); }),
+      seen("restore",
+           [this](restore_atom, const Pb<wire::StepRecord>& record, int32_t process) {
+             return restore(record, process);
+           }),
       seen("gather",
            [this](gather_atom, const Pb<wire::StepRecord>& record) { return gather(record); }),
       seen("scatter",
@@ -69,8 +82,8 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   begin_epoch(*step);
   unadded_.clear();
   may_add_ = false;
-  std::erase_if(taken_, [](const auto& one) { return std::get<0>(one) == Verb::gradients; });
-  std::erase_if(waiting_, [](const Waiting& one) { return one.verb == Verb::gradients; });
+  std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
+  std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
   company().arena.clear_gradients(queue(), blocks_);
   for (const BlockEdge& edge : owned_by_others_) {
     company().arena.clear_gradients(queue(), edge.blocks);
@@ -88,8 +101,13 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
   const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
   std::set<int> senders;
   for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
-  wait_for({Verb::gradients, step->step(), std::move(senders),
-            [this, step, promise] { take_norms(step, promise); }});
+  wait_for({Verb::gradients, step->step(), std::move(senders), [this, step, promise] {
+              send_reduced(*step);
+              std::set<int> ward;
+              if (ward_ >= 0) ward.insert(ward_);
+              wait_for({Verb::reduced, step->step(), std::move(ward),
+                        [this, step, promise] { take_norms(step, promise); }});
+            }});
   return *promise;
 }
 
@@ -167,21 +185,31 @@ caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRe
       promise->deliver(Pb<wire::Applied>(std::move(applied)));
     };
     std::set<int> senders;
-    for (const BlockEdge& edge : owned_by_others_) senders.insert(edge.owner);
+    for (const BlockEdge& edge : owned_by_others_) {
+      if (gets_weights(edge)) senders.insert(edge.owner);
+    }
     wait_for({Verb::weights, record->step(), std::move(senders),
               [this, promise, answer] { deliver_when_done(*promise, answer); }});
   });
   return *promise;
 }
 
+/// The same to the ward's blocks: a function of what is held and of the record (commit law).
 void OptimizerShardActor::apply(const wire::StepRecord& record) {
+  apply_blocks(record, blocks_);
+  apply_blocks(record, ward_blocks_);
+}
+
+void OptimizerShardActor::apply_blocks(const wire::StepRecord& record,
+                                       const std::vector<int64_t>& blocks) {
   Company& all = company();
   const kernels::AdamWStep adamw = adamw_step(all.recipe, record);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    if (i == blocks_.size() / 2) comes_to(Phase::apply, record.step());  // some blocks are on their way
-    const auto& spec = all.arena.spec(all.arena.blocks()[static_cast<size_t>(blocks_[i])].tensor);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    // Some blocks are on their way.
+    if (&blocks == &blocks_ && i == blocks.size() / 2) comes_to(Phase::apply, record.step());
+    const auto& spec = all.arena.spec(all.arena.blocks()[static_cast<size_t>(blocks[i])].tensor);
     apply_block(queue(), all.arena,
-                {.block = blocks_[i], .state = record.step(), .apply = record.apply(),
+                {.block = blocks[i], .state = record.step(), .apply = record.apply(),
                  .adamw = adamw, .weight_decay = weight_decay(all.recipe, spec),
                  .ema_rate = ema_rate(all.recipe), .scale_bits = record.scale_bits()});
   }

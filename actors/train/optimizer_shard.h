@@ -33,17 +33,26 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
   caf::result<void> gather(const Pb<wire::StepRecord>& record);
   caf::result<void> scatter(const Pb<wire::StepRecord>& record);
+  caf::result<void> restore(const Pb<wire::StepRecord>& record, int process);
   void gradients(const TokenMessage& message);
   void weights(const TokenMessage& message);
   void state(const TokenMessage& message);
+  void reduced(const TokenMessage& message);
+  void restored(const TokenMessage& message);
 
   void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
   void apply(const wire::StepRecord& record);
+  void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks);
   void record_weights(const wire::BeginStep& step);
   void record_gradients(const wire::BeginStep& step);
   void hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes);
 
   void send_gradients(const wire::BeginStep& step);
+  void send_reduced(const wire::BeginStep& step);
+  void send_copies(const wire::StepRecord& record);
+  void send_restored(const RestoreEdge& edge, uint64_t state, const wire::TokenHeader& header);
+  void send_weights_of(const BlockEdge& edge, const wire::StepRecord& record);
+  bool gets_weights(const BlockEdge& edge) const;
   void send_weights(const wire::StepRecord& record);
   template <class Atom>
   void send_states(const std::vector<BlockEdge>& edges, Atom atom, const wire::StepRecord& record);
@@ -55,6 +64,10 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   const BlockEdge& edge_from(const TokenMessage& message, const std::vector<BlockEdge>& edges) const;
 
   const std::vector<int64_t> blocks_;
+  // Redundancy: the shard that holds copies of ours, and whose blocks we hold copies of; -1: none.
+  const int buddy_, ward_;
+  const std::vector<int64_t> ward_blocks_;
+  std::vector<BlockEdge> used_of_ward_;  // by others than this process
   // With shards of other processes: blocks that they use of ours, and that we use of theirs.
   std::vector<BlockEdge> used_by_others_, owned_by_others_;
   std::vector<BlockEdge> to_first_, from_others_;  // whole states: ours to process 0, theirs to us

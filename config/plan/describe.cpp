@@ -140,8 +140,8 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
       plan.ranks(), plan.ranks() == plan.pipeline ? "pipeline" : "ranks of the pipeline", plan.data,
       plan.ranks() * plan.data, processes, processes == 1 ? "" : "es", plan.threads,
       plan.threads == 1 ? "" : "s", Parallel::Schedule_Name(plan.schedule), plan.attention,
-      plan.expert, plan.optimizer_shards, args.run.run.cluster().redundancy(),
-      args.run.run.cluster().redundancy() == 0 ? "no buddies" : "a buddy on another node");
+      plan.expert, plan.optimizer_shards, plan.redundancy,
+      plan.redundancy == 0 ? "no buddies" : "a buddy on another node");
   text += some_lines(plan.pipeline, [&](int s) { return describe_stage(args, plan, s); });
   text += some_lines(plan.ranks(), [&](int rank) { return describe_rank(plan, rank); });
   text += some_lines(plan.data, [&](int d) {

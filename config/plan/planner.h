@@ -32,6 +32,7 @@ struct Plan {
   int optimizer_shards;
   int threads;  ///< that compute, of a process
   int processes;  ///< that the workers are spread over
+  int redundancy;  ///< further copies of each state block, in other processes
   Parallel::Schedule schedule;
   std::vector<int> process_of_worker;        ///< of worker rank * data + d
   std::vector<int> process_of_expert_shard;  ///< of shard e in `stage`: stage * expert + e

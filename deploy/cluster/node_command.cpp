@@ -121,7 +121,7 @@ void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line
   company->glass = runtime::Glass::create(start.run_folder());
   if (!start.is_handed_state()) {
     runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
-      return company->placement.uses(start.process(), tensor);
+      return company->placement.holds(start.process(), tensor);
     });
   }
   const auto way = std::move(plane);  // ends before what stands above

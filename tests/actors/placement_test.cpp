@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -92,6 +93,33 @@ TEST(Placement, AStageOfDualPipeIsUsedAtBothRanksThatHoldIt) {
               ElementsAre(3));
 }
 
+TEST(Placement, WhatALostProcessHeldIsWithOthers) {
+  const Recipe recipe = recipe_of(4, 8);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  SpreadArgs args{{1, 2, 2, 2, 1, 4}, 4, 1};
+  const auto plan = spread_plan(args, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+  for (int lost = 0; lost < 4; ++lost) {
+    std::map<int64_t, int> whole, weights;
+    for (const RestoreEdge& edge : placement.edges_to_restore(lost)) {
+      EXPECT_EQ(placement.process_of_shard(edge.to), lost);
+      EXPECT_NE(placement.process_of_shard(edge.from), lost);
+      for (const int64_t id : edge.whole) ++whole[id];
+      for (const int64_t id : edge.weights) ++weights[id];
+    }
+    for (int64_t id = 0; id < static_cast<int64_t>(arena.blocks().size()); ++id) {
+      const int owner = placement.owner(id);
+      EXPECT_NE(placement.process_of_shard(placement.buddy(owner)), placement.process_of_shard(owner));
+      EXPECT_EQ(placement.ward(placement.buddy(owner)), owner);
+      const bool is_whole = placement.process_of_shard(owner) == lost ||
+                            placement.process_of_shard(placement.buddy(owner)) == lost;
+      const int tensor = arena.blocks()[static_cast<size_t>(id)].tensor;
+      EXPECT_EQ(whole[id], is_whole ? 1 : 0) << id;
+      EXPECT_EQ(weights[id], !is_whole && placement.uses(lost, tensor) ? 1 : 0) << id;
+    }
+  }
+}
+
 // Laws 1 to 3: in how many processes a run is played shows in no bit.
 TEST(Processes, AnyNumberOfThemHasThePlainLoopsHash) {
   const Recipe recipe = recipe_of(5, 5);
@@ -158,10 +186,25 @@ TEST(Processes, RowsThatTravelInFewerBytesAreTheSame) {
 
 TEST(Processes, OneThatHasTheStateHandsItOut) {
   const Recipe recipe = recipe_of(4, 4);
-  const SpreadArgs run{.layout = {1, 2, 2, 2, 1, 4}, .processes = 4, .hands_out_state = true};
+  for (const int redundancy : {0, 1}) {
+    const SpreadArgs run{.layout = {1, 2, 2, 2, 1, 4}, .processes = 4, .redundancy = redundancy,
+                         .hands_out_state = true};
+    const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, play_plainly(recipe, learnable(recipe)).hash) << outcome.error;
+  }
+}
 
-  const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
-  EXPECT_EQ(outcome.hash, play_plainly(recipe, learnable(recipe)).hash) << outcome.error;
+// Commit law: a buddy holds what its ward does, and applies the same.
+TEST(Processes, BuddiesChangeNoBit) {
+  Recipe recipe = recipe_of(5, 5);
+  recipe.optimizer.set_ema_decay(0.9);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const SpreadArgs& run :
+       {SpreadArgs{{1, 1, 1, 1, 1, 1}, 2, 1}, SpreadArgs{{1, 1, 2, 2, 1, 4}, 2, 1},
+        SpreadArgs{{1, 2, 1, 2, 1, 3}, 3, 1}, SpreadArgs{{1, 2, 2, 2, 2, 8}, 4, 1}}) {
+    const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << to_string(run.layout) << outcome.error;
+  }
 }
 
 // Law 3: an actor of another process that ends is started again there, and the step with it.

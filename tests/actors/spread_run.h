@@ -12,6 +12,7 @@ using PlaneMaker = std::function<std::unique_ptr<runtime::DataPlane>(runtime::Pl
 struct SpreadArgs {
   Layout layout;
   int processes;
+  int redundancy = 0;
   PlaneMaker make_plane = runtime::make_local_plane;
   bool hands_out_state = false;  ///< state 0 is made in the first process alone
   Trouble trouble = {};
@@ -20,6 +21,7 @@ struct SpreadArgs {
 inline config::Plan spread_plan(const SpreadArgs& args, const actors::Recipe& recipe) {
   config::Plan plan = plan_of(args.layout, recipe);
   plan.processes = args.processes;
+  plan.redundancy = args.redundancy;
   plan.optimizer_shards = std::max(1, plan.optimizer_shards / args.processes) * args.processes;
   config::place(plan);
   return plan;
@@ -37,7 +39,7 @@ struct SpreadProcess {
     company->deadlines.step = args.trouble.deadline;
     if (number == 0 || !args.hands_out_state) {
       runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
-        return args.hands_out_state || company->placement.uses(number, tensor);
+        return args.hands_out_state || company->placement.holds(number, tensor);
       });
     }
     plane = args.make_plane({.received =

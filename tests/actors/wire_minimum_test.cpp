@@ -34,7 +34,7 @@ TEST(WireMinimum, AStepSendsAtMostATenthMore) {
   for (const auto precision : {kernels::Precision::fp32, kernels::Precision::fp8}) {
     const Recipe recipe = wide_recipe(precision);
     for (SpreadArgs run : {SpreadArgs{{1, 1, 2, 2, 1, 2}, 2}, SpreadArgs{{1, 2, 1, 2, 1, 2}, 2},
-                           SpreadArgs{{1, 2, 2, 2, 1, 4}, 4}}) {
+                           SpreadArgs{{1, 2, 2, 2, 1, 4}, 4}, SpreadArgs{{1, 1, 2, 2, 1, 2}, 2, 1}}) {
       run.make_plane = [](runtime::PlaneEvents events) {
         return runtime::make_ucx_plane({.network = "lo"}, std::move(events));
       };
