@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "config/phases.h"
+#include "config/plan/expert_traffic.h"
 #include "config/plan/parameter_groups.h"
 
 namespace troupe::config {
@@ -17,27 +18,12 @@ double bytes_of_rows(const PlanArgs& args) {
          args.model.model.hidden_size();
 }
 
-/// Bytes of rows that a micro-batch exchanges with experts of other processes, both ways.
-struct ExpertTraffic {
-  double forward, backward;
-};
-
-/// Of a worker in `process`, in all MoE layers of a stage.
-ExpertTraffic expert_traffic(const PlanArgs& args, const Plan& plan, int stage, int process) {
-  const Model& model = args.model.model;
-  double away = 0;  // share of the experts that are in other processes
-  for (int e = 0; e < plan.expert; ++e) {
-    const int home = plan.process_of_expert_shard[static_cast<size_t>(stage * plan.expert + e)];
-    const double share = static_cast<double>(plan.experts[static_cast<size_t>(e)].count) /
-                         std::max(1, model.experts());
-    away += home == process ? 0 : share;
-  }
-  const double rows = away * moe_layers_of(model, plan.stages[static_cast<size_t>(stage)]) *
-                      model.experts_per_token();
-  const double weights =
-      row_bytes * static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
-  return {.forward = rows * 2 * bytes_of_rows(args),
-          .backward = rows * 2 * (bytes_of_rows(args) + weights)};
+/// Of a worker in `process` with one micro-batch, in all MoE layers of a stage, both ways.
+double expert_bytes(const PlanArgs& args, const Plan& plan, const ExpertTraffic& traffic, int stage,
+                    int process) {
+  return traffic.bytes(stage, process) *
+         static_cast<double>(largest_step(args.run.run).micro_batch_tokens) *
+         moe_layers_of(args.model.model, plan.stages[static_cast<size_t>(stage)]);
 }
 
 int process_of(const Plan& plan, int rank, int data_worker) {
@@ -56,9 +42,8 @@ class Pipelines {
     if (found == by_count_.end()) {
       std::vector<int> numbers(count);
       std::iota(numbers.begin(), numbers.end(), 0);
-      found = by_count_
-                  .emplace(count, lists_of_step({plan_.schedule, plan_.pipeline, numbers}))
-                  .first;
+      found =
+          by_count_.emplace(count, lists_of_step({plan_.schedule, plan_.pipeline, numbers})).first;
     }
     return found->second;
   }
@@ -74,23 +59,25 @@ struct StageTimes {
   double forward_exchange, backward_exchange;  // rows of experts
 };
 
-StageTimes times_of(const PlanArgs& args, const Plan& plan, const MachineRates& rates, int stage) {
+StageTimes times_of(const PlanArgs& args, const Plan& plan, const MachineRates& rates,
+                    const ExpertTraffic& traffic, int stage) {
   const double flops = plan.stages[static_cast<size_t>(stage)].flops *
                        static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
   const int process = process_of(plan, expert_rank_of(plan, stage), 0);
-  const ExpertTraffic traffic = expert_traffic(args, plan, stage, process);
-  const double per_byte = rates.bandwidth > 0 ? 1 / rates.bandwidth : 0;
+  const double exchange = expert_bytes(args, plan, traffic, stage, process) / 2 *
+                          (rates.bandwidth > 0 ? 1 / rates.bandwidth : 0);
   return {.forward = flops / 3 / rates.flops,
           .backward = 2 * flops / 3 / rates.flops,
-          .forward_exchange = traffic.forward * per_byte,
-          .backward_exchange = traffic.backward * per_byte};
+          .forward_exchange = exchange,
+          .backward_exchange = exchange};
 }
 
 ScheduleCosts costs_of(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
   ScheduleCosts costs{.stages = {}, .beside = 1, .transfer = 0};
+  const ExpertTraffic traffic(args, plan);
   double compute = 0, exchange = 0;
   for (int s = 0; s < plan.pipeline; ++s) {
-    const StageTimes times = times_of(args, plan, rates, s);
+    const StageTimes times = times_of(args, plan, rates, traffic, s);
     costs.stages.push_back({.forward = times.forward + times.forward_exchange,
                             .backward = times.backward + times.backward_exchange,
                             .backward_weight = times.backward / 2});
@@ -145,10 +132,12 @@ WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {
         12.0 * static_cast<double>(group.parameters) * static_cast<double>(group.users.size() - 1);
   }
   if (plan.processes <= 1) return bytes;
+  const ExpertTraffic traffic(args, plan);
   Pipelines pipelines(plan);
   for (int d = 0; d < plan.data; ++d) {
     const PipelineLists& lists = pipelines.of(d);
-    const auto count_of_worker = static_cast<int>(plan.micro_batches[static_cast<size_t>(d)].size());
+    const auto count_of_worker =
+        static_cast<int>(plan.micro_batches[static_cast<size_t>(d)].size());
     for (int s = 0; s < plan.pipeline; ++s) {
       std::map<int, int> passing;  // micro-batches, by process
       for (int m = 0; m < count_of_worker; ++m) {
@@ -158,8 +147,7 @@ WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {
         bytes.pipeline += comes ? 2 * bytes_of_rows(args) : 0;
       }
       for (const auto& [process, count] : passing) {
-        const ExpertTraffic traffic = expert_traffic(args, plan, s, process);
-        bytes.experts += count * (traffic.forward + traffic.backward);
+        bytes.experts += count * expert_bytes(args, plan, traffic, s, process);
       }
     }
   }

@@ -20,9 +20,9 @@ struct WireBytes {
   double total() const { return pipeline + experts + state; }
 };
 
-/// As the wire format has them: rows in FP32, one for each token and expert, each way; gradients of
-/// 8 bytes and weights of 4 for each process that uses parameters and does not own them. Every
-/// expert is taken to be asked alike.
+/// As the wire format has them: between stages rows in FP32, to experts and back as ExpertTraffic
+/// says; gradients of 8 bytes and weights of 4 for each process that uses parameters and does not
+/// own them. Every expert is taken to be asked alike.
 WireBytes wire_bytes(const PlanArgs& args, const Plan& plan);
 
 struct StepPrediction {

@@ -51,20 +51,6 @@ TEST(PredictStep, WaitsAsTheScheduleDoes) {
   EXPECT_LT(idle("DUALPIPE", 4), idle("ONE_F_ONE_B", 4));
 }
 
-// Experts of one stage over two processes: half of the rows leave, each way, there and back.
-TEST(WireBytes, OfExpertsAreARowForEachTokenAndExpertAway) {
-  const Planned p({"parallel.pipeline=1", "parallel.data=2", "parallel.expert=2", "cluster.nodes=2",
-                   "model.with.mtp_layers=0"});
-  const Model& m = p.model.model;
-  const int moe_layers = m.layers() - m.dense_layers();
-  const double rows = tokens * moe_layers * m.experts_per_token() / 2;
-
-  const WireBytes bytes = wire_bytes(p.args, p.plan);
-
-  EXPECT_NEAR(bytes.experts, rows * (4 * 4 * m.hidden_size() + 2 * 4), 1);
-  EXPECT_EQ(bytes.pipeline, 0);
-}
-
 TEST(WireBytes, OfAPipelineAreARowForEachTokenAndBoundaryEachWay) {
   const Planned p(
       {"parallel.pipeline=4", "parallel.data=1", "cluster.nodes=2", "model.with.mtp_layers=0"});
