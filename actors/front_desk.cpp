@@ -72,6 +72,11 @@ bool FrontDesk::wait_for_crews(std::chrono::milliseconds time) {
   return book_->changed.wait_for(lock, time, [&] { return book_->processes.size() >= others; });
 }
 
+void FrontDesk::forget(int process) {
+  std::lock_guard lock(book_->mutex);
+  book_->processes.erase(process);
+}
+
 FrontDeskHandle reach_front_desk(caf::actor_system& actors, const std::string& host,
                                  uint16_t port) {
   auto desk = actors.middleman().remote_actor<FrontDeskHandle>(host, port);

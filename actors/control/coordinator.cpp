@@ -210,7 +210,10 @@ void CoordinatorActor::play(const wanted::Announce& wanted) {
     done.set_seconds(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count());
   }
-  const bool is_first = told_.parcels() == 0;  // what came before it is not of one step
+  // Not of the first, which has all that came before it, nor of one in which a process began to count
+  // anew.
+  const bool is_first = told_.parcels() == 0 || wire_.wire_bytes() < told_.wire_bytes() ||
+                        wire_.parcels() < told_.parcels();
   const wire::WireUse use = since_last_step();
   if (company().has_others() && !is_first) *done.mutable_wire() = use;
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));

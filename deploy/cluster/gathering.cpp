@@ -33,6 +33,13 @@ runtime::Secret secret_of(const ClusterOptions& options, bool starts_nodes) {
       "as the nodes have: head -c 32 /dev/urandom | base64 makes one");
 }
 
+runtime::Endpoint endpoint_of(const ClusterOptions& options) {
+  if (options.listen.empty()) return {"127.0.0.1", 0};
+  const runtime::Endpoint at = runtime::parse_endpoint(options.listen);
+  check_network(at.host, options.is_insecure, "--listen " + options.listen);
+  return at;
+}
+
 }  // namespace
 
 void add_cluster_options(CLI::App& command, ClusterOptions& options) {
@@ -48,49 +55,66 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
                    "token messages may travel plain between hosts")->needs(listen)->group(group);
 }
 
+Gathering::Gathering(const ClusterOptions& options, int nodes)
+    : starts_nodes_(options.listen.empty()), secret_(secret_of(options, starts_nodes_)),
+      own_(own_facts("", "")), listener_(endpoint_of(options)) {
+  if (starts_nodes_) {
+    processes_.start(nodes, endpoint(), secret_);
+  } else {
+    std::cout << "waiting for " << nodes << (nodes == 1 ? " node: " : " nodes: ")
+              << "troupe node --join " << runtime::to_string(endpoint()) << std::endl;
+  }
+}
+
+std::optional<runtime::Member> Gathering::admit_one() {
+  auto socket = listener_.accept(within(look_time));
+  if (!socket) return std::nullopt;
+  try {
+    return runtime::admit(std::move(*socket), secret_, own_, within(hello_time));
+  } catch (const ClusterError& error) {
+    std::cerr << "note: " << error.what() << std::endl;
+    return std::nullopt;
+  }
+}
+
+std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_over) {
+  processes_.reap();
+  if (starts_nodes_) processes_.start(1, endpoint(), secret_);
+  const auto deadline = within(start_time);
+  while (!is_over) {
+    if (auto member = admit_one()) return member;
+    if (starts_nodes_ && std::chrono::steady_clock::now() > deadline) {
+      throw ClusterError("a node process that was started has not joined within 60 s");
+    }
+  }
+  return std::nullopt;
+}
+
 std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes) {
   if (const std::string why = runtime::why_no_ucx(); !why.empty()) {
     throw ClusterError("a run of several processes needs a data plane between them, and this build "
                        "has none: " + why);
   }
-  const bool starts_nodes = options.listen.empty();
-  const runtime::Endpoint at = starts_nodes ? runtime::Endpoint{"127.0.0.1", 0}
-                                            : runtime::parse_endpoint(options.listen);
-  check_network(at.host, options.is_insecure, "--listen " + options.listen);
-  const runtime::Secret secret = secret_of(options, starts_nodes);
-  runtime::Listener listener(at);
-  std::unique_ptr<Gathering> gathering(new Gathering{secret, listener.endpoint(), {}, nullptr});
-  const wire::NodeFacts own = own_facts("", "");
-  if (starts_nodes) {
-    gathering->processes.start(nodes, gathering->listen, secret);
-  } else {
-    std::cout << "waiting for " << nodes << (nodes == 1 ? " node: " : " nodes: ")
-              << "troupe node --join " << runtime::to_string(gathering->listen) << std::endl;
-  }
+  auto gathering = std::make_unique<Gathering>(options, nodes);
   const auto deadline = within(start_time);
   std::vector<runtime::Member> members;
   while (static_cast<int>(members.size()) < nodes) {
-    if (starts_nodes) gathering->processes.check();
-    if (starts_nodes && std::chrono::steady_clock::now() > deadline) {
+    if (gathering->starts_nodes_) gathering->processes_.check();
+    if (gathering->starts_nodes_ && std::chrono::steady_clock::now() > deadline) {
       throw ClusterError("of " + std::to_string(nodes) + " node processes " +
                          std::to_string(members.size()) + " have joined within 60 s");
     }
-    auto socket = listener.accept(within(look_time));
-    if (!socket) continue;
-    try {
-      members.push_back(runtime::admit(std::move(*socket), secret, own, within(hello_time)));
-    } catch (const ClusterError& error) {
-      std::cerr << "note: " << error.what() << std::endl;
-      continue;
-    }
-    if (!starts_nodes) {
+    auto member = gathering->admit_one();
+    if (!member) continue;
+    members.push_back(std::move(*member));
+    if (!gathering->starts_nodes_) {
       const wire::NodeFacts& facts = members.back().facts;
       std::cout << "node " << members.size() << " of " << nodes << ": " << facts.host() << ", pid "
                 << facts.pid() << ", " << facts.cores() << " cores, " << facts.data_plane()
                 << std::endl;
     }
   }
-  gathering->members = std::make_unique<runtime::Members>(std::move(members));
+  gathering->members_ = std::make_unique<runtime::Members>(std::move(members));
   return gathering;
 }
 

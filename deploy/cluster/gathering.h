@@ -2,7 +2,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "deploy/cluster/node_processes.h"
@@ -21,11 +23,30 @@ struct ClusterOptions {
 void add_cluster_options(CLI::App& command, ClusterOptions& options);
 
 /// Nodes that have joined and wait for their parts.
-struct Gathering {
-  runtime::Secret secret;
-  runtime::Endpoint listen;
-  NodeProcesses processes;  ///< those that were started here; they go behind the sockets
-  std::unique_ptr<runtime::Members> members;
+class Gathering {
+ public:
+  /// Listens, and starts `nodes` node processes unless --listen is given. Throws ClusterError.
+  Gathering(const ClusterOptions& options, int nodes);
+
+  const runtime::Secret& secret() const { return secret_; }
+  const runtime::Endpoint& endpoint() const { return listener_.endpoint(); }
+  runtime::Members& members() { return *members_; }
+
+  /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
+  /// None: `is_over` has become true. Throws ClusterError.
+  std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);
+
+ private:
+  friend std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes);
+  /// Takes whoever comes within a moment; who is refused is printed.
+  std::optional<runtime::Member> admit_one();
+
+  const bool starts_nodes_;
+  const runtime::Secret secret_;
+  const wire::NodeFacts own_;
+  runtime::Listener listener_;
+  NodeProcesses processes_;  // those that were started here; they go behind the sockets
+  std::unique_ptr<runtime::Members> members_;
 };
 
 /// Waits for `nodes` nodes, which it starts itself unless `listen` is given. Throws ClusterError: the

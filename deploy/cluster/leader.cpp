@@ -7,74 +7,207 @@ namespace troupe::deploy {
 namespace {
 
 using namespace std::chrono_literals;
+using runtime::ClusterError;
+using runtime::Members;
 
 /// For nodes to make their arenas and actors.
 constexpr auto ready_time = 300s;
+/// For nodes to reach one that has come anew.
+constexpr auto connect_time = 30s;
 /// For nodes to end when the run has.
 constexpr auto end_time = 10s;
+
+wire::Event event_of(wire::Event::Kind kind, std::string text) {
+  wire::Event event;
+  event.set_kind(kind);
+  event.set_text(std::move(text));
+  return event;
+}
 
 }  // namespace
 
 Leader::Leader(Args args)
-    : company_(args.company), gathering_(std::move(args.gathering)),
-      plane_(make_node_plane(gathering_->listen.host,
+    : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
+      failpoints_(args.failpoints), company_(args.company), gathering_(std::move(args.gathering)),
+      plane_(make_node_plane(gathering_->endpoint().host,
                              {.received = [company = company_](int, runtime::Parcel parcel) {
                                 company->office.received(std::move(parcel));
                               },
                               .lost = [this](int peer, const std::string& why,
                                              const std::vector<std::string>&) {
-                                lost(gathering_->members->describe(peer) + ": " + why);
+                                lost(peer, gathering_->members().describe(peer) + ": " + why);
                               }})),
       token_(runtime::hexadecimal(runtime::random_nonce())),
       config_(std::make_unique<actors::SystemConfig>(token_)),
       system_(std::make_unique<caf::actor_system>(*config_)),
-      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->listen.host)) {
+      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)) {
   company_->office.set_plane(plane_.get());
-  runtime::Members& members = *gathering_->members;
+  Members& members = gathering_->members();
+  lives_.assign(static_cast<size_t>(members.count()) + 1, 1);
   for (int p = 1; p <= members.count(); ++p) plane_->connect(p, members.facts(p).data_address());
-  start_nodes(args);
+  start_nodes();
   members.wait_until_ready(runtime::within(ready_time));
   if (!desk_->wait_for_crews(ready_time)) {
-    throw runtime::ClusterError("not every node has reached the control plane at " +
-                                gathering_->listen.host + ":" + std::to_string(desk_->port()));
+    throw ClusterError("not every node has reached the control plane at " +
+                       gathering_->endpoint().host + ":" + std::to_string(desk_->port()));
   }
+  replacing_ = std::thread([this] { replace_loop(); });
 }
 
 Leader::~Leader() {
   {
     std::lock_guard lock(mutex_);
     troupe_ = nullptr;
+    is_over_ = true;
   }
-  gathering_->members->finish("", runtime::within(end_time));
+  changed_.notify_all();
+  if (replacing_.joinable()) replacing_.join();
+  gathering_->members().finish("", runtime::within(end_time));
   company_->office.set_plane(nullptr);
   plane_.reset();
 }
 
-void Leader::start_nodes(const Args& args) {
-  runtime::Members& members = *gathering_->members;
+wire::NodeStart Leader::start_message() const {
+  Members& members = gathering_->members();
   wire::NodeStart start;
   start.set_processes(members.count() + 1);
-  *start.mutable_run() = args.setup.run.run;
-  *start.mutable_model() = args.setup.model.model;
-  start.set_cores(args.setup.cores);
+  *start.mutable_run() = setup_.run.run;
+  *start.mutable_model() = setup_.model.model;
+  start.set_cores(setup_.cores);
   start.add_data_addresses(plane_->address());
   for (int p = 1; p <= members.count(); ++p) start.add_data_addresses(members.facts(p).data_address());
   start.set_control_port(desk_->port());
   start.set_control_token(token_);
-  start.set_is_handed_state(args.hands_out_state);
-  for (const std::string& failpoint : args.failpoints) start.add_failpoints(failpoint);
-  start.set_run_folder(args.run_folder);
-  for (int p = 1; p <= members.count(); ++p) {
+  start.set_run_folder(run_folder_);
+  start.mutable_lives()->Add(lives_.begin(), lives_.end());
+  return start;
+}
+
+void Leader::start_nodes() {
+  wire::NodeStart start = start_message();
+  start.set_is_handed_state(hands_out_state_);
+  for (const std::string& failpoint : failpoints_) start.add_failpoints(failpoint);
+  for (int p = 1; p <= gathering_->members().count(); ++p) {
     start.set_process(p);
-    members.start(p, gathering_->secret, start);
+    gathering_->members().start(p, gathering_->secret(), start);
   }
 }
 
-void Leader::lost(const std::string& why) {
-  std::lock_guard lock(mutex_);
+void Leader::give_up(const std::string& why) {
   if (first_loss_) return;
   first_loss_ = why;
   if (troupe_) troupe_->give_up(why + advice_);
+}
+
+/// With a process that is gone, or has nothing yet, all copies of a block may be.
+bool Leader::is_beyond_help() const {
+  const int processes = company_->placement.processes();
+  if (company_->plan.redundancy == 0) return true;
+  std::set<int> empty = company_->newcomers.get();
+  for (const auto& [process, why] : gone_) empty.insert(process);
+  for (const int process : empty) {
+    if (empty.contains((process + 1) % processes)) return true;
+  }
+  return false;
+}
+
+void Leader::lost(int process, const std::string& why) {
+  std::string all;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_over_ || gone_.contains(process)) return;
+    gone_[process] = why;
+    company_->office.lose(process);
+    if (is_beyond_help()) {
+      for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
+      return give_up(all);
+    }
+  }
+  company_->happened(event_of(wire::Event::PROCESS_LOST, why));
+  changed_.notify_all();
+}
+
+void Leader::replace_loop() {
+  while (true) {
+    int process = 0;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return is_over_ || (!gone_.empty() && troupe_ && !first_loss_); });
+      if (is_over_) return;
+      process = gone_.begin()->first;
+    }
+    try {
+      replace(process);
+    } catch (const std::exception& error) {
+      std::lock_guard lock(mutex_);
+      give_up(gone_[process] + "; nobody could take its place: " + error.what());
+    }
+  }
+}
+
+/// Whoever it was is fenced first: its connection closes, so it ends if it still lives.
+void Leader::replace(int process) {
+  Members& members = gathering_->members();
+  members.drop(process);
+  plane_->disconnect(process);
+  desk_->forget(process);
+  auto node = gathering_->one_more(is_over_);
+  if (!node) return;
+  {
+    std::lock_guard lock(mutex_);
+    ++lives_[static_cast<size_t>(process)];
+    connected_.clear();
+  }
+  wire::NodeStart start = start_message();
+  start.set_process(process);
+  start.set_is_handed_state(true);
+  start.set_data_addresses(process, node->facts.data_address());
+  for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
+  node->socket.set_peer(Members::describe(process, node->facts));
+  runtime::start_node(*node, gathering_->secret(), start);
+  const auto events = runtime::wait_for_ready(*node, runtime::within(ready_time));
+  tell_of(process, node->facts);
+  if (!desk_->wait_for_crews(connect_time)) {
+    throw ClusterError(node->socket.peer() + " has not reached the control plane");
+  }
+  const std::string who = node->socket.peer();
+  members.replace(process, std::move(*node));
+  for (const wire::Event& event : events) company_->happened(event);
+  std::string why;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_over_ || first_loss_) return;
+    company_->newcomers.add(process);
+    why = gone_[process];
+    gone_.erase(process);
+  }
+  company_->happened(event_of(wire::Event::PROCESS_JOINED, who + " in the place of " + why));
+  if (const auto coordinator = company_->directory.find({actors::Role::coordinator})) {
+    runtime::tell(coordinator, actors::restarted_atom_v, static_cast<uint8_t>(actors::Role::crew), why);
+  }
+}
+
+/// Everybody is to reach it before anybody sends.
+void Leader::tell_of(int process, const wire::NodeFacts& facts) {
+  wire::JoinFrame frame;
+  frame.mutable_peer()->set_process(process);
+  frame.mutable_peer()->set_data_address(facts.data_address());
+  {
+    std::lock_guard lock(mutex_);
+    frame.mutable_peer()->set_life(lives_[static_cast<size_t>(process)]);
+  }
+  gathering_->members().tell(frame);
+  plane_->connect(process, facts.data_address());
+  company_->office.find_again(process);
+  std::unique_lock lock(mutex_);
+  const bool all_have = changed_.wait_for(lock, connect_time, [&] {
+    if (is_over_) return true;
+    for (int p = 1; p <= gathering_->members().count(); ++p) {
+      if (!gone_.contains(p) && !connected_.contains(p)) return false;
+    }
+    return true;
+  });
+  if (!all_have) throw ClusterError("not every process reaches process " + std::to_string(process));
 }
 
 Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
@@ -85,22 +218,47 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
     leader.advice_ = std::move(advice);
     if (leader.first_loss_) troupe.give_up(*leader.first_loss_ + leader.advice_);
   }
-  leader.gathering_->members->watch(
+  leader.changed_.notify_all();
+  leader.gathering_->members().watch(
       {.happened =
            [company = leader.company_](int, const wire::Event& event) {
              if (event.kind() == wire::Event::FAILPOINT) company->failpoints.fired(event.text());
              company->happened(event);
            },
-       .lost = [&leader](int, const std::string& why) { leader.lost(why); }});
+       .lost = [&leader](int process, const std::string& why) { leader.lost(process, why); },
+       .connected =
+           [&leader](int process, const wire::Peer&) {
+             {
+               std::lock_guard lock(leader.mutex_);
+               leader.connected_.insert(process);
+             }
+             leader.changed_.notify_all();
+           },
+       .unreachable =
+           [&leader](int process, const wire::Peer& peer) {
+             const int other = peer.process();
+             {
+               std::lock_guard lock(leader.mutex_);
+               // Of one that has been replaced, or of this process, which hears for itself.
+               if (other < 1 || other >= static_cast<int>(leader.lives_.size()) ||
+                   leader.lives_[static_cast<size_t>(other)] != peer.life()) {
+                 return;
+               }
+             }
+             leader.lost(other, "process " + std::to_string(process) + " does not reach " +
+                                    leader.gathering_->members().describe(other) + ": " + peer.text());
+           }});
 }
 
 Leader::Watch::~Watch() {
   {
     std::lock_guard lock(leader_.mutex_);
     leader_.troupe_ = nullptr;
-    leader_.first_loss_ = "";  // the run is over
+    leader_.is_over_ = true;
   }
-  leader_.gathering_->members->finish("", runtime::within(end_time));
+  leader_.changed_.notify_all();
+  if (leader_.replacing_.joinable()) leader_.replacing_.join();
+  leader_.gathering_->members().finish("", runtime::within(end_time));
 }
 
 }  // namespace troupe::deploy

@@ -2,11 +2,15 @@
 // is gone.
 #pragma once
 
-#include <functional>
+#include <atomic>
+#include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "actors/front_desk.h"
@@ -35,8 +39,9 @@ class Leader {
 
   caf::actor_system& actors() { return *system_; }
 
-  /// While it lives: what nodes report is the company's news, and a node that is gone ends the
-  /// troupe's run. Behind it the nodes have been told that the run has ended.
+  /// While it lives: what nodes report is the company's news. A node that is gone is replaced, by one
+  /// that is started or that joins, if its blocks have buddies that live; else the troupe's run ends.
+  /// Behind it the nodes have been told that the run has ended.
   class Watch {
    public:
     /// `advice` stands behind the error of a run that a node's loss has ended.
@@ -50,20 +55,36 @@ class Leader {
   };
 
  private:
-  void start_nodes(const Args& args);
-  void lost(const std::string& why);
+  wire::NodeStart start_message() const;
+  void start_nodes();
+  void lost(int process, const std::string& why);
+  bool is_beyond_help() const;
+  void give_up(const std::string& why);
+  void replace_loop();
+  void replace(int process);
+  void tell_of(int process, const wire::NodeFacts& facts);
 
+  const RunSetup& setup_;
+  const std::string run_folder_;
+  const bool hands_out_state_;
+  const std::vector<std::string> failpoints_;
   const std::shared_ptr<actors::Company> company_;
   std::mutex mutex_;
+  std::condition_variable changed_;
   actors::Troupe* troupe_ = nullptr;       // while it is watched
-  std::optional<std::string> first_loss_;
+  std::optional<std::string> first_loss_;  // that nothing can be done about
   std::string advice_;
+  std::map<int, std::string> gone_;        // and why; not replaced yet
+  std::set<int> connected_;                // nodes that reach the one that is being taken in
+  std::vector<uint32_t> lives_;            // by process
+  std::atomic<bool> is_over_{false};
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<runtime::DataPlane> plane_;
   const std::string token_;
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;
+  std::thread replacing_;
 };
 
 }  // namespace troupe::deploy

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "actors/front_desk.h"
 #include "actors/launch.h"
@@ -52,6 +53,19 @@ class Line {
     frame.mutable_ready();
     send(frame);
   }
+  void connected(const wire::Peer& peer) {
+    wire::JoinFrame frame;
+    frame.mutable_connected()->set_process(peer.process());
+    frame.mutable_connected()->set_life(peer.life());
+    send(frame);
+  }
+  void unreachable(int process, uint32_t life, const std::string& why) {
+    wire::JoinFrame frame;
+    frame.mutable_unreachable()->set_process(process);
+    frame.mutable_unreachable()->set_life(life);
+    frame.mutable_unreachable()->set_text(why);
+    send(frame);
+  }
   /// Only the first reason counts.
   void lost(const std::string& why) {
     wire::JoinFrame frame;
@@ -75,6 +89,17 @@ class Line {
 struct Door {
   std::mutex mutex;
   std::shared_ptr<actors::Company> company;
+  std::vector<uint32_t> lives;  ///< by process: which of those that had its number is known here
+
+  uint32_t life(int process) {
+    std::lock_guard lock(mutex);
+    const auto at = static_cast<size_t>(process);
+    return at < lives.size() ? lives[at] : 0;
+  }
+  void set_life(int process, uint32_t life) {
+    std::lock_guard lock(mutex);
+    lives.at(static_cast<size_t>(process)) = life;
+  }
 
   std::shared_ptr<actors::Company> get() {
     std::lock_guard lock(mutex);
@@ -92,10 +117,22 @@ void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start) {
   }
 }
 
+/// Another process stands in a lost one's place.
+void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& line) {
+  plane.disconnect(peer.process());
+  plane.connect(peer.process(), peer.data_address());
+  door.set_life(peer.process(), peer.life());
+  door.get()->office.find_again(peer.process());
+  line.connected(peer);
+}
+
 /// Waits until the leader says that the run has ended. Throws ClusterError when it is gone.
-void wait_for_end(runtime::FrameSocket& socket) {
+void wait_for_end(runtime::FrameSocket& socket, runtime::DataPlane& plane, Door& door, Line& line) {
   while (true) {
-    if (socket.wait(within(1h)) && socket.receive(within(30s)).has_finish()) return;
+    if (!socket.wait(within(1h))) continue;
+    const wire::JoinFrame frame = socket.receive(within(30s));
+    if (frame.has_finish()) return;
+    if (frame.has_peer()) meet(frame.peer(), plane, door, line);
   }
 }
 
@@ -126,6 +163,7 @@ void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line
   }
   const auto way = std::move(plane);  // ends before what stands above
   company->office.set_plane(way.get());
+  door.lives.assign(start.lives().begin(), start.lives().end());
   door.set(company);
   connect_plane(*way, start);
   actors::SystemConfig config(start.control_token());
@@ -143,7 +181,7 @@ void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line
          .happened = [&](const wire::Event& event) { line.happened(event); },
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
-    wait_for_end(socket);
+    wait_for_end(socket, *way, door, line);
   }
   door.set(nullptr);
 }
@@ -172,8 +210,9 @@ void run_node(const Options& options) {
              if (const auto company = door.get()) company->office.received(std::move(parcel));
            },
        .lost =
-           [&line](int peer, const std::string& why, const std::vector<std::string>&) {
-             line.lost("has lost process " + std::to_string(peer) + ": " + why);
+           [&line, &door](int peer, const std::string& why, const std::vector<std::string>&) {
+             if (const auto company = door.get()) company->office.lose(peer);
+             line.unreachable(peer, door.life(peer), why);
            }});
   const wire::NodeStart start = runtime::join(
       socket, *secret, own_facts(plane->describe(), plane->address()), within(10s));

@@ -71,6 +71,10 @@ void NodeProcesses::check() {
   }
 }
 
+void NodeProcesses::reap() {
+  std::erase_if(living_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; });
+}
+
 NodeProcesses::~NodeProcesses() {
   const auto end = std::chrono::steady_clock::now() + patience;
   for (const pid_t pid : living_) {

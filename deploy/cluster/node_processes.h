@@ -24,6 +24,8 @@ class NodeProcesses {
   void start(int count, const runtime::Endpoint& at, const runtime::Secret& secret);
   /// Throws ClusterError if one has ended.
   void check();
+  /// Forgets those that have ended.
+  void reap();
 
  private:
   std::vector<pid_t> living_;

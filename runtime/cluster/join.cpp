@@ -74,6 +74,18 @@ void start_node(Member& member, const Secret& secret, const wire::NodeStart& sta
   member.socket.send(frame);
 }
 
+std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline) {
+  std::vector<wire::Event> events;
+  while (true) {
+    wire::JoinFrame frame = member.socket.receive(deadline);
+    if (frame.has_ready()) return events;
+    if (frame.has_lost()) {
+      throw ClusterError(member.socket.peer() + " cannot begin: " + frame.lost().text());
+    }
+    if (frame.has_event()) events.push_back(std::move(*frame.mutable_event()));
+  }
+}
+
 wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::NodeFacts& own,
                      Deadline hello_deadline) {
   wire::JoinFrame frame = socket.receive(hello_deadline);

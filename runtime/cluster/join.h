@@ -5,6 +5,8 @@
 //   leader: Challenge(nonce)   node: Hello(nonce, facts, proof)   leader: Start(start, proof) or refusal
 #pragma once
 
+#include <vector>
+
 #include "runtime/cluster/frame_socket.h"
 #include "runtime/cluster/secret.h"
 
@@ -26,6 +28,10 @@ struct Member {
 Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own, Deadline deadline);
 /// Tells a member its part.
 void start_node(Member& member, const Secret& secret, const wire::NodeStart& start);
+
+/// Waits until a started node's actors are there; what it has reported before. Throws ClusterError:
+/// which node is gone, cannot begin and why, or is late.
+std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline);
 
 /// The node's side: waits for the part that it gets. Throws ClusterError: refused, the leader has not
 /// the secret or speaks another protocol, or is gone. `hello_deadline` is for what the leader says

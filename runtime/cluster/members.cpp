@@ -9,10 +9,14 @@
 
 namespace troupe::runtime {
 
-Members::Members(std::vector<Member> nodes)
-    : nodes_(std::move(nodes)), is_lost_(nodes_.size(), false), wake_(::eventfd(0, EFD_CLOEXEC)) {
+Members::Members(std::vector<Member> nodes) : wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (wake_ < 0) throw ClusterError("cannot make an event descriptor");
-  for (int p = 1; p <= count(); ++p) node(p).socket.set_peer(describe(p));
+  for (Member& member : nodes) {
+    const int process = static_cast<int>(nodes_.size()) + 1;
+    member.socket.set_peer(describe(process, member.facts));
+    facts_.push_back(member.facts);
+    nodes_.push_back(std::make_shared<Member>(std::move(member)));
+  }
 }
 
 Members::~Members() {
@@ -20,25 +24,31 @@ Members::~Members() {
   ::close(wake_);
 }
 
-std::string Members::describe(int process) const {
-  const wire::NodeFacts& facts = node(process).facts;
+Members::MemberPtr Members::node(int process) const {
+  std::lock_guard lock(mutex_);
+  return nodes_[static_cast<size_t>(process - 1)];
+}
+
+wire::NodeFacts Members::facts(int process) const {
+  std::lock_guard lock(mutex_);
+  return facts_[static_cast<size_t>(process - 1)];
+}
+
+std::string Members::describe(int process) const { return describe(process, facts(process)); }
+
+std::string Members::describe(int process, const wire::NodeFacts& facts) {
   return "process " + std::to_string(process) + " (" + facts.host() + ", pid " +
          std::to_string(facts.pid()) + ")";
 }
 
 void Members::start(int process, const Secret& secret, const wire::NodeStart& start) {
-  start_node(node(process), secret, start);
+  start_node(*node(process), secret, start);
 }
 
 void Members::wait_until_ready(Deadline deadline) {
   for (int p = 1; p <= count(); ++p) {
-    while (true) {
-      wire::JoinFrame frame = node(p).socket.receive(deadline);
-      if (frame.has_ready()) break;
-      if (frame.has_lost()) {
-        throw ClusterError(describe(p) + " cannot begin: " + frame.lost().text());
-      }
-      if (frame.has_event()) early_.emplace_back(p, std::move(*frame.mutable_event()));
+    for (wire::Event& event : wait_for_ready(*node(p), deadline)) {
+      early_.emplace_back(p, std::move(event));
     }
   }
 }
@@ -52,33 +62,33 @@ void Members::watch(Events events) {
 }
 
 void Members::watch_loop() {
-  while (true) {
+  while (!is_over_) {
     std::vector<pollfd> files{{wake_, POLLIN, 0}};
-    std::vector<int> processes{0};
+    std::vector<std::pair<int, MemberPtr>> watched{{0, nullptr}};
     for (int p = 1; p <= count(); ++p) {
-      if (is_lost_[static_cast<size_t>(p - 1)]) continue;
-      files.push_back({node(p).socket.file(), POLLIN, 0});
-      processes.push_back(p);
-    }
-    if (::poll(files.data(), files.size(), -1) < 0) {
-      if (errno == EINTR) continue;
-      return;
-    }
-    if (files[0].revents != 0) return;
-    for (size_t i = 1; i < files.size(); ++i) {
-      if (files[i].revents != 0 && !hear(processes[i])) {
-        is_lost_[static_cast<size_t>(processes[i] - 1)] = true;
+      if (MemberPtr member = node(p)) {
+        files.push_back({member->socket.file(), POLLIN, 0});
+        watched.emplace_back(p, std::move(member));
       }
+    }
+    if (::poll(files.data(), files.size(), -1) < 0 && errno != EINTR) return;
+    uint64_t woken = 0;
+    if (files[0].revents != 0) static_cast<void>(!::read(wake_, &woken, sizeof woken));
+    for (size_t i = 1; i < files.size() && !is_over_; ++i) {
+      const auto& [process, member] = watched[i];
+      if (files[i].revents == 0 || node(process) != member) continue;
+      if (!hear(process, *member)) lose(process, member);
     }
   }
 }
 
-bool Members::hear(int process) {
+bool Members::hear(int process, Member& member) {
   try {
-    const wire::JoinFrame frame = node(process).socket.receive(within(std::chrono::seconds(10)));
-    if (frame.has_event()) {
-      if (events_.happened) events_.happened(process, frame.event());
-      return true;
+    const wire::JoinFrame frame = member.socket.receive(within(std::chrono::seconds(10)));
+    if (frame.has_event() && events_.happened) events_.happened(process, frame.event());
+    if (frame.has_connected() && events_.connected) events_.connected(process, frame.connected());
+    if (frame.has_unreachable() && events_.unreachable) {
+      events_.unreachable(process, frame.unreachable());
     }
     if (!frame.has_lost()) return true;
     if (events_.lost) events_.lost(process, describe(process) + ": " + frame.lost().text());
@@ -88,10 +98,50 @@ bool Members::hear(int process) {
   return false;
 }
 
-void Members::stop_watching() {
-  if (!thread_.joinable()) return;
+/// Unless another stands in its place already.
+void Members::lose(int process, const MemberPtr& member) {
+  std::lock_guard lock(mutex_);
+  MemberPtr& place = nodes_[static_cast<size_t>(process - 1)];
+  if (place == member) place = nullptr;
+}
+
+void Members::tell(const wire::JoinFrame& frame) {
+  for (int p = 1; p <= count(); ++p) {
+    try {
+      if (const MemberPtr member = node(p)) member->socket.send(frame);
+    } catch (const ClusterError&) {
+      // it has gone, which the watching thread will hear
+    }
+  }
+}
+
+void Members::drop(int process) {
+  {
+    std::lock_guard lock(mutex_);
+    nodes_[static_cast<size_t>(process - 1)] = nullptr;
+  }
+  wake();
+}
+
+void Members::replace(int process, Member node) {
+  node.socket.set_peer(describe(process, node.facts));
+  {
+    std::lock_guard lock(mutex_);
+    facts_[static_cast<size_t>(process - 1)] = node.facts;
+    nodes_[static_cast<size_t>(process - 1)] = std::make_shared<Member>(std::move(node));
+  }
+  wake();
+}
+
+void Members::wake() {
   const uint64_t one = 1;
   static_cast<void>(!::write(wake_, &one, sizeof one));
+}
+
+void Members::stop_watching() {
+  is_over_ = true;
+  if (!thread_.joinable()) return;
+  wake();
   thread_.join();
 }
 
@@ -99,23 +149,16 @@ void Members::finish(const std::string& why, Deadline deadline) {
   stop_watching();
   wire::JoinFrame frame;
   frame.mutable_finish()->set_text(why);
-  std::vector<int> told;
+  tell(frame);
   for (int p = 1; p <= count(); ++p) {
-    if (is_lost_[static_cast<size_t>(p - 1)]) continue;
+    const MemberPtr member = node(p);
+    if (!member) continue;
     try {
-      node(p).socket.send(frame);
-      told.push_back(p);
-    } catch (const ClusterError&) {
-      // it has gone before it was told
-    }
-  }
-  for (const int p : told) {
-    try {
-      while (true) node(p).socket.receive(deadline);
+      while (true) member->socket.receive(deadline);
     } catch (const ClusterError&) {
       // it has closed its end, as it should, or is late
     }
-    is_lost_[static_cast<size_t>(p - 1)] = true;
+    drop(p);
   }
 }
 

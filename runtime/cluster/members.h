@@ -2,7 +2,10 @@
 // gone. Process p is node p - 1.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +20,8 @@ class Members {
     std::function<void(int process, const wire::Event&)> happened;
     /// A node is gone, or cannot go on; once for each, and nothing of it comes behind it.
     std::function<void(int process, const std::string& why)> lost;
+    /// A node reaches, or does not reach any more, another process.
+    std::function<void(int process, const wire::Peer& peer)> connected, unreachable;
   };
 
   explicit Members(std::vector<Member> nodes);
@@ -26,9 +31,10 @@ class Members {
   Members& operator=(const Members&) = delete;
 
   int count() const { return static_cast<int>(nodes_.size()); }
-  const wire::NodeFacts& facts(int process) const { return node(process).facts; }
+  wire::NodeFacts facts(int process) const;
   /// "process 2 (node-b, pid 4711)".
   std::string describe(int process) const;
+  static std::string describe(int process, const wire::NodeFacts& facts);
 
   /// Tells a node its part.
   void start(int process, const Secret& secret, const wire::NodeStart& start);
@@ -37,23 +43,33 @@ class Members {
   void wait_until_ready(Deadline deadline);
   /// From now on events are called, on a thread of this object.
   void watch(Events events);
+  /// To every node that is there.
+  void tell(const wire::JoinFrame& frame);
+  /// Closes the connection to one: if it is still there, it ends. Nothing of it comes behind this.
+  void drop(int process);
+  /// Another node, which is ready, takes the place of one that was dropped.
+  void replace(int process, Member node);
   /// The run has ended: tells everybody, and waits until they have gone or the deadline has come.
   /// Nothing is called any more.
   void finish(const std::string& why, Deadline deadline);
 
  private:
-  const Member& node(int process) const { return nodes_[static_cast<size_t>(process - 1)]; }
-  Member& node(int process) { return nodes_[static_cast<size_t>(process - 1)]; }
+  using MemberPtr = std::shared_ptr<Member>;
+  MemberPtr node(int process) const;  // null: it is lost
   void watch_loop();
   /// False when nothing more is to come of a node.
-  bool hear(int process);
+  bool hear(int process, Member& member);
+  void lose(int process, const MemberPtr& member);
+  void wake();
   void stop_watching();
 
-  std::vector<Member> nodes_;
-  std::vector<bool> is_lost_;
+  mutable std::mutex mutex_;
+  std::vector<MemberPtr> nodes_;            // null: it is lost
+  std::vector<wire::NodeFacts> facts_;      // of each, or of the last one
   std::vector<std::pair<int, wire::Event>> early_;  // before they are watched
   Events events_;
-  int wake_ = -1;  // eventfd: the thread shall end
+  std::atomic<bool> is_over_{false};
+  int wake_ = -1;  // eventfd: the thread shall look again
   std::thread thread_;
 };
 

@@ -1,6 +1,7 @@
 // Laws 1 to 4 in runs of several processes: the program starts them, or they join; some are killed.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 #include <vector>
@@ -82,8 +83,33 @@ TEST_F(Processes, KilledActorsOfOtherProcessesChangeNoBit) {
   EXPECT_THAT(output_, HasSubstr("kill crew/2@4:prepare"));
 }
 
-TEST_F(Processes, ANodeThatIsKilledEndsTheRunByNameAndAResumeEndsInTheHash) {
-  const std::string arguments = long_train("--nodes 3 --set parallel.data=2");
+// Laws 3 and 4: what a killed process held is with its buddy; another takes its place.
+TEST_F(Processes, ANodeThatIsKilledIsReplacedAndNoBitChanges) {
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=150")), 0) << output_;
+  const std::string wanted = last_hash(output_);
+  const char* layouts[] = {"--nodes 2", "--nodes 3 --set parallel.pipeline=2 --set parallel.expert=2",
+                           "--nodes 4 --set parallel.data=2 --set parallel.optimizer=8"};
+  for (int round = 0; round < 3; ++round) {
+    std::filesystem::remove_all(folder_ / "run");
+    Background run(command(long_train(std::string(layouts[round]) + " --set train.steps=150")),
+                   folder_ / "beside");
+    int killed = 0;
+    for (const int step : {7, 30, 60, 90}) {
+      if (!run.says("step " + std::to_string(step) + " ")) break;
+      const std::vector<pid_t> nodes = nodes_of(run);
+      if (nodes.empty()) continue;
+      if (::kill(nodes[static_cast<size_t>(killed) % nodes.size()], SIGKILL) == 0) ++killed;
+    }
+    EXPECT_EQ(run.wait(), 0) << run.text();
+    EXPECT_EQ(last_hash(run.text()), wanted) << layouts[round] << "\n" << run.text();
+    EXPECT_GE(killed, 3) << layouts[round];
+    ASSERT_EQ(troupe("events run --kind process_joined"), 0) << output_;
+    EXPECT_GE(std::count(output_.begin(), output_.end(), '\n'), killed - 1) << output_;
+  }
+}
+
+TEST_F(Processes, WithoutBuddiesANodeThatIsKilledEndsTheRunByNameAndAResumeEndsInTheHash) {
+  const std::string arguments = long_train("--nodes 3 --set parallel.data=2 --set cluster.redundancy=0");
   {
     Background run(command(arguments), folder_ / "beside");
     ASSERT_TRUE(run.says("step 7 ")) << run.text();
