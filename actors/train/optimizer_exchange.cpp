@@ -168,8 +168,14 @@ caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& recor
     send_restored(edge, record->step(),
                   *header_of(record->epoch(), record->step(), place().index));
   }
-  wait_for({Verb::restored, record->step(), std::move(senders),
-            [this, promise] { when_done([promise] { promise->deliver(); }); }});
+  const bool is_newcomer = !senders.empty();
+  wait_for({Verb::restored, record->step(), std::move(senders), [this, promise, record, is_newcomer] {
+              // Its weights have come with that: the commit, which it is told like everybody, waits for none.
+              for (const BlockEdge& edge : owned_by_others_) {
+                if (is_newcomer) heard(Verb::weights, record->step(), edge.owner);
+              }
+              when_done([promise] { promise->deliver(); });
+            }});
   return *promise;
 }
 

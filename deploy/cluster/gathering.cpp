@@ -56,8 +56,8 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
 }
 
 Gathering::Gathering(const ClusterOptions& options, int nodes)
-    : starts_nodes_(options.listen.empty()), secret_(secret_of(options, starts_nodes_)),
-      own_(own_facts("", "")), listener_(endpoint_of(options)) {
+    : starts_nodes_(options.listen.empty()), listener_(endpoint_of(options)),
+      secret_(secret_of(options, starts_nodes_)), own_(own_facts("", "")) {
   if (starts_nodes_) {
     processes_.start(nodes, endpoint(), secret_);
   } else {

@@ -42,9 +42,9 @@ class Gathering {
   std::optional<runtime::Member> admit_one();
 
   const bool starts_nodes_;
+  runtime::Listener listener_;
   const runtime::Secret secret_;
   const wire::NodeFacts own_;
-  runtime::Listener listener_;
   NodeProcesses processes_;  // those that were started here; they go behind the sockets
   std::unique_ptr<runtime::Members> members_;
 };

@@ -59,7 +59,8 @@ class DataPlane {
   /// Peers are numbered by their owner, the same in both directions. Throws DataPlaneError when the
   /// address cannot be used or the peer is connected. Both sides connect before either sends.
   virtual void connect(int peer, const std::string& address) = 0;
-  /// Gives up what is under way to and from a peer; lost() follows.
+  /// Gives up what is under way to and from a peer; lost() follows, before a connect() behind this
+  /// returns.
   virtual void disconnect(int peer) = 0;
 
   /// From any thread; returns at once. What a peer has no credit for waits here, in order. A parcel

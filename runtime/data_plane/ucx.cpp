@@ -64,6 +64,7 @@ void UcxPlane::connect(int peer, const std::string& address) {
   if (to.plane == plane_) throw DataPlaneError(name + ": found the plane's own address");
   run_there(
       [&] {
+        bury();  // whoever had that number and was disconnected
         std::lock_guard lock(mutex_);
         if (connected_.contains(peer)) throw DataPlaneError(name + " is connected already");
         if (known_planes_.contains(to.plane)) {

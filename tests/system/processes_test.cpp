@@ -27,9 +27,14 @@ class Processes : public SpreadProgramTest {
 
   /// The processes that a run has started.
   static std::vector<pid_t> nodes_of(const Background& run) {
-    const std::string pid = std::to_string(run.pid());
-    std::istringstream children(read_file("/proc/" + pid + "/task/" + pid + "/children"));
-    return {std::istream_iterator<pid_t>(children), {}};
+    std::vector<pid_t> nodes;
+    const std::filesystem::path tasks = "/proc/" + std::to_string(run.pid()) + "/task";
+    std::error_code gone;
+    for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
+      std::istringstream children(read_file(task.path() / "children"));
+      nodes.insert(nodes.end(), std::istream_iterator<pid_t>(children), {});
+    }
+    return nodes;
   }
 };
 
@@ -92,7 +97,7 @@ TEST_F(Processes, ANodeThatIsKilledIsReplacedAndNoBitChanges) {
   for (int round = 0; round < 3; ++round) {
     std::filesystem::remove_all(folder_ / "run");
     Background run(command(long_train(std::string(layouts[round]) + " --set train.steps=150")),
-                   folder_ / "beside");
+                   folder_ / ("beside" + std::to_string(round)));
     int killed = 0;
     for (const int step : {7, 30, 60, 90}) {
       if (!run.says("step " + std::to_string(step) + " ")) break;
