@@ -1,6 +1,7 @@
 #include "actors/front_desk.h"
 
 #include <caf/io/all.hpp>
+#include <caf/openssl/all.hpp>
 
 #include "runtime/cluster/cluster_error.h"
 
@@ -52,7 +53,9 @@ FrontDesk::FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company
     }
     book->changed.notify_all();
   });
-  const auto port = actors.middleman().publish(desk_, 0, host.c_str());
+  const auto port = actors.has_openssl_manager()
+                        ? caf::openssl::publish(desk_, 0, host.c_str())
+                        : actors.middleman().publish(desk_, 0, host.c_str());
   if (!port) {
     runtime::stop_actor(desk_, caf::exit_reason::user_shutdown);
     throw runtime::ClusterError("cannot open the control plane at " + host + ": " +
@@ -62,7 +65,13 @@ FrontDesk::FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company
 }
 
 FrontDesk::~FrontDesk() {
-  actors_.middleman().unpublish(desk_, port_);
+  if (actors_.has_openssl_manager()) {
+    // caf::openssl::unpublish of CAF 0.18 does not compile.
+    caf::make_function_view(actors_.openssl_manager().actor_handle())(
+        caf::unpublish_atom_v, desk_.address(), port_);
+  } else {
+    actors_.middleman().unpublish(desk_, port_);
+  }
   runtime::stop_actor(desk_, caf::exit_reason::user_shutdown);
 }
 
@@ -79,7 +88,9 @@ void FrontDesk::forget(int process) {
 
 FrontDeskHandle reach_front_desk(caf::actor_system& actors, const std::string& host,
                                  uint16_t port) {
-  auto desk = actors.middleman().remote_actor<FrontDeskHandle>(host, port);
+  auto desk = actors.has_openssl_manager()
+                  ? caf::openssl::remote_actor<FrontDeskHandle>(actors, host, port)
+                  : actors.middleman().remote_actor<FrontDeskHandle>(host, port);
   if (!desk) {
     throw runtime::ClusterError("cannot reach the control plane at " + host + ":" +
                                 std::to_string(port) + ": " + caf::to_string(desk.error()));

@@ -18,7 +18,8 @@ namespace troupe::actors {
 class FrontDesk {
  public:
   /// Opens it at `host`, at any port that is free. Whoever has another `caf.middleman.app-identifiers`
-  /// than `actors` is turned away by CAF. Throws ClusterError.
+  /// than `actors` is turned away by CAF, and by TLS who has no certificate of the same authority, if
+  /// `actors` is set up so. Throws ClusterError.
   FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company, const std::string& host);
   ~FrontDesk();
   FrontDesk(const FrontDesk&) = delete;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <caf/io/all.hpp>
+#include <caf/openssl/all.hpp>
 #include <latch>
 #include <mutex>
 #include <optional>
@@ -66,12 +67,18 @@ SystemConfig::SystemConfig() {
   set("caf.logger.console.verbosity", "quiet");
 }
 
-SystemConfig::SystemConfig(const std::string& token) : SystemConfig() {
+SystemConfig::SystemConfig(const std::string& token, const runtime::TlsFiles& tls)
+    : SystemConfig() {
   load<caf::io::middleman>();
   set("caf.middleman.app-identifiers", std::vector<std::string>{token});
   // Whether a process is there is for the sockets of the join to say: CAF's own check would cut off
   // one whose threads compute.
   set("caf.middleman.connection-timeout", caf::timespan(std::chrono::hours(24)));
+  if (!tls.is_set()) return;
+  load<caf::openssl::manager>();
+  set("caf.openssl.certificate", tls.certificate);
+  set("caf.openssl.key", tls.key);
+  set("caf.openssl.cafile", tls.authority);
 }
 
 void register_message_types() {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "actors/staff.h"
+#include "runtime/cluster/tls.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::actors {
@@ -16,8 +17,9 @@ void register_message_types();
 /// once, and turns between actors after so many messages.
 struct SystemConfig : caf::actor_system_config {
   SystemConfig();
-  /// One that reaches others with the same token, and is reached by them (actors/front_desk.h).
-  explicit SystemConfig(const std::string& token);
+  /// One that reaches others with the same token, and is reached by them (actors/front_desk.h); by TLS
+  /// if `tls` is set, which has been checked.
+  explicit SystemConfig(const std::string& token, const runtime::TlsFiles& tls = {});
 };
 
 /// What a run tells whoever watches it. Called on the watching thread; each may be empty.

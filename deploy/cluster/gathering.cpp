@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "deploy/cluster/secret_option.h"
+#include "deploy/cluster/tls_option.h"
 #include "deploy/machine.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/data_plane/data_plane.h"
@@ -53,11 +54,13 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
   add_secret_option(command, options.secret)->needs(listen)->group(group);
   command.add_flag("--insecure", options.is_insecure,
                    "token messages may travel plain between hosts")->needs(listen)->group(group);
+  add_tls_options(command, options.tls, group)->needs(listen);
 }
 
 Gathering::Gathering(const ClusterOptions& options, int nodes)
     : starts_nodes_(options.listen.empty()), listener_(endpoint_of(options)),
-      secret_(secret_of(options, starts_nodes_)), own_(own_facts("", "")) {
+      secret_(secret_of(options, starts_nodes_)), tls_(options.tls),
+      own_(own_facts(options.tls.is_set())) {
   if (starts_nodes_) {
     processes_.start(nodes, endpoint(), secret_);
   } else {
@@ -95,6 +98,7 @@ std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes
     throw ClusterError("a run of several processes needs a data plane between them, and this build "
                        "has none: " + why);
   }
+  if (options.tls.is_set()) runtime::check_tls(options.tls);
   auto gathering = std::make_unique<Gathering>(options, nodes);
   const auto deadline = within(start_time);
   std::vector<runtime::Member> members;
@@ -118,17 +122,16 @@ std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes
   return gathering;
 }
 
-wire::NodeFacts own_facts(std::string data_plane, std::string data_address) {
+wire::NodeFacts own_facts(bool has_tls) {
   wire::NodeFacts facts;
   facts.set_build(runtime::build_id());
   facts.set_arithmetic(std::string(runtime::cpu_arithmetic));
   char host[256] = {};
   if (::gethostname(host, sizeof host - 1) == 0) facts.set_host(host);
   facts.set_pid(static_cast<uint64_t>(::getpid()));
-  facts.set_data_plane(std::move(data_plane));
-  facts.set_data_address(std::move(data_address));
   facts.set_cores(std::thread::hardware_concurrency());
   facts.set_memory_bytes(static_cast<uint64_t>(memory_bytes()));
+  facts.set_has_tls(has_tls);
   return facts;
 }
 

@@ -38,7 +38,7 @@ Leader::Leader(Args args)
                                 lost(peer, gathering_->members().describe(peer) + ": " + why);
                               }})),
       token_(runtime::hexadecimal(runtime::random_nonce())),
-      config_(std::make_unique<actors::SystemConfig>(token_)),
+      config_(std::make_unique<actors::SystemConfig>(token_, gathering_->tls())),
       system_(std::make_unique<caf::actor_system>(*config_)),
       desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)) {
   company_->office.set_plane(plane_.get());

@@ -13,6 +13,7 @@
 #include "deploy/cluster/gathering.h"
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/secret_option.h"
+#include "deploy/cluster/tls_option.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/model_shape.h"
@@ -27,6 +28,7 @@ using runtime::within;
 struct Options {
   std::string join;
   std::string secret;
+  runtime::TlsFiles tls;
   int wait = 60;
   bool is_insecure = false;
 };
@@ -138,8 +140,8 @@ void wait_for_end(runtime::FrameSocket& socket, runtime::DataPlane& plane, Door&
 
 /// Plays this process's part until the leader says that the run has ended. The plane goes before the
 /// arena, from which it may still be sending.
-void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line,
-          std::unique_ptr<runtime::DataPlane> plane, Door& door) {
+void play(const wire::NodeStart& start, const runtime::TlsFiles& tls, runtime::FrameSocket& socket,
+          Line& line, std::unique_ptr<runtime::DataPlane> plane, Door& door) {
   const config::LoadedRun run{start.run(), {}, {}, {}};
   const config::LoadedModel model{start.model(), {}};
   const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
@@ -166,7 +168,7 @@ void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line
   door.lives.assign(start.lives().begin(), start.lives().end());
   door.set(company);
   connect_plane(*way, start);
-  actors::SystemConfig config(start.control_token());
+  actors::SystemConfig config(start.control_token(), tls);
   caf::actor_system system(config);
   const auto desk = actors::reach_front_desk(system, socket.peer_host(),
                                              static_cast<uint16_t>(start.control_port()));
@@ -189,6 +191,7 @@ void play(const wire::NodeStart& start, runtime::FrameSocket& socket, Line& line
 void run_node(const Options& options) {
   const runtime::Endpoint leader = runtime::parse_endpoint(options.join);
   check_network(leader.host, options.is_insecure, "--join " + options.join);
+  if (options.tls.is_set()) runtime::check_tls(options.tls);
   const auto secret = cluster_secret(options.secret);
   if (!secret) {
     throw ClusterError("found no cluster secret, wanted that of the run in TROUPE_SECRET or a file "
@@ -214,10 +217,12 @@ void run_node(const Options& options) {
              if (const auto company = door.get()) company->office.lose(peer);
              line.unreachable(peer, door.life(peer), why);
            }});
-  const wire::NodeStart start = runtime::join(
-      socket, *secret, own_facts(plane->describe(), plane->address()), within(10s));
+  wire::NodeFacts facts = own_facts(options.tls.is_set());
+  facts.set_data_plane(plane->describe());
+  facts.set_data_address(plane->address());
+  const wire::NodeStart start = runtime::join(socket, *secret, facts, within(10s));
   try {
-    play(start, socket, line, std::move(plane), door);
+    play(start, options.tls, socket, line, std::move(plane), door);
   } catch (const std::exception& error) {
     if (const int signal = signals.received()) {
       throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
@@ -240,6 +245,7 @@ void add_node_command(CLI::App& app) {
       ->check(CLI::Range(0, 1'000'000));
   command->add_flag("--insecure", options->is_insecure,
                     "token messages may travel plain between hosts");
+  add_tls_options(*command, options->tls, "Options");
   command->footer(examples);
   command->callback([options] { run_node(*options); });
 }

@@ -26,6 +26,11 @@ std::string objection(const wire::NodeFacts& node, const wire::NodeFacts& own) {
   if (node.build() != own.build()) {
     return differs("build", node.build(), own.build()) + ": both have to run the same program file";
   }
+  if (node.has_tls() != own.has_tls()) {
+    const auto word = [](bool has_tls) { return has_tls ? "with TLS" : "without TLS"; };
+    return differs("a node", word(node.has_tls()), word(own.has_tls())) +
+           " as the run's other processes (--tls-certificate)";
+  }
   return {};
 }
 

@@ -96,6 +96,14 @@ TEST(Join, AnotherBuildOrArithmeticIsNamed) {
   EXPECT_THAT(meet({}, other).leader, HasSubstr("found arithmetic sm_90a.1, wanted cpu.1"));
 }
 
+TEST(Join, TlsOnOneSideAloneIsNamed) {
+  Side with_tls;
+  with_tls.facts.set_has_tls(true);
+  EXPECT_THAT(meet(with_tls, {}).node, HasSubstr("found a node without TLS, wanted with TLS"));
+  EXPECT_THAT(meet({}, with_tls).node, HasSubstr("found a node with TLS, wanted without TLS"));
+  EXPECT_EQ(meet(with_tls, with_tls).node, "no error");
+}
+
 TEST(Join, ALeaderWithoutTheSecretIsNotBelieved) {
   Listener listener({"127.0.0.1", 0});
   auto node = std::async([&] {
