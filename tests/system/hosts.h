@@ -37,6 +37,22 @@ class Hosts {
            quoted("mount -t tmpfs none /dev/shm && " + line);
   }
 
+  /// For Background: a cable that delays every frame and loses a share of them. It says "ready"
+  /// when it is there, and "lost" for each frame that it loses.
+  std::string bad_cable(double delay_ms, double loss) const {
+    return "exec " + enter() + "python3 " TROUPE_SOURCE_DIR "/tests/system/bad_cable.py near far " +
+           std::to_string(delay_ms) + " " + std::to_string(loss) + " 1";
+  }
+  /// That cable, once it is there, takes the place of a host's own.
+  void use_bad_cable(const std::string& host) const {
+    const std::string address = at_switch(
+        "ip netns exec " + host + " ip -o -4 address show eth0 | grep -o '10[0-9./]*' | head -1");
+    at_switch("set -e; ip link delete " + host + "; ip link set near master switch up; " +
+              "ip link set far netns " + host + "; ip netns exec " + host + " sh -ec '" +
+              "ip link set far name eth0; ip address add " + address.substr(0, address.find('\n')) +
+              " dev eth0; ip link set eth0 up'");
+  }
+
   /// What `line` prints at the switch, where the end of each host's cable has the host's name.
   std::string at_switch(const std::string& line) const {
     Background command("exec " + enter() + "sh -c " + quoted(line), folder_ / "switch");

@@ -84,5 +84,17 @@ TEST_F(Namespaces, AThinCableChangesNoBit) {
   EXPECT_GT(queue.at(0).at("overlimits").get<int>(), 0) << "nothing had to wait: " << queue;
 }
 
+TEST_F(Namespaces, ACableThatDelaysAndLosesFramesChangesNoBit) {
+  Background cable(hosts_->bad_cable(2.0, 0.01), folder_ / "cable");
+  if (!cable.says("ready")) GTEST_SKIP() << "found no devices of user space here: " << cable.text();
+  hosts_->use_bad_cable("host-c");
+  Background run(leader(train("")), folder_ / "run_output");
+  Background first(node("host-b"), folder_ / "first"), second(node("host-c"), folder_ / "second");
+
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted_);
+  EXPECT_THAT(cable.text(), HasSubstr("lost"));
+}
+
 }  // namespace
 }  // namespace troupe::tests
