@@ -6,9 +6,11 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace troupe::kernels {
@@ -16,32 +18,97 @@ namespace {
 
 constexpr size_t alignment = 64;
 
+/// From here on memory comes in pages of its own, so that what is given back is free at once: what
+/// malloc gets back stays in its heaps.
+constexpr size_t least_mapped = 64 << 10;
+constexpr size_t page = 4096;
+
 /// Size classes: eighths of a power of two, so that at most an eighth is wasted.
 size_t size_class(size_t bytes) {
   bytes = std::max<size_t>(bytes, alignment);
-  const size_t step = std::max<size_t>(alignment, std::bit_floor(bytes) / 8);
+  const size_t least = bytes < least_mapped ? alignment : page;
+  const size_t step = std::max<size_t>(least, std::bit_floor(bytes) / 8);
   return (bytes + step - 1) / step * step;
 }
 
+void* fresh(size_t bytes) {
+  if (bytes < least_mapped) return std::aligned_alloc(alignment, bytes);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+/// The same pages with new ones behind them, or fewer: no page is faulted in twice.
+void* resized(void* memory, size_t bytes, size_t wanted) {
+  void* moved = mremap(memory, bytes, wanted, MREMAP_MAYMOVE);
+  if (moved != MAP_FAILED) return moved;
+  munmap(memory, bytes);
+  return nullptr;
+}
+
+void destroy(void* memory, size_t bytes) {
+  if (bytes < least_mapped) return std::free(memory);
+  munmap(memory, bytes);
+}
+
+/// The most of a number in recent times: since the last but one time that `turn` was called.
+class RecentPeak {
+ public:
+  void see(int64_t value) { now_ = std::max(now_, value); }
+  void turn(int64_t value) { before_ = std::exchange(now_, value); }
+  int64_t value() const { return std::max(now_, before_); }
+
+ private:
+  int64_t now_ = 0, before_ = 0;
+};
+
+/// Memory in use and kept together stays within nine eighths of what was in use at most of late:
+/// sizes that change from step to step (rows of experts) would otherwise each keep their own. With
+/// a sixteenth the pages that come and go with them cost 3 % of a step, with an eighth nothing that
+/// shows.
 class Pool {
  public:
-  void* take(size_t bytes) {
-    if (void* memory = take_kept(bytes)) return memory;
-    void* memory = std::aligned_alloc(alignment, bytes);
+  struct Taken {
+    void* memory;
+    size_t bytes;  ///< at least what was wanted
+  };
+
+  Taken take(size_t bytes) {
+    std::unique_lock lock(mutex_);
+    const auto found = kept_.lower_bound(bytes);
+    if (found != kept_.end() && found->first <= bytes + bytes / 4) {
+      const Taken taken = unkeep(found, Which::newest);
+      took(taken.bytes);
+      return taken;
+    }
+    took(bytes);  // before there is room for it, so that the bound is what is needed now
+    const Taken old =
+        is_full() && bytes >= least_mapped ? unkeep_nearest(bytes) : Taken{nullptr, 0};
+    const std::vector<Taken> spare = excess();
+    lock.unlock();
+    for (const Taken& each : spare) destroy(each.memory, each.bytes);
+    void* memory = old.memory ? resized(old.memory, old.bytes, bytes) : fresh(bytes);
     if (memory == nullptr) {  // what is kept for other sizes may be what is missing
       release();
-      memory = std::aligned_alloc(alignment, bytes);
+      memory = fresh(bytes);
     }
-    if (memory == nullptr) throw std::bad_alloc();
-    std::lock_guard lock(mutex_);
-    count(bytes);
-    return memory;
+    if (memory != nullptr) return {memory, bytes};
+    lock.lock();
+    taken_ -= static_cast<int64_t>(bytes);
+    live_ -= static_cast<int64_t>(bytes);
+    throw std::bad_alloc();
   }
 
-  void give(void* memory, size_t bytes) {
-    std::lock_guard lock(mutex_);
-    live_ -= static_cast<int64_t>(bytes);
-    kept_[bytes].push_back(memory);
+  void give(const Taken& taken) {
+    std::vector<Taken> spare;
+    {
+      std::lock_guard lock(mutex_);
+      live_ -= static_cast<int64_t>(taken.bytes);
+      taken_ -= static_cast<int64_t>(taken.bytes);
+      kept_[taken.bytes].push_back({taken.memory, turn_++});
+      kept_bytes_ += taken.bytes;
+      spare = excess();
+    }
+    for (const Taken& each : spare) destroy(each.memory, each.bytes);
   }
 
   /// Memory that does not come from here, for the count of what is in use.
@@ -57,14 +124,15 @@ class Pool {
   void release() {
     std::lock_guard lock(mutex_);
     for (auto& [bytes, kept] : kept_) {
-      for (void* memory : kept) std::free(memory);
-      kept.clear();
+      for (const Kept& each : kept) destroy(each.memory, bytes);
     }
+    kept_.clear();
+    kept_bytes_ = 0;
   }
 
   BufferUse use() {
     std::lock_guard lock(mutex_);
-    return {live_, peak_};
+    return {live_, peak_, static_cast<int64_t>(kept_bytes_)};
   }
 
   void forget_peak() {
@@ -73,14 +141,58 @@ class Pool {
   }
 
  private:
-  void* take_kept(size_t bytes) {
-    std::lock_guard lock(mutex_);
-    const auto found = kept_.find(bytes);
-    if (found == kept_.end() || found->second.empty()) return nullptr;
-    void* memory = found->second.back();
-    found->second.pop_back();
+  struct Kept {
+    void* memory;
+    uint64_t turn;  // when it was given back
+  };
+
+  void took(size_t bytes) {
     count(bytes);
-    return memory;
+    taken_ += static_cast<int64_t>(bytes);
+    recent_.see(taken_);
+    since_turn_ += static_cast<int64_t>(bytes);
+    if (since_turn_ < 16 * recent_.value()) return;
+    recent_.turn(taken_);
+    since_turn_ = 0;
+  }
+
+  /// Whether there is more in use and kept than there may be.
+  bool is_full() const {
+    const int64_t most = recent_.value() + recent_.value() / 8;
+    return kept_bytes_ > 0 && taken_ + static_cast<int64_t>(kept_bytes_) > most;
+  }
+
+  /// What is kept beyond the bound: first what has lain longest.
+  std::vector<Taken> excess() {
+    std::vector<Taken> spare;
+    while (is_full()) {
+      const auto oldest = std::min_element(kept_.begin(), kept_.end(), [](auto& a, auto& b) {
+        return a.second.front().turn < b.second.front().turn;
+      });
+      spare.push_back(unkeep(oldest, Which::oldest));
+    }
+    return spare;
+  }
+
+  enum class Which : uint8_t { newest, oldest };
+  using BySize = std::map<size_t, std::deque<Kept>>;  // none is empty
+
+  Taken unkeep(BySize::iterator at, Which which) {
+    auto& [bytes, kept] = *at;
+    const bool is_newest = which == Which::newest;
+    const Taken taken{(is_newest ? kept.back() : kept.front()).memory, bytes};
+    is_newest ? kept.pop_back() : kept.pop_front();
+    kept_bytes_ -= taken.bytes;
+    if (kept.empty()) kept_.erase(at);
+    return taken;
+  }
+
+  /// Pages to make `bytes` of: as many as needed, or the most that there are. Kept must not be
+  /// empty.
+  Taken unkeep_nearest(size_t bytes) {
+    auto at = kept_.lower_bound(bytes);
+    if (at == kept_.end()) --at;
+    return at->first < least_mapped ? Taken{nullptr, 0} : unkeep(at, Which::oldest);
   }
 
   void count(size_t bytes) {
@@ -89,7 +201,12 @@ class Pool {
   }
 
   std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> kept_;
+  BySize kept_;
+  size_t kept_bytes_ = 0;
+  uint64_t turn_ = 0;
+  int64_t taken_ = 0;  // in use, of what comes from here
+  RecentPeak recent_;  // of it
+  int64_t since_turn_ = 0;
   int64_t live_ = 0;
   int64_t peak_ = 0;
 };
@@ -134,9 +251,11 @@ size_t bytes_of(const Buffer& buffer) {
 Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
   Buffer buffer = shaped(dtype, shape);
   const size_t bytes = size_class(bytes_of(buffer));
-  void* memory = pool().take(bytes);
-  buffer.memory = std::shared_ptr<void>(memory, [bytes](void* p) { pool().give(p, bytes); });
-  buffer.view.data = memory;
+  const Pool::Taken taken = pool().take(bytes);
+  buffer.memory = std::shared_ptr<void>(taken.memory, [size = taken.bytes](void* memory) {
+    pool().give({memory, size});
+  });
+  buffer.view.data = taken.memory;
   return buffer;
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -38,6 +39,8 @@ TEST(Buffer, ZerosAreZerosAlsoInMemoryUsedBefore) {
   EXPECT_EQ(to_vector(second), std::vector<float>(1000, 0.0f));
 }
 
+constexpr int64_t mib = 1 << 20;
+
 /// Bytes of this process that are in memory.
 int64_t resident_bytes() {
   int64_t size = 0, resident = 0;
@@ -46,7 +49,6 @@ int64_t resident_bytes() {
 }
 
 TEST(Buffer, SparseZerosTakeMemoryWhereTheyAreWritten) {
-  constexpr int64_t mib = 1 << 20;
   const int64_t resident = resident_bytes();
   const int64_t live = buffer_use().live_bytes;
   {
@@ -75,6 +77,68 @@ TEST(Buffer, CopiesShareTheMemoryUntilTheLastIsGone) {
   second = Buffer{};
   EXPECT_EQ(buffer_use().live_bytes, before);
   EXPECT_GE(buffer_use().peak_bytes, before + 4096);
+}
+
+/// Buffers of 1 MiB and a multiple of it.
+std::vector<Buffer> buffers(int64_t count, int64_t mebibytes = 1) {
+  std::vector<Buffer> held;
+  for (int64_t i = 0; i < count; ++i) held.push_back(allocate(DType::f8_e4m3, {mebibytes * mib}));
+  return held;
+}
+
+/// What is in use and kept is at most what was in use at once, and an eighth.
+TEST(KeptBuffers, AreNoMoreThanWasInUseAtOnceWhateverTheirSizes) {
+  release_kept_buffers();
+  for (int64_t size = 1; size <= 32; size *= 2) buffers(64 / size, size);
+
+  EXPECT_GT(buffer_use().kept_bytes, 60 * mib);
+  EXPECT_LE(buffer_use().kept_bytes, 72 * mib);
+  release_kept_buffers();
+  EXPECT_EQ(buffer_use().kept_bytes, 0);
+}
+
+TEST(KeptBuffers, AreTakenByWhatNeedsUpToAQuarterLess) {
+  release_kept_buffers();
+  const void* kept = buffers(1, 10)[0].view.data;
+
+  const Buffer smaller = allocate(DType::f8_e4m3, {8 * mib + 1});
+  const Buffer smallest = allocate(DType::f8_e4m3, {7 * mib});
+
+  EXPECT_EQ(smaller.view.data, kept);
+  EXPECT_NE(smallest.view.data, kept);
+}
+
+TEST(KeptBuffers, LendTheirPagesToOtherSizesWhenThereMayBeNoMore) {
+  release_kept_buffers();
+  for (Buffer& buffer : buffers(64)) std::memset(buffer.view.data, 1, mib);
+
+  const auto larger = buffers(3, 8);  // the first has room beside what is kept
+
+  EXPECT_EQ(static_cast<const char*>(larger[1].view.data)[0], 1);
+  EXPECT_EQ(static_cast<const char*>(larger[2].view.data)[0], 1);
+  EXPECT_LE(buffer_use().kept_bytes, (72 - 3 * 8) * mib);
+}
+
+TEST(KeptBuffers, OfATimeOfMoreUseGoWhenItIsLongAgo) {
+  release_kept_buffers();
+  buffers(256);
+  const int64_t kept = buffer_use().kept_bytes;
+
+  for (int round = 0; round < 4000; ++round) buffers(8);
+
+  EXPECT_GE(kept, 256 * mib);
+  EXPECT_LE(buffer_use().kept_bytes, 32 * mib);
+}
+
+TEST(KeptBuffers, AreBackInTheSystemWhenTheyGo) {
+  release_kept_buffers();
+  const int64_t resident = resident_bytes();
+  for (Buffer& buffer : buffers(64)) std::memset(buffer.view.data, 1, mib);
+  EXPECT_GE(resident_bytes(), resident + 60 * mib);
+
+  release_kept_buffers();
+
+  EXPECT_LT(resident_bytes(), resident + 16 * mib);
 }
 
 TEST(Buffer, MayBeFreedByAnotherThreadWhileOthersAllocate) {
