@@ -82,7 +82,12 @@ std::optional<runtime::Member> Gathering::admit_one() {
 
 std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_over) {
   processes_.reap();
-  if (starts_nodes_) processes_.start(1, endpoint(), secret_);
+  if (starts_nodes_) {
+    processes_.start(1, endpoint(), secret_);
+  } else {
+    std::cout << "waiting for a node in its place: troupe node --join "
+              << runtime::to_string(endpoint()) << std::endl;
+  }
   const auto deadline = within(start_time);
   while (!is_over) {
     if (auto member = admit_one()) return member;

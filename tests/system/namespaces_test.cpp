@@ -54,7 +54,7 @@ TEST_F(Namespaces, ARunOverThreeHostsEndsInTheHashOfOneProcess) {
 
 // Nothing is said on a cut cable, not even that a connection has ended.
 TEST_F(Namespaces, ACutCableEndsTheRunByTheNamesOfItsHost) {
-  Background run(leader(long_train("")), folder_ / "run_output");
+  Background run(leader(long_train("--set cluster.redundancy=0")), folder_ / "run_output");
   Background first(node("host-b"), folder_ / "first"), second(node("host-c"), folder_ / "second");
   ASSERT_TRUE(run.says("step 3 ")) << run.text();
 
