@@ -18,7 +18,9 @@ using testing::HasSubstr;
 
 class Tls : public testing::Test {
  protected:
-  Tls() : folder_(fs::path(testing::TempDir()) / "troupe_tls") {
+  Tls() : folder_(fs::path(testing::TempDir()) /
+                  (std::string("troupe_tls_") +
+                   testing::UnitTest::GetInstance()->current_test_info()->name())) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
