@@ -33,7 +33,8 @@ void MlpBlock::forward_own(Queue& queue, Scratch& scratch) {
 }
 
 Tensor MlpBlock::finish_forward(Queue& queue, Scratch& scratch, const ConstTensor& routed) {
-  const Tensor y = scratch.f32({x_.rows(), x_.cols()});
+  // In the place of the own part, which backward does not read.
+  const Tensor y = own_.data != nullptr ? own_ : scratch.f32({x_.rows(), x_.cols()});
   if (routed.data == nullptr) {
     kernels::add(queue, {.a = x_, .b = own_, .y = y});
   } else if (own_.data == nullptr) {

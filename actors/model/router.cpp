@@ -177,6 +177,9 @@ void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
   const kernels::Tensor y = passage->block.combine(queue(), passage->scratch, answers(*passage));
   send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
                  {answer_header(passage->id, 0), {share(passage->scratch, y)}});
+  // Read no more when the queue has passed; the backward makes room for its own.
+  release_when_done(
+      std::make_shared<std::vector<TokenMessage>>(std::exchange(passage->received, {})));
 }
 
 void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {

@@ -57,7 +57,8 @@ FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardA
   if (args.weights.empty()) return {};
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
   const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F})};
-  const Tensor dactivated = scratch.f32({R, F}), dx_up = scratch.f32({R, D});
+  PassingScratch passing(queue);
+  const Tensor dactivated = passing->f32({R, F}), dx_up = passing->f32({R, D});
   const auto back_through = [&](const ConstTensor& dy, auto member, Scales scales,
                                 const Tensor& dx) {
     grouped_linear_backward_inputs(queue, {.precision = args.options.precision, .scales = scales,

@@ -123,17 +123,17 @@ MlaUp query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context
   return up;
 }
 
-void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
-                   const MlaWeights& weights, const ConstTensor& latent, const Tensor& k,
-                   const Tensor& v) {
+void expand_latent(Queue& queue, const MlaContext& context, const MlaWeights& weights,
+                   const ConstTensor& latent, const Tensor& k, const Tensor& v) {
   const ModelShape& s = *context.shape;
   const int64_t n = latent.rows(), H = s.heads;
-  const Tensor kv = scratch.f32({n, H * (s.nope + s.v_head)});
+  PassingScratch passing(queue);
+  const Tensor kv = passing->f32({n, H * (s.nope + s.v_head)});
   project(queue, context, columns(latent, 0, s.kv_lora), weights.kv_b, kv);
   copy(queue, {.x = head_columns(kv, H, 0, s.nope), .y = head_columns(k, H, 0, s.nope)});
   copy(queue, {.x = head_columns(kv, H, s.nope, s.v_head), .y = head_columns(v, H, 0, s.v_head)});
   gather_rows(queue, {.x = columns(latent, s.kv_lora, s.rope),
-                      .index = repeat_index(scratch, n, H),
+                      .index = repeat_index(*passing, n, H),
                       .y = head_columns(k, H, s.nope, s.rope)});
 }
 
@@ -148,7 +148,7 @@ MlaUp compute_up(Queue& queue, Scratch& scratch, const MlaContext& context,
   MlaUp up = mla::query_and_latent(queue, scratch, context, weights, x, positions, saved);
   up.k = scratch.f32({x.rows(), s.heads * s.query_width()});
   up.v = scratch.f32({x.rows(), s.heads * s.v_head});
-  mla::expand_latent(queue, scratch, context, weights, up.latent, up.k, up.v);
+  mla::expand_latent(queue, context, weights, up.latent, up.k, up.v);
   return up;
 }
 
@@ -190,9 +190,10 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
     linear_backward_inputs(queue, {.precision = args.context.precision, .dy = dy, .weight = weight,
                                    .dx = dx, .add_to_dx = add});
   };
-  const Tensor d_o = scratch.f32({T, H * s.v_head});
-  const Tensor dk = scratch.f32({T, H * s.query_width()});
-  const Tensor dv = scratch.f32({T, H * s.v_head});
+  PassingScratch passing(queue);
+  const Tensor d_o = passing->f32({T, H * s.v_head});
+  const Tensor dk = passing->f32({T, H * s.query_width()});
+  const Tensor dv = passing->f32({T, H * s.v_head});
   MlaDeltas d;
   d.dq = scratch.f32({T, H * s.query_width()});
   through(args.dy, args.weights.o, d_o, false);
@@ -214,7 +215,7 @@ MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardA
                                    .inverse_rms = saved.up.kv_inverse_rms,
                                    .dx = columns(d.dkv_down, 0, s.kv_lora)});
   const Tensor dkey = columns(d.dkv_down, s.kv_lora, s.rope);
-  mla::sum_over_heads(queue, scratch, s, dk, dkey);
+  mla::sum_over_heads(queue, *passing, s, dk, dkey);
   mla::rotate(queue, args.context, dkey, 1, args.positions, true);
   mla::rotate(queue, args.context, mla::head_columns(d.dq, H, s.nope, s.rope), H, args.positions,
               true);

@@ -23,7 +23,7 @@ AttentionSequence expanded(Queue& queue, Scratch& scratch, const MlaCachedArgs& 
   const Tensor k = scratch.f32({n, s.heads * s.query_width()});
   const Tensor v = scratch.f32({n, s.heads * s.v_head});
   for_pages(cache, 0, n, [&](const Tensor& rows, int64_t first) {
-    mla::expand_latent(queue, scratch, args.context, args.weights, rows,
+    mla::expand_latent(queue, args.context, args.weights, rows,
                        row_range(k, first, rows.rows()), row_range(v, first, rows.rows()));
   });
   AttentionSequence sequence{};

@@ -47,8 +47,7 @@ MlaUp query_and_latent(Queue& queue, Scratch& scratch, const MlaContext& context
                        const ConstTensor& positions, const MlaSaved& saved);
 
 /// Keys and values of every head from latent rows: k [n, H * (nope + R)], v [n, H * v_head].
-void expand_latent(Queue& queue, Scratch& scratch, const MlaContext& context,
-                   const MlaWeights& weights, const ConstTensor& latent, const Tensor& k,
-                   const Tensor& v);
+void expand_latent(Queue& queue, const MlaContext& context, const MlaWeights& weights,
+                   const ConstTensor& latent, const Tensor& k, const Tensor& v);
 
 }  // namespace troupe::kernels::mla

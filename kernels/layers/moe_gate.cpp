@@ -8,7 +8,8 @@ namespace troupe::kernels {
 GateSaved moe_gate_forward(Queue& queue, Scratch& scratch, const GateForwardArgs& args) {
   const ModelShape& s = *args.shape;
   const int64_t T = args.x.rows();
-  const Tensor logits = scratch.f32({T, s.experts});
+  PassingScratch passing(queue);
+  const Tensor logits = passing->f32({T, s.experts});
   const GateSaved saved{scratch.f32({T, s.experts}), scratch.i32({T, s.top_k}),
                         scratch.f32({T, s.top_k})};
   gemm(queue, {.a = args.x, .b = args.weight, .transpose_a = false, .transpose_b = true,
