@@ -155,17 +155,23 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
 }
 
 std::string memory_line(int process, const MemoryEstimate& memory) {
-  return fmt::format("  process {}  {}: weights {}, moments {}, {}gradients {}, activations {}\n",
+  const auto some = [](const char* what, int64_t bytes) {
+    return bytes > 0 ? fmt::format(", {} {}", what, size_text(bytes)) : "";
+  };
+  return fmt::format("  process {}  {}: weights {}, moments {}, {}gradients {}, activations {}{}\n",
                      process, size_text(static_cast<int64_t>(std::min(memory.total(), 4e18))),
                      size_text(memory.weight_bytes), size_text(memory.moment_bytes),
                      memory.ema_bytes > 0 ? "EMA " + size_text(memory.ema_bytes) + ", " : "",
-                     size_text(memory.gradient_bytes), size_text(memory.activation_bytes));
+                     size_text(memory.gradient_bytes), size_text(memory.activation_bytes),
+                     some("scratch", memory.scratch_bytes) + some("arriving", memory.arriving_bytes) +
+                         some("checkpoint", memory.checkpoint_bytes) +
+                         some("program", memory.base_bytes));
 }
 
 /// Of all processes, or of many those with least and most.
 std::string describe_memory(const PlanArgs& args, const Plan& plan) {
   const auto processes = estimate_processes(args, plan);
-  std::string text = "memory      of a process, activations at most\n";
+  std::string text = "memory      of a process, at its highest; process 0 has the tokens of its text beside\n";
   if (processes.size() <= 16) {
     for (size_t p = 0; p < processes.size(); ++p) {
       text += memory_line(static_cast<int>(p), processes[p]);

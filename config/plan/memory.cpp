@@ -6,6 +6,7 @@
 #include "config/errors.h"
 #include "config/parameters.h"
 #include "config/phases.h"
+#include "config/plan/layer_memory.h"
 #include "config/plan/parameter_groups.h"
 #include "config/plan/size_text.h"
 
@@ -13,47 +14,14 @@ namespace troupe::config {
 
 namespace {
 
-/// Floats that a layer keeps of one token for its backward pass, unless they are recomputed.
-int64_t recomputed_floats(const Model& m, int32_t layer) {
-  const int64_t queries = int64_t{m.heads()} * query_head_width(m);
-  const int64_t values = int64_t{m.heads()} * value_head_width(m);
-  // The normed input; of MLA the normed latents with the rotated key, queries, keys and values; the
-  // inverse roots of the norms; the outputs of SwiGLU. GQA keeps what is not a norm.
-  const int64_t mla = m.q_lora_rank() + m.kv_lora_rank() + m.qk_rope_head_dim() + 2 * queries +
-                      values + (m.q_lora_rank() > 0 ? 2 : 1);
-  const int64_t attention = m.hidden_size() + 1 + (m.attention() == Model::MLA ? mla : 0);
-  if (layer < m.dense_layers()) return attention + m.dense_intermediate_size();
-  return attention +
-         (int64_t{m.experts_per_token()} + m.shared_experts()) * m.expert_intermediate_size();
-}
-
-/// Floats that a layer keeps of one token for its backward pass, if nothing is recomputed.
-int64_t saved_floats(const Model& m, int32_t layer) {
-  const int64_t hidden = m.hidden_size();
-  const int64_t queries = int64_t{m.heads()} * query_head_width(m);
-  const int64_t values = int64_t{m.heads()} * value_head_width(m);
-  // Input and normed input of both halves; queries, keys, values, attention's output and the
-  // logarithm of its sum; of MLA latents before and after their norms, and keys of every head.
-  const bool is_mla = m.attention() == Model::MLA;
-  const int64_t keys =
-      is_mla ? 2 * m.q_lora_rank() + 2 * m.kv_lora_rank() + m.qk_rope_head_dim() + queries + values
-             : cache_width(m);
-  const int64_t attention = 4 * hidden + queries + keys + values + m.heads();
-  if (layer < m.dense_layers()) return attention + 3 * m.dense_intermediate_size();
-  const int64_t rows = m.experts_per_token();
-  return attention + m.experts() + 3 * rows +
-         rows * (2 * hidden + 3 * m.expert_intermediate_size()) +
-         3 * int64_t{m.shared_experts()} * m.expert_intermediate_size();
-}
-
-int64_t stage_saved_floats(const Model& m, const StagePlan& stage) {
+int64_t stage_saved_floats(const Model& m, const StagePlan& stage, bool rounds_rows) {
   int64_t floats = 0;
   for (int layer = stage.first_layer; layer < stage.first_layer + stage.layers; ++layer) {
-    floats += saved_floats(m, layer);
+    floats += saved_floats(m, layer, rounds_rows);
   }
   if (stage.first_layer + stage.layers == m.layers()) {
     floats += 3 * m.hidden_size();
-    floats += m.mtp_layers() * (saved_floats(m, m.layers()) + 6 * m.hidden_size());
+    floats += m.mtp_layers() * (saved_floats(m, m.layers(), rounds_rows) + 6 * m.hidden_size());
   }
   return floats;
 }
@@ -67,6 +35,19 @@ int64_t stage_recomputed_floats(const Model& m, const StagePlan& stage) {
   return floats + (is_last ? m.mtp_layers() * recomputed_floats(m, m.layers()) : 0);
 }
 
+/// Of buffers that are in use at once: rounding of their sizes (a sixteenth on average), and an eighth
+/// that is kept for others (kernels/buffer.h).
+constexpr double buffer_share = (1 + 1.0 / 16) * (1 + 1.0 / 8);
+
+/// Of what a worker keeps, the part of rows that cross between processes in addition.
+double crossing_share(const PlanArgs& args, const Plan& plan) {
+  const Model& model = args.model.model;
+  if (plan.expert < 2 || model.experts() == 0) return 0;
+  const int32_t layer = model.layers() - 1;
+  return static_cast<double>(crossing_floats(model)) /
+         static_cast<double>(saved_floats(model, layer, false));
+}
+
 /// No machine has more, and it can be added up.
 int64_t bounded(double bytes) { return static_cast<int64_t>(std::min(bytes, 4e17)); }
 
@@ -76,7 +57,8 @@ class Activations {
   Activations(const PlanArgs& args, const Plan& plan) : plan_(plan) {
     const bool recomputes = args.run.run.train().recompute();
     for (const StagePlan& stage : plan.stages) {
-      const int64_t floats = stage_saved_floats(args.model.model, stage) -
+      const bool rounds_rows = args.run.run.train().precision() != Train::FP32;
+      const int64_t floats = stage_saved_floats(args.model.model, stage, rounds_rows) -
                              (recomputes ? stage_recomputed_floats(args.model.model, stage) : 0);
       bytes_.push_back(4.0 * static_cast<double>(floats) *
                        static_cast<double>(largest_step(args.run.run).micro_batch_tokens));
@@ -111,15 +93,84 @@ class Activations {
   std::map<size_t, std::vector<double>> by_count_;  // by number of micro-batches, then rank
 };
 
-/// Of `used` parameters, `owned` of them with moments.
-MemoryEstimate state_memory(const PlanArgs& args, double used, double owned) {
+int moment_bytes_of(const Optimizer& optimizer) {
+  return optimizer.moments() == Optimizer::BF16 ? 2 : 4;
+}
+
+/// Of one version of a parameter's state, as it is stored and sent.
+int stored_bytes(const Optimizer& optimizer) {
+  return 4 + 2 * moment_bytes_of(optimizer) + (optimizer.ema_decay() > 0 ? 4 : 0);
+}
+
+/// Of `held` parameters, `owned` of them with moments.
+MemoryEstimate state_memory(const PlanArgs& args, double held, double owned) {
   const Optimizer& optimizer = args.run.run.train().optimizer();
-  const int moment = optimizer.moments() == Optimizer::BF16 ? 2 : 4;
-  return {.weight_bytes = bounded(2 * 4 * used),
-          .moment_bytes = bounded(2 * 2 * moment * owned),
-          .ema_bytes = optimizer.ema_decay() > 0 ? bounded(2 * 4 * owned) : 0,
-          .gradient_bytes = bounded(8 * used),
-          .activation_bytes = 0};
+  MemoryEstimate memory{};
+  memory.weight_bytes = bounded(2 * 4 * held);
+  memory.moment_bytes = bounded(2 * 2 * moment_bytes_of(optimizer) * owned);
+  memory.ema_bytes = optimizer.ema_decay() > 0 ? bounded(2 * 4 * owned) : 0;
+  memory.gradient_bytes = bounded(8 * held);
+  return memory;
+}
+
+/// What a process does with parameters, in numbers of them.
+struct Holdings {
+  double used = 0;     // it computes with them
+  double owned = 0;    // of the used, it has their moments
+  double kept = 0;     // copies of another's
+  double unused = 0;   // of the copies, it does not compute with them
+  double shared = 0;   // gradients of the owned that come from others, once for each of them
+  double fetched = 0;  // weights that come from their owners
+};
+
+std::vector<Holdings> holdings_of(const PlanArgs& args, const Plan& plan) {
+  const auto count = static_cast<size_t>(std::max(1, plan.processes));
+  std::vector<Holdings> holdings(count);
+  for (const ParameterGroup& group : parameter_groups(args, plan)) {
+    const auto users = static_cast<double>(group.users.size());
+    const auto parameters = static_cast<double>(group.parameters);
+    const double part = parameters / users;
+    const auto is_user = [&](size_t process) {
+      return std::ranges::find(group.users, static_cast<int>(process)) != group.users.end();
+    };
+    for (size_t p = 0; p < count; ++p) {
+      // The buddy of a process is the next one (actors/placement.h).
+      const bool is_buddy = plan.redundancy > 0 && is_user((p + count - 1) % count);
+      Holdings& h = holdings[p];
+      if (is_buddy) h.kept += part;
+      if (is_user(p)) {
+        h.used += parameters;
+        h.owned += part;
+        h.shared += part * (users - 1);
+        h.fetched += parameters - part - (is_buddy ? part : 0);
+      } else if (is_buddy) {
+        h.unused += part;
+      }
+    }
+  }
+  return holdings;
+}
+
+/// What the backward passes of a rank's worker need, beside what is kept for them: that of its
+/// largest layer with the units of its gradients, and of the head.
+double scratch_of_rank(const PlanArgs& args, const Plan& plan, int rank) {
+  const Model& model = args.model.model;
+  const int64_t tokens = largest_step(args.run.run).micro_batch_tokens;
+  double bytes = 0, head = 0;
+  for (const int s : stages_of_rank(plan.schedule, plan.pipeline, rank)) {
+    const StagePlan& stage = plan.stages[static_cast<size_t>(s)];
+    const bool is_last = s + 1 == plan.pipeline;
+    const int end = stage.first_layer + stage.layers + (is_last && model.mtp_layers() > 0 ? 1 : 0);
+    for (int layer = stage.first_layer; layer < end; ++layer) {
+      const auto floats = static_cast<double>(backward_floats(model, layer) * tokens);
+      // A layer's experts are spread over the data workers, and so are their units.
+      const auto units =
+          static_cast<double>(layer_parameters(model, std::min(layer, model.layers() - 1)));
+      bytes = std::max(bytes, 4 * (floats + units / std::max(1, plan.data)));
+    }
+    if (is_last) head = (1 + model.mtp_layers()) * head_bytes(model, tokens);
+  }
+  return bytes + head;
 }
 
 }  // namespace
@@ -127,7 +178,9 @@ MemoryEstimate state_memory(const PlanArgs& args, double used, double owned) {
 double MemoryEstimate::total() const {
   return static_cast<double>(weight_bytes) + static_cast<double>(moment_bytes) +
          static_cast<double>(ema_bytes) + static_cast<double>(gradient_bytes) +
-         static_cast<double>(activation_bytes);
+         static_cast<double>(activation_bytes) + static_cast<double>(scratch_bytes) +
+         static_cast<double>(arriving_bytes) + static_cast<double>(checkpoint_bytes) +
+         static_cast<double>(base_bytes);
 }
 
 int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage) {
@@ -148,27 +201,39 @@ MemoryEstimate estimate_memory(const PlanArgs& args, const Plan& plan, int stage
 }
 
 std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan& plan) {
-  const auto count = static_cast<size_t>(std::max(1, plan.processes));
-  std::vector<double> used(count, 0), owned(count, 0), kept(count, 0);
-  for (const ParameterGroup& group : parameter_groups(args, plan)) {
-    const auto parameters = static_cast<double>(group.parameters);
-    for (int process : group.users) {
-      used[static_cast<size_t>(process)] += parameters;
-      owned[static_cast<size_t>(process)] += parameters / static_cast<double>(group.users.size());
-    }
-  }
+  const std::vector<Holdings> holdings = holdings_of(args, plan);
+  std::vector<double> kept(holdings.size(), 0), passing(holdings.size(), 0);
   Activations activations(args, plan);
   for (int rank = 0; rank < plan.ranks(); ++rank) {
     for (int d = 0; d < plan.data; ++d) {
-      const int process = plan.process_of_worker[static_cast<size_t>(rank * plan.data + d)];
-      kept[static_cast<size_t>(process)] +=
-          activations.of(rank, plan.micro_batches[static_cast<size_t>(d)].size());
+      const auto process =
+          static_cast<size_t>(plan.process_of_worker[static_cast<size_t>(rank * plan.data + d)]);
+      kept[process] += activations.of(rank, plan.micro_batches[static_cast<size_t>(d)].size());
+      passing[process] += scratch_of_rank(args, plan, rank);
     }
   }
+  const int stored = stored_bytes(args.run.run.train().optimizer());
+  double all = 0;
+  for (const Holdings& h : holdings) all += h.owned;
   std::vector<MemoryEstimate> memory;
-  for (size_t p = 0; p < count; ++p) {
-    memory.push_back(state_memory(args, used[p], owned[p]));
-    memory.back().activation_bytes = bounded(kept[p]);
+  for (size_t p = 0; p < holdings.size(); ++p) {
+    const Holdings& h = holdings[p];
+    MemoryEstimate& m = memory.emplace_back(state_memory(args, h.used + h.unused, h.owned + h.kept));
+    m.activation_bytes = bounded(kept[p]);
+    m.scratch_bytes = bounded(buffer_share * (kept[p] + passing[p]) - kept[p]);
+    double arriving = 8 * (h.shared + h.kept) + 4 * h.fetched;
+    if (holdings.size() > 1) arriving += crossing_share(args, plan) * kept[p];
+    if (p == 0) {
+      // A state that is saved is whole there: what others own comes, and all of it is copied.
+      arriving += stored * (all - h.owned);
+      const double missing = all - h.used - h.unused;
+      m.weight_bytes = bounded(static_cast<double>(m.weight_bytes) + 2 * 4 * missing);
+      m.moment_bytes = bounded(static_cast<double>(m.moment_bytes) +
+                               (stored - 4) * (all - h.owned - h.kept));
+      m.checkpoint_bytes = bounded(stored * all);
+    }
+    m.arriving_bytes = bounded(arriving);
+    m.base_bytes = process_base_bytes;
   }
   return memory;
 }

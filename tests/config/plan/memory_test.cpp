@@ -74,9 +74,10 @@ TEST(EstimateMemory, RecomputationSavesWhatItSays) {
 // Two versions of weights and the gradients stand wherever parameters are used; moments once.
 TEST(EstimateProcesses, AddUpToTheStateAndWhatIsHeldTwice) {
   const Planned one(std::vector<std::string>{"parallel.data=2"});
-  const Planned two({"parallel.data=2", "parallel.expert=1", "cluster.nodes=2"});
+  const Planned two(
+      {"parallel.data=2", "parallel.expert=1", "cluster.nodes=2", "cluster.redundancy=0"});
   const ParameterCounts counts = count_parameters(one.model.model);
-  const int64_t all = counts.total + counts.mtp;
+  const int64_t all = counts.total + counts.mtp, experts = 16 * 8 * counts.expert;
 
   const auto alone = estimate_processes(one.args, one.plan);
   const auto spread = estimate_processes(two.args, two.plan);
@@ -84,10 +85,43 @@ TEST(EstimateProcesses, AddUpToTheStateAndWhatIsHeldTwice) {
   ASSERT_EQ(alone.size(), 1u);
   EXPECT_EQ(alone[0].weight_bytes, 8 * all);
   ASSERT_EQ(spread.size(), 2u);
-  EXPECT_EQ(spread[0].moment_bytes + spread[1].moment_bytes, 16 * all);
   EXPECT_EQ(spread[0].weight_bytes, 8 * all);
-  EXPECT_EQ(spread[1].weight_bytes, 8 * (all - 16 * 8 * counts.expert));
+  EXPECT_EQ(spread[1].weight_bytes, 8 * (all - experts));
+  EXPECT_EQ(spread[1].moment_bytes, 16 * (all - experts) / 2);
   EXPECT_EQ(spread[0].activation_bytes + spread[1].activation_bytes, alone[0].activation_bytes);
+}
+
+TEST(EstimateProcesses, ABuddyHoldsWhatItsWardDoesAndHearsItsGradients) {
+  const Planned p({"parallel.data=2", "parallel.expert=1", "cluster.nodes=2"});
+  const Planned without(
+      {"parallel.data=2", "parallel.expert=1", "cluster.nodes=2", "cluster.redundancy=0"});
+  const ParameterCounts counts = count_parameters(p.model.model);
+  const int64_t all = counts.total + counts.mtp;
+
+  const MemoryEstimate with_buddy = estimate_processes(p.args, p.plan)[1];
+  const MemoryEstimate alone = estimate_processes(without.args, without.plan)[1];
+
+  EXPECT_EQ(with_buddy.weight_bytes, 8 * all);
+  EXPECT_EQ(with_buddy.moment_bytes, 16 * all);
+  EXPECT_EQ(with_buddy.gradient_bytes, 8 * all);
+  EXPECT_GT(with_buddy.arriving_bytes, alone.arriving_bytes);
+}
+
+TEST(EstimateProcesses, TheFirstHasTheWholeStateWhenItIsSaved) {
+  const Planned p({"parallel.data=2", "cluster.nodes=2", "cluster.redundancy=0"});
+  const ParameterCounts counts = count_parameters(p.model.model);
+
+  const auto memory = estimate_processes(p.args, p.plan);
+
+  EXPECT_EQ(memory[0].checkpoint_bytes, 12 * (counts.total + counts.mtp));
+  EXPECT_EQ(memory[1].checkpoint_bytes, 0);
+  EXPECT_EQ(memory[0].weight_bytes, 8 * (counts.total + counts.mtp));
+}
+
+TEST(EstimateProcesses, NothingArrivesWhereThereIsNobodyElse) {
+  const Planned p(std::vector<std::string>{});
+
+  EXPECT_EQ(estimate_processes(p.args, p.plan)[0].arriving_bytes, 0);
 }
 
 TEST(EstimateProcesses, ARankOfDualPipeHoldsTheActivationsOfItsTwoStages) {
@@ -110,7 +144,7 @@ TEST(CheckMemory, RefusesWhatTheMachineDoesNotHold) {
   const int64_t memory_bytes = int64_t{8} << 30;
 
   EXPECT_THAT(error_of([&] { check_memory(args, make_plan(args), memory_bytes); }),
-              HasSubstr("model: found one that takes 19.9 TiB to train, wanted at most the 8.0 GiB "
+              HasSubstr("model: found one that takes 27.4 TiB to train, wanted at most the 8.0 GiB "
                         "of this machine"));
   EXPECT_NO_THROW(check_memory(small, make_plan(small), memory_bytes));
 }
