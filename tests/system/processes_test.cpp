@@ -76,6 +76,35 @@ TEST_F(Processes, AModelsFilesAreHandedOutFromTheFirst) {
   EXPECT_NE(wanted, wanted_);
 }
 
+/// Bytes of a process at its highest; 0 when it has gone.
+int64_t highest_memory(pid_t pid) {
+  const std::string status = read_file("/proc/" + std::to_string(pid) + "/status");
+  const size_t at = status.find("VmHWM:");
+  return at == std::string::npos ? 0 : 1024 * std::stoll(status.substr(at + 6));
+}
+
+// The model that `troupe bench step` is measured with, so that state and activations outweigh the program.
+TEST_F(Processes, ANodeTakesTheMemoryThatThePlanSays) {
+  const std::string run = std::string(TROUPE_SOURCE_DIR) + "/config/runs/bench_step.textproto";
+  const std::string settings = " --set data.text=" + (folder_ / "text.txt").string() +
+                               " --set model.with.vocab_size=270 --set data.tokenizer.train.vocab_size=270"
+                               " --set train.micro_batch=2 --set train.micro_batches=2"
+                               " --set train.steps=3 --set cluster.threads=1";
+  ASSERT_EQ(troupe("plan " + run + settings + " --set cluster.nodes=2"), 0) << output_;
+  const size_t at = output_.find("process 1  ");
+  ASSERT_NE(at, std::string::npos) << output_;
+  const double planned = std::stod(output_.substr(at + 11)) * 1048576;
+
+  Background leader(command("train " + run + settings + " --nodes 2 --out run"), folder_ / "leader");
+  int64_t highest = 0;
+  while (!leader.has_ended()) {
+    for (const pid_t node : nodes_of(leader)) highest = std::max(highest, highest_memory(node));
+    ::usleep(1000);
+  }
+
+  EXPECT_NEAR(static_cast<double>(highest), planned, 0.15 * planned);
+}
+
 // Law 3 across processes: the actor is started again where it lived, the step in every process.
 TEST_F(Processes, KilledActorsOfOtherProcessesChangeNoBit) {
   ASSERT_EQ(troupe(train("--nodes 3 --set parallel.data=2 --set parallel.expert=2 "
