@@ -89,20 +89,29 @@ caf::result<Pb<wire::StepReport>> CrewActor::start(const Pb<wire::BeginStep>& st
   return *promise;
 }
 
+/// Experts work for routers of other processes too, which may have come behind the report of this one's
+/// start: their weight gradients are in the sums when their queues are empty now, for every stage of the
+/// run has seen all its answers.
 caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& step) {
   passes(Phase::prepare, step->step());
   const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
   auto prepared = std::make_shared<wire::Prepared>();
-  ask_all<Pb<wire::Prepared>>(
-      this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
-      {[prepared](const Pb<wire::Prepared>& part) {
-         const uint32_t faults = prepared->faults() | part->faults();
-         prepared->MergeFrom(*part);
-         prepared->set_faults(faults);
-       },
-       [promise, prepared] { promise->deliver(Pb<wire::Prepared>(*prepared)); },
-       [promise](const caf::error& error) { promise->deliver(error); }},
-      prepare_atom_v, step);
+  const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
+  const auto take_norms = [this, promise, prepared, step, failed] {
+    ask_all<Pb<wire::Prepared>>(
+        this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
+        {[prepared](const Pb<wire::Prepared>& part) {
+           const uint32_t faults = prepared->faults() | part->faults();
+           prepared->MergeFrom(*part);
+           prepared->set_faults(faults);
+         },
+         [promise, prepared] { promise->deliver(Pb<wire::Prepared>(*prepared)); }, failed},
+        prepare_atom_v, step);
+  };
+  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::expert_shard}), company().deadlines.step,
+                                waits_for_answers(),
+                                {[](const Pb<wire::StepReport>&) {}, take_norms, failed},
+                                report_atom_v, step->step());
   return *promise;
 }
 

@@ -14,6 +14,9 @@ using runtime::Members;
 constexpr auto ready_time = 300s;
 /// For nodes to reach one that has come anew.
 constexpr auto connect_time = 30s;
+/// For a newcomer to get its state, and a second more for so many bytes of all state.
+constexpr auto restore_time = 10s;
+constexpr int64_t slowest_restore = 20'000'000;
 /// For nodes to end when the run has.
 constexpr auto end_time = 10s;
 
@@ -138,6 +141,7 @@ void Leader::replace_loop() {
     }
     try {
       replace(process);
+      wait_until_restored(process);
     } catch (const std::exception& error) {
       std::lock_guard lock(mutex_);
       give_up(gone_[process] + "; nobody could take its place: " + error.what());
@@ -184,6 +188,22 @@ void Leader::replace(int process) {
   company_->happened(event_of(wire::Event::PROCESS_JOINED, who + " in the place of " + why));
   if (const auto coordinator = company_->directory.find({actors::Role::coordinator})) {
     runtime::tell(coordinator, actors::restarted_atom_v, static_cast<uint8_t>(actors::Role::crew), why);
+  }
+}
+
+/// Every request ends: a newcomer that does not get its state in time, whatever keeps it, is fenced and
+/// another takes its place.
+void Leader::wait_until_restored(int process) {
+  const auto deadline = std::chrono::steady_clock::now() + restore_time +
+                        std::chrono::seconds(company_->arena.bytes() / slowest_restore);
+  while (company_->newcomers.get().contains(process)) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      company_->newcomers.remove({process});
+      return lost(process, gathering_->members().describe(process) + " did not get its state in time");
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, 20ms);
+    if (is_over_ || first_loss_ || !gone_.empty()) return;
   }
 }
 

@@ -62,6 +62,7 @@ class Leader {
   void give_up(const std::string& why);
   void replace_loop();
   void replace(int process);
+  void wait_until_restored(int process);
   void tell_of(int process, const wire::NodeFacts& facts);
 
   const RunSetup& setup_;
