@@ -92,7 +92,7 @@ TEST(EstimateProcesses, AddUpToTheStateAndWhatIsHeldTwice) {
 }
 
 TEST(EstimateProcesses, ABuddyHoldsWhatItsWardDoesAndHearsItsGradients) {
-  const Planned p({"parallel.data=2", "parallel.expert=1", "cluster.nodes=2"});
+  const Planned p({"parallel.data=2", "parallel.expert=1", "cluster.nodes=2", "cluster.redundancy=1"});
   const Planned without(
       {"parallel.data=2", "parallel.expert=1", "cluster.nodes=2", "cluster.redundancy=0"});
   const ParameterCounts counts = count_parameters(p.model.model);
