@@ -94,17 +94,6 @@ double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
   return measure_peak_flops(std::min(setup.cores, setup.plan.threads * setup.plan.processes));
 }
 
-/// Texts of those that are to fire yet.
-std::vector<std::string> unfired(const std::vector<actors::Failpoint>& failpoints,
-                                 const std::vector<std::string>& fired) {
-  std::vector<std::string> texts;
-  for (const actors::Failpoint& failpoint : failpoints) {
-    const std::string text = actors::to_string(failpoint);
-    if (std::find(fired.begin(), fired.end(), text) == fired.end()) texts.push_back(text);
-  }
-  return texts;
-}
-
 void train(const Options& options) {
   config::LoadedRun run = load(options);
   if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
@@ -183,8 +172,7 @@ void train(const Options& options) {
                      .setup = p,
                      .company = company,
                      .run_folder = std::filesystem::absolute(folder.path()).string(),
-                     .hands_out_state = hands_out_state,
-                     .failpoints = unfired(failpoints, fired)});
+                     .hands_out_state = hands_out_state});
   }
   {
     actors::Troupe troupe({.company = company,

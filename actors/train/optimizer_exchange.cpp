@@ -112,6 +112,14 @@ bool OptimizerShardActor::gets_weights(const BlockEdge& edge) const {
   return company().placement.buddy(edge.owner) != edge.user;
 }
 
+std::set<int> OptimizerShardActor::senders_of_weights() const {
+  std::set<int> owners;
+  for (const BlockEdge& edge : owned_by_others_) {
+    if (gets_weights(edge)) owners.insert(edge.owner);
+  }
+  return owners;
+}
+
 void OptimizerShardActor::send_weights_of(const BlockEdge& edge, const wire::StepRecord& record) {
   TokenMessage message{header_of(record.epoch(), record.step(), edge.owner), {}};
   for (const int64_t id : edge.blocks) {
@@ -300,11 +308,7 @@ caf::result<void> OptimizerShardActor::scatter(const Pb<wire::StepRecord>& recor
   wait_for({Verb::state, record->step(), senders, [this, answer, record] {
               send_weights(*record);
               send_copies(*record);
-              std::set<int> owners;
-              for (const BlockEdge& edge : owned_by_others_) {
-                if (gets_weights(edge)) owners.insert(edge.owner);
-              }
-              wait_for({Verb::weights, record->step(), std::move(owners), [this, answer, record] {
+              wait_for({Verb::weights, record->step(), senders_of_weights(), [this, answer, record] {
                           std::set<int> ward;
                           if (ward_ >= 0) ward.insert(ward_);
                           wait_for({Verb::restored, record->step(), std::move(ward),

@@ -184,11 +184,7 @@ caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRe
       applied.mutable_hashes()->Add(hashes->begin(), hashes->end());
       promise->deliver(Pb<wire::Applied>(std::move(applied)));
     };
-    std::set<int> senders;
-    for (const BlockEdge& edge : owned_by_others_) {
-      if (gets_weights(edge)) senders.insert(edge.owner);
-    }
-    wait_for({Verb::weights, record->step(), std::move(senders),
+    wait_for({Verb::weights, record->step(), senders_of_weights(),
               [this, promise, answer] { deliver_when_done(*promise, answer); }});
   });
   return *promise;

@@ -53,6 +53,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void send_restored(const RestoreEdge& edge, uint64_t state, const wire::TokenHeader& header);
   void send_weights_of(const BlockEdge& edge, const wire::StepRecord& record);
   bool gets_weights(const BlockEdge& edge) const;
+  std::set<int> senders_of_weights() const;
   void send_weights(const wire::StepRecord& record);
   template <class Atom>
   void send_states(const std::vector<BlockEdge>& edges, Atom atom, const wire::StepRecord& record);

@@ -31,7 +31,7 @@ wire::Event event_of(wire::Event::Kind kind, std::string text) {
 
 Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
-      failpoints_(args.failpoints), company_(args.company), gathering_(std::move(args.gathering)),
+      company_(args.company), gathering_(std::move(args.gathering)),
       plane_(make_node_plane(gathering_->endpoint().host,
                              {.received = [company = company_](int, runtime::Parcel parcel) {
                                 company->office.received(std::move(parcel));
@@ -83,13 +83,13 @@ wire::NodeStart Leader::start_message() const {
   start.set_control_token(token_);
   start.set_run_folder(run_folder_);
   start.mutable_lives()->Add(lives_.begin(), lives_.end());
+  for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
   return start;
 }
 
 void Leader::start_nodes() {
   wire::NodeStart start = start_message();
   start.set_is_handed_state(hands_out_state_);
-  for (const std::string& failpoint : failpoints_) start.add_failpoints(failpoint);
   for (int p = 1; p <= gathering_->members().count(); ++p) {
     start.set_process(p);
     gathering_->members().start(p, gathering_->secret(), start);
@@ -166,7 +166,6 @@ void Leader::replace(int process) {
   start.set_process(process);
   start.set_is_handed_state(true);
   start.set_data_addresses(process, node->facts.data_address());
-  for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
   node->socket.set_peer(Members::describe(process, node->facts));
   runtime::start_node(*node, gathering_->secret(), start);
   const auto events = runtime::wait_for_ready(*node, runtime::within(ready_time));

@@ -27,8 +27,7 @@ class Leader {
     const RunSetup& setup;
     std::shared_ptr<actors::Company> company;
     std::string run_folder;
-    bool hands_out_state;                 ///< or nodes make state 0 by the seed
-    std::vector<std::string> failpoints;  ///< as they are written, that have not fired yet
+    bool hands_out_state;  ///< or nodes make state 0 by the seed
   };
   /// Everybody's actors are there and reach each other when this returns. Throws ClusterError,
   /// DataPlaneError.
@@ -68,7 +67,6 @@ class Leader {
   const RunSetup& setup_;
   const std::string run_folder_;
   const bool hands_out_state_;
-  const std::vector<std::string> failpoints_;
   const std::shared_ptr<actors::Company> company_;
   std::mutex mutex_;
   std::condition_variable changed_;

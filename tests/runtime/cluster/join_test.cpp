@@ -104,14 +104,19 @@ TEST(Join, TlsOnOneSideAloneIsNamed) {
   EXPECT_EQ(meet(with_tls, with_tls).node, "no error");
 }
 
-TEST(Join, ALeaderWithoutTheSecretIsNotBelieved) {
-  Listener listener({"127.0.0.1", 0});
-  auto node = std::async([&] {
+/// What a node that joins there comes to.
+std::future<std::string> joining(const Listener& listener) {
+  return std::async([&listener] {
     return message_of([&] {
       FrameSocket socket = FrameSocket::connect(listener.endpoint(), within(5s));
       join(socket, Secret("a secret of both sides"), facts(), within(5s));
     });
   });
+}
+
+TEST(Join, ALeaderWithoutTheSecretIsNotBelieved) {
+  Listener listener({"127.0.0.1", 0});
+  auto node = joining(listener);
   FrameSocket socket = std::move(*listener.accept(within(5s)));
   wire::JoinFrame frame;
   frame.mutable_challenge()->set_protocol(join_protocol);
@@ -125,12 +130,7 @@ TEST(Join, ALeaderWithoutTheSecretIsNotBelieved) {
 
 TEST(Join, AnotherProtocolIsNamed) {
   Listener listener({"127.0.0.1", 0});
-  auto node = std::async([&] {
-    return message_of([&] {
-      FrameSocket socket = FrameSocket::connect(listener.endpoint(), within(5s));
-      join(socket, Secret("a secret of both sides"), facts(), within(5s));
-    });
-  });
+  auto node = joining(listener);
   FrameSocket socket = std::move(*listener.accept(within(5s)));
   wire::JoinFrame frame;
   frame.mutable_challenge()->set_protocol(77);
