@@ -72,7 +72,7 @@ class DataPlane {
 };
 
 struct PlaneOptions {
-  std::string transports = {};     ///< of UCX (UCX_TLS); empty: shared memory and TCP
+  std::string transports = {};     ///< of UCX (UCX_TLS); empty: TCP, and reads by the kernel inside a host
   std::string network = {};        ///< network devices of UCX, as "lo" or "eth0"; empty: all
   bool has_checksums = false;      ///< xxh3 of every payload, checked on arrival
   uint64_t credit_parcels = 256;   ///< to one peer, unconfirmed

@@ -26,7 +26,7 @@ UcxPlane::~UcxPlane() {
 
 std::string UcxPlane::describe() const {
   const std::string transports =
-      options_.transports.empty() ? "shared memory, tcp" : options_.transports;
+      options_.transports.empty() ? "tcp, cma" : options_.transports;
   return std::string("ucx ") + ucp_get_version_string() + " (" + transports + ")";
 }
 

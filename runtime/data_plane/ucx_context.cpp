@@ -28,10 +28,12 @@ struct AddressHeader {
 /// Sets what UCX takes from the environment alone (settings of one transport), while there is one
 /// thread: before main. What the user has set stays.
 ///
-/// Where peers may fail, UCX does without shared memory, and without copies by the kernel, unless
-/// it is told that both can bear it. They can: a process that dies in the middle of writing to a
-/// queue has not published what it wrote, and the kernel is only asked to read (see RNDV_SCHEME
-/// below), at worst memory that its owner has given up.
+/// Where peers may fail, UCX does without copies by the kernel, and without shared memory, unless it
+/// is told that both can bear it. The first can: the kernel is only asked to read (see RNDV_SCHEME
+/// below), at worst memory that its owner has given up. Shared memory cannot: one queue takes what all
+/// peers send, each reserves its place and then writes, and the reader waits for ever at a place whose
+/// writer has died (1 in 50 kills of a peer that sends all the time). So it is used only by who asks for it, where
+/// a death ends everything anyway.
 [[maybe_unused]] const bool is_environment_set = [] {
   for (const char* name :
        {"UCX_POSIX_ERROR_HANDLING", "UCX_SYSV_ERROR_HANDLING", "UCX_CMA_MEMORY_INVALIDATE"}) {
@@ -81,7 +83,7 @@ ucs_memory_type_t memory_type_of(kernels::Device device) {
 UcxContext::UcxContext(const PlaneOptions& options) {
   quiet_library();
   Settings settings;
-  settings.set("TLS", options.transports.empty() ? "posix,cma,tcp,cuda" : options.transports);
+  settings.set("TLS", options.transports.empty() ? "cma,tcp,cuda" : options.transports);
   if (!options.network.empty()) settings.set("NET_DEVICES", options.network);
   // A peer never writes into this process: what it may still be sending cannot land in memory that
   // has been given to somebody else.

@@ -22,7 +22,7 @@ const std::vector<Dimension>& dimensions() {
   static const std::vector<Dimension> all{
       {"processes", {"1", "2", "3", "4", "8"}}, {"pipeline", {"1", "2", "4"}},
       {"expert", {"1", "2", "4"}},              {"data", {"1", "2", "3", "4"}},
-      {"attention", {"1", "2"}},                {"transport", {"posix,cma", "tcp"}},
+      {"attention", {"1", "2"}},                {"transport", {"posix,cma", "tcp", "tcp,cma"}},
       {"schedule", {"ONE_F_ONE_B", "ZERO_BUBBLE", "DUALPIPE", "DUALPIPE_V"}},
       {"ucx", {"built", "1.22.0"}},
   };

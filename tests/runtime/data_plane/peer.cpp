@@ -1,8 +1,8 @@
 // The other process of ucx_process_test: a plane that obeys.
-//   data_plane_peer TRANSPORTS NETWORK echo|hold
+//   data_plane_peer TRANSPORTS NETWORK echo|hold|flood
 // Prints its address, reads that of its peer, both as hex digits, and prints "connected". Then it
-// sends every parcel back, or holds on to the first and confirms none. "lost WHY" when that
-// happens. Ends with its standard input.
+// sends every parcel back, or holds on to the first and confirms none, or sends small parcels without
+// end. "lost WHY" when that happens. Ends with its standard input.
 #include <future>
 #include <iostream>
 
@@ -12,7 +12,7 @@
 namespace troupe::tests {
 namespace {
 
-int run(const std::string& transports, const std::string& network, bool holds) {
+int run(const std::string& transports, const std::string& network, const std::string& mode) {
   std::promise<void> gate;
   std::mutex mutex;
   std::unique_ptr<DataPlane> plane;
@@ -21,7 +21,7 @@ int run(const std::string& transports, const std::string& network, bool holds) {
   options.network = network;
   PlaneEvents events;
   events.received = [&](int peer, Parcel parcel) {
-    if (holds) gate.get_future().wait();
+    if (mode == "hold") gate.get_future().wait();
     plane->send(peer, std::move(parcel));
   };
   events.lost = [&](int, const std::string& why, std::vector<std::string>) {
@@ -37,6 +37,12 @@ int run(const std::string& transports, const std::string& network, bool holds) {
     std::lock_guard lock(mutex);
     std::cout << "connected" << std::endl;
   }
+  if (mode == "flood") {
+    for (uint64_t i = 0;; ++i) {
+      while (plane->counters().parcels_sent + 1000 < i) std::this_thread::yield();
+      plane->send(1, {std::string(4000, 'x'), {}});
+    }
+  }
   while (std::getline(std::cin, line)) {
   }
   return 0;
@@ -47,5 +53,5 @@ int run(const std::string& transports, const std::string& network, bool holds) {
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
-  return troupe::tests::run(argv[1], argv[2], std::string(argv[3]) == "hold");
+  return troupe::tests::run(argv[1], argv[2], argv[3]);
 }

@@ -138,7 +138,7 @@ struct Wire {
 inline void PrintTo(const Wire& wire, std::ostream* out) { *out << wire.name; }
 
 inline std::vector<Wire> ucx_wires() {
-  return {{"tcp", "tcp", "lo"}, {"shared_memory", "posix,cma", ""}};
+  return {{"tcp", "tcp", "lo"}, {"tcp_and_cma", "tcp,cma", "lo"}, {"shared_memory", "posix,cma", ""}};
 }
 inline std::vector<Wire> wires() {
   auto all = ucx_wires();
