@@ -216,7 +216,8 @@ Plan make_plan(const PlanArgs& args) {
   Plan plan{};
   plan.schedule = parallel.schedule();
   plan.processes = std::max(1, cluster.nodes());
-  plan.redundancy = chosen(cluster.has_redundancy(), cluster.redundancy(), 0);
+  plan.redundancy = chosen(cluster.has_redundancy(), cluster.redundancy(),
+                           plan.processes > 1 ? 1 : 0);
   // Processes of one machine share its cores; of several, `cluster.threads` says what each has.
   plan.threads = chosen(cluster.has_threads(), cluster.threads(),
                         std::max(args.cores / plan.processes, 1));
