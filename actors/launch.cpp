@@ -186,6 +186,7 @@ Troupe::Troupe(Args args) : company_(args.company) {
   auto keepers = std::make_shared<Keepers>(is_kept ? std::move(args.storage->journal) : nullptr,
                                            args.from.commits.size());
   keepers->watcher = watcher;
+  if (args.from.open_commit) keepers->ledger.take_over(*args.from.open_commit);
   if (is_kept) {
     keepers->checkpoints = std::move(args.storage->checkpoints);
     system.events = std::move(args.storage->events);

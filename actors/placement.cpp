@@ -165,4 +165,11 @@ std::vector<int64_t> Placement::owned_by(int optimizer_shard) const {
   return blocks;
 }
 
+bool have_lost_all_copies(const std::set<int>& empty, int processes) {
+  for (const int process : empty) {
+    if (empty.contains((process + 1) % processes)) return true;
+  }
+  return false;
+}
+
 }  // namespace troupe::actors

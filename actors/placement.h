@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "actors/role.h"
@@ -27,6 +28,10 @@ struct RestoreEdge {
   std::vector<int64_t> whole;    ///< ascending: weights, moments, EMA
   std::vector<int64_t> weights;  ///< ascending: these alone
 };
+
+/// Whether, with redundancy 1, a block's owner and its buddy are both among these processes: then no
+/// copy of it is left.
+bool have_lost_all_copies(const std::set<int>& empty, int processes);
 
 class Placement {
  public:

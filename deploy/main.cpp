@@ -8,6 +8,7 @@
 #include "deploy/ablate/ablate_command.h"
 #include "deploy/bench_command.h"
 #include "deploy/checkpoint_command.h"
+#include "deploy/cluster/leader_supervisor.h"
 #include "deploy/cluster/node_command.h"
 #include "deploy/conform_command.h"
 #include "deploy/convert_command.h"
@@ -76,6 +77,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
+  } catch (const troupe::deploy::LeaderEnded& ended) {
+    return ended.exit_code();
   } catch (const troupe::deploy::StoppedBySignal& stopped) {
     std::cerr << "troupe: " << stopped.what() << std::endl;
     return stopped.exit_code();

@@ -123,7 +123,10 @@ std::string objection_to(const wire::CheckpointManifest& manifest,
          runtime::to_hex(hash->second);
 }
 
-StartingPoint starting_point(StartingPointArgs args) {
+namespace {
+
+/// At the initial state, with what the journal says.
+StartingPoint at_the_beginning(const StartingPointArgs& args) {
   StartingPoint start;
   const std::string& arithmetic = args.history.arithmetic;
   if (!arithmetic.empty() && arithmetic != runtime::cpu_arithmetic) {
@@ -140,6 +143,13 @@ StartingPoint starting_point(StartingPointArgs args) {
   start.from.hashes = args.history.hashes;
   start.bias.values.assign(
       static_cast<size_t>(args.recipe.moe_layers() * args.recipe.shape.experts), 0.0f);
+  return start;
+}
+
+}  // namespace
+
+StartingPoint starting_point(StartingPointArgs args) {
+  StartingPoint start = at_the_beginning(args);
   const auto manifest = load_newest(args, start.notes);
   start.history = std::move(args.history);
   if (manifest) {
@@ -158,6 +168,20 @@ StartingPoint starting_point(StartingPointArgs args) {
                           std::to_string(start.history.commits.size() - state) +
                           " committed steps are done again");
   }
+  return start;
+}
+
+StartingPoint takeover_point(StartingPointArgs args) {
+  StartingPoint start = at_the_beginning(args);
+  const auto& commits = start.from.commits;
+  start.from.open_commit = commits.back();
+  if (commits.size() > 1) {
+    const wire::StepRecord& before = commits[commits.size() - 2];
+    start.from.record = before;
+    start.bias.values.assign(before.bias().begin(), before.bias().end());
+    start.bias.version = before.step();
+  }
+  start.history = std::move(args.history);
   return start;
 }
 

@@ -41,6 +41,11 @@ struct StartingPointArgs {
 /// than the arena's.
 StartingPoint starting_point(StartingPointArgs args);
 
+/// The point of a leader that takes a lost one's place: the other processes hold what the last commit
+/// N came from, or state N already, which the arena gets from them; the commit is applied first, where it
+/// has not been. Wants a commit in the journal; throws as above.
+StartingPoint takeover_point(StartingPointArgs args);
+
 /// What speaks against going on with a recipe: a commit that it would not have made, because its
 /// tokens, its rate or other numbers of the schedule are others. Empty: nothing.
 std::string recipe_objection(const actors::Recipe& recipe,

@@ -16,6 +16,7 @@
 #include "config/parameters.h"
 #include "config/phases.h"
 #include "deploy/cluster/leader.h"
+#include "deploy/cluster/leader_supervisor.h"
 #include "deploy/console.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
@@ -94,22 +95,19 @@ double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
   return measure_peak_flops(std::min(setup.cores, setup.plan.threads * setup.plan.processes));
 }
 
-void train(const Options& options) {
-  config::LoadedRun run = load(options);
-  if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
-  const RunSetup p = set_up_run(std::move(run));
-  check_memory(p);
+/// What is there before anybody leads, and stays when leaders come and go.
+struct PreparedRun {
+  const Options& options;
+  const RunSetup setup;
+  const TrainingData data;
+  const std::vector<actors::Failpoint> failpoints;
+  RunFolder folder;
+  const std::unique_ptr<MeetingPoint> meeting;  // null: there is one process
+};
+
+RunFolder make_folder(const Options& options, const RunSetup& p, const TrainingData& data,
+                      const std::filesystem::path& place) {
   const bool is_new = options.resume.empty();
-  // The folder is made when nothing can be wrong with the run any more.
-  const std::filesystem::path place =
-      is_new ? RunFolder::choose(options.out.empty() ? p.run.run.out() : options.out, p.run.name)
-             : std::filesystem::path(options.resume);
-  const TrainingData data = read_training_data(p.run, p.model.model);
-  const bool has_evaluator = data.heldout && !data.heldout->empty();
-  const auto failpoints = failpoints_of(
-      options.failpoints, {p.plan, runtime::model_shape(p.model.model), p.run.run.train().steps(),
-                           p.run.run.checkpoint().every(), has_evaluator});
-  auto nodes = p.plan.processes > 1 ? gather_nodes(options.cluster, p.plan.processes - 1) : nullptr;
   RunFolder folder = is_new ? RunFolder::create(place) : RunFolder::open(place);
   if (is_new) {
     folder.write_run(p.run.run, p.model.model);
@@ -120,16 +118,68 @@ void train(const Options& options) {
   }
   std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
+  return folder;
+}
+
+PreparedRun prepare(const Options& options, RunSetup p) {
+  check_memory(p);
+  // The folder is made when nothing can be wrong with the run any more.
+  const std::filesystem::path place =
+      options.resume.empty()
+          ? RunFolder::choose(options.out.empty() ? p.run.run.out() : options.out, p.run.name)
+          : std::filesystem::path(options.resume);
+  TrainingData data = read_training_data(p.run, p.model.model);
+  const bool has_evaluator = data.heldout && !data.heldout->empty();
+  auto failpoints = failpoints_of(
+      options.failpoints, {p.plan, runtime::model_shape(p.model.model), p.run.run.train().steps(),
+                           p.run.run.checkpoint().every(), has_evaluator});
+  auto meeting = p.plan.processes > 1 ? std::make_unique<MeetingPoint>(options.cluster) : nullptr;
+  RunFolder folder = make_folder(options, p, data, place);
+  return {options, std::move(p), std::move(data), std::move(failpoints), std::move(folder),
+          std::move(meeting)};
+}
+
+/// The nodes of a lost leader, if they hold all of the last commit; else new ones.
+std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const LeaderLife& life,
+                                  const runtime::JournalHistory& history, bool& takes_over) {
+  if (!prepared.meeting) return nullptr;
+  const config::Plan& plan = prepared.setup.plan;
+  if (!life.loss().empty() && plan.redundancy > 0 && !history.commits.empty()) {
+    if (auto nodes = gather_again(*prepared.meeting, plan.processes - 1)) {
+      takes_over = true;
+      return nodes;
+    }
+  }
+  return gather_nodes(*prepared.meeting, plan.processes - 1);
+}
+
+wire::Event event_of(wire::Event::Kind kind, std::string text) {
+  wire::Event event;
+  event.set_kind(kind);
+  event.set_text(std::move(text));
+  return event;
+}
+
+/// This process trains, with others if there are.
+void lead(PreparedRun& prepared, const LeaderLife& life) {
+  const Options& options = prepared.options;
+  const RunSetup& p = prepared.setup;
+  const TrainingData& data = prepared.data;
+  RunFolder& folder = prepared.folder;
+  const auto& failpoints = prepared.failpoints;
+  auto history = runtime::read_journal(folder.path() / "journal");
+  bool takes_over = false;
+  auto nodes = gather(prepared, life, history, takes_over);
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
   runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
-  StartingPoint start =
-      starting_point({.folder = folder.path(),
-                      .history = runtime::read_journal(folder.path() / "journal"),
-                      .arena = arena,
-                      .recipe = recipe,
-                      .newest_state = static_cast<uint64_t>(recipe.steps)});
+  const StartingPointArgs point{.folder = folder.path(),
+                                .history = std::move(history),
+                                .arena = arena,
+                                .recipe = recipe,
+                                .newest_state = static_cast<uint64_t>(recipe.steps)};
+  StartingPoint start = takes_over ? takeover_point(point) : starting_point(point);
   for (const std::string& note : start.notes) std::cout << "note: " << note << "\n" << std::flush;
-  const bool is_first_state = start.from.record.step() == 0;
+  const bool is_first_state = !takes_over && start.from.record.step() == 0;
   if (is_first_state) start.bias = initial_state(p, recipe, arena);
   auto storage = std::make_unique<actors::RunStorage>();
   storage->journal = std::make_unique<runtime::JournalWriter>(
@@ -164,7 +214,7 @@ void train(const Options& options) {
                    .is_terminal = isatty(STDOUT_FILENO) == 1});
   std::optional<wire::StepDone> last = start.last;
   // Nodes make the first state themselves unless it comes from a model's files.
-  const bool hands_out_state = nodes && (!is_first_state || p.weights);
+  const bool hands_out_state = nodes && !takes_over && (!is_first_state || p.weights);
   std::unique_ptr<Leader> leader;
   if (nodes) {
     leader = std::make_unique<Leader>(
@@ -172,9 +222,10 @@ void train(const Options& options) {
                      .setup = p,
                      .company = company,
                      .run_folder = std::filesystem::absolute(folder.path()).string(),
-                     .hands_out_state = hands_out_state});
+                     .hands_out_state = hands_out_state,
+                     .takes_over = takes_over});
   }
-  {
+  try {
     actors::Troupe troupe({.company = company,
                            .options = {.hash_every = p.run.run.train().hash_every(),
                                        .eval_every = p.run.run.train().eval_every(),
@@ -188,10 +239,16 @@ void train(const Options& options) {
     std::optional<Leader::Watch> watch;
     if (leader) watch.emplace(*leader, troupe, "; troupe train --resume " + folder.path().string() +
                                                   " goes on");
+    if (!life.loss().empty()) {
+      company->happened(event_of(wire::Event::PROCESS_LOST, life.loss()));
+      company->happened(event_of(wire::Event::PROCESS_JOINED,
+                                 "process 0 (pid " + std::to_string(::getpid()) + ") leads in its place"));
+    }
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
                       last = done;
+                      life.step_done();
                       add_metrics(folder, done, timeline.at(done.record().step()));
                       console.step_done(done);
                       if (console.is_reader_gone()) signals.request(SIGPIPE);
@@ -203,6 +260,9 @@ void train(const Options& options) {
                     },
                 .alarm = raise_alarm,
                 .happened = [&](const wire::Event& event) { console.happened(event); }});
+  } catch (const actors::RunError& error) {
+    if (leader && leader->has_lost_state()) throw BeginAgain(error.what());
+    throw;
   }
   leader.reset();
   for (const std::string& text : company->failpoints.unfired()) {
@@ -232,6 +292,14 @@ void train(const Options& options) {
                               std::to_string(recipe.steps) + "; troupe train --resume " +
                               folder.path().string() + " goes on");
   }
+}
+
+void train(const Options& options) {
+  config::LoadedRun run = load(options);
+  if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
+  PreparedRun prepared = prepare(options, set_up_run(std::move(run)));
+  if (!prepared.meeting) return lead(prepared, {});
+  supervise_leader([&](const LeaderLife& life) { lead(prepared, life); });
 }
 
 }  // namespace

@@ -15,6 +15,11 @@ bool Ledger::append(const wire::JournalEntry& entry) {
   return true;
 }
 
+void Ledger::take_over(const wire::StepRecord& commit) {
+  std::lock_guard lock(mutex_);
+  last_commit_ = commit;
+}
+
 std::string Ledger::error() const {
   std::lock_guard lock(mutex_);
   return writer_ ? writer_->error() : std::string();

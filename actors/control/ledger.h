@@ -23,6 +23,8 @@ class Ledger {
   /// True when the entry is durable. One that is in already stays as it is. False: error() says
   /// why, nothing of it remains, and the call may be made again.
   bool append(const wire::JournalEntry& entry);
+  /// A commit that is in the journal already, of who led before: it is this process's to apply.
+  void take_over(const wire::StepRecord& commit);
   std::string error() const;
   std::optional<wire::StepRecord> last_commit() const;
 

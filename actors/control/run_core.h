@@ -30,6 +30,8 @@ struct ResumePoint {
   wire::StepRecord record;                ///< of the state in the arena; step 0: the initial one
   std::vector<wire::StepRecord> commits;  ///< the journal's: steps behind the state are replayed
   std::map<uint64_t, uint64_t> hashes;    ///< journaled hashes that the replay must meet
+  /// A commit of a coordinator that is lost, of the step behind `record`: it is applied first.
+  std::optional<wire::StepRecord> open_commit = std::nullopt;
 };
 
 /// A step is begun again at most so often before the run ends with an error.

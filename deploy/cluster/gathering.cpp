@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <thread>
 
+#include "actors/placement.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
 #include "deploy/machine.h"
@@ -23,6 +25,8 @@ using runtime::within;
 constexpr auto hello_time = 5s;
 /// How long one that was started here may take to join.
 constexpr auto start_time = 60s;
+/// How long the nodes of a lost leader may take to come again.
+constexpr auto rejoin_time = 2s;
 /// How often those that were started here are looked after.
 constexpr auto look_time = 200ms;
 
@@ -57,23 +61,29 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
   add_tls_options(command, options.tls, group)->needs(listen);
 }
 
-Gathering::Gathering(const ClusterOptions& options, int nodes)
-    : starts_nodes_(options.listen.empty()), listener_(endpoint_of(options)),
-      secret_(secret_of(options, starts_nodes_)), tls_(options.tls),
-      own_(own_facts(options.tls.is_set())) {
-  if (starts_nodes_) {
-    processes_.start(nodes, endpoint(), secret_);
-  } else {
-    std::cout << "waiting for " << nodes << (nodes == 1 ? " node: " : " nodes: ")
-              << "troupe node --join " << runtime::to_string(endpoint()) << std::endl;
+MeetingPoint::MeetingPoint(const ClusterOptions& options)
+    : starts_nodes(options.listen.empty()), listener(endpoint_of(options)),
+      secret(secret_of(options, starts_nodes)), tls(options.tls),
+      token(runtime::hexadecimal(runtime::random_nonce())) {
+  if (const std::string why = runtime::why_no_ucx(); !why.empty()) {
+    throw ClusterError("a run of several processes needs a data plane between them, and this build "
+                       "has none: " + why);
   }
+  if (tls.is_set()) runtime::check_tls(tls);
 }
 
+Gathering::Gathering(MeetingPoint& at) : at_(at), own_(own_facts(at.tls.is_set())) {}
+
 std::optional<runtime::Member> Gathering::admit_one() {
-  auto socket = listener_.accept(within(look_time));
+  auto socket = at_.listener.accept(within(look_time));
   if (!socket) return std::nullopt;
   try {
-    return runtime::admit(std::move(*socket), secret_, own_, within(hello_time));
+    runtime::Member member = runtime::admit(std::move(*socket), at_.secret, own_, within(hello_time));
+    const bool is_holder = member.facts.held_process() > 0;
+    if (is_holder && (!takes_holders_ || member.facts.held_run() != at_.token)) {
+      runtime::refuse(member.socket, "the run goes on without what this node holds");
+    }
+    return member;
   } catch (const ClusterError& error) {
     std::cerr << "note: " << error.what() << std::endl;
     return std::nullopt;
@@ -82,8 +92,8 @@ std::optional<runtime::Member> Gathering::admit_one() {
 
 std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_over) {
   processes_.reap();
-  if (starts_nodes_) {
-    processes_.start(1, endpoint(), secret_);
+  if (at_.starts_nodes) {
+    processes_.start(1, endpoint(), at_.secret);
   } else {
     std::cout << "waiting for a node in its place: troupe node --join "
               << runtime::to_string(endpoint()) << std::endl;
@@ -91,39 +101,88 @@ std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_o
   const auto deadline = within(start_time);
   while (!is_over) {
     if (auto member = admit_one()) return member;
-    if (starts_nodes_ && std::chrono::steady_clock::now() > deadline) {
+    if (at_.starts_nodes && std::chrono::steady_clock::now() > deadline) {
       throw ClusterError("a node process that was started has not joined within 60 s");
     }
   }
   return std::nullopt;
 }
 
-std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes) {
-  if (const std::string why = runtime::why_no_ucx(); !why.empty()) {
-    throw ClusterError("a run of several processes needs a data plane between them, and this build "
-                       "has none: " + why);
-  }
-  if (options.tls.is_set()) runtime::check_tls(options.tls);
-  auto gathering = std::make_unique<Gathering>(options, nodes);
-  const auto deadline = within(start_time);
-  std::vector<runtime::Member> members;
-  while (static_cast<int>(members.size()) < nodes) {
-    if (gathering->starts_nodes_) gathering->processes_.check();
-    if (gathering->starts_nodes_ && std::chrono::steady_clock::now() > deadline) {
-      throw ClusterError("of " + std::to_string(nodes) + " node processes " +
-                         std::to_string(members.size()) + " have joined within 60 s");
-    }
-    auto member = gathering->admit_one();
+/// Those that held a part of the run when its leader was lost connect at once.
+void Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) {
+  const auto deadline = within(rejoin_time);
+  size_t missing = slots.size();
+  while (missing > 0 && std::chrono::steady_clock::now() < deadline) {
+    auto member = admit_one();
     if (!member) continue;
-    members.push_back(std::move(*member));
-    if (!gathering->starts_nodes_) {
-      const wire::NodeFacts& facts = members.back().facts;
-      std::cout << "node " << members.size() << " of " << nodes << ": " << facts.host() << ", pid "
-                << facts.pid() << ", " << facts.cores() << " cores, " << facts.data_plane()
-                << std::endl;
+    const int process = member->facts.held_process();
+    if (process == 0) {
+      spare.push_back(std::move(*member));
+    } else if (process <= static_cast<int>(slots.size()) && !slots[static_cast<size_t>(process - 1)]) {
+      slots[static_cast<size_t>(process - 1)].emplace(std::move(*member));
+      --missing;
     }
   }
-  gathering->members_ = std::make_unique<runtime::Members>(std::move(members));
+}
+
+/// The empty ones get who is there, then who comes; nodes are started for them unless they come.
+void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
+  const auto missing = static_cast<int>(
+      std::count_if(slots.begin(), slots.end(), [](const auto& slot) { return !slot; }));
+  const int wanted = std::max(missing - static_cast<int>(spare.size()), 0);
+  if (at_.starts_nodes && wanted > 0) processes_.start(wanted, endpoint(), at_.secret);
+  if (!at_.starts_nodes && wanted > 0) {
+    std::cout << "waiting for " << wanted << (wanted == 1 ? " node: " : " nodes: ")
+              << "troupe node --join " << runtime::to_string(endpoint()) << std::endl;
+  }
+  const auto deadline = within(start_time);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i]) continue;
+    while (spare.empty()) {
+      if (at_.starts_nodes) processes_.check();
+      if (at_.starts_nodes && std::chrono::steady_clock::now() > deadline) {
+        throw ClusterError("node processes that were started here have not joined within 60 s: " +
+                           std::to_string(i) + " of " + std::to_string(slots.size()) + " have");
+      }
+      auto member = admit_one();
+      if (!member) continue;
+      if (!at_.starts_nodes) {
+        const wire::NodeFacts& facts = member->facts;
+        std::cout << "node " << i + 1 << " of " << slots.size() << ": " << facts.host() << ", pid "
+                  << facts.pid() << ", " << facts.cores() << " cores, " << facts.data_plane()
+                  << std::endl;
+      }
+      spare.push_back(std::move(*member));
+    }
+    slots[i].emplace(std::move(spare.back()));
+    spare.pop_back();
+    newcomers_.insert(static_cast<int>(i) + 1);
+  }
+  std::vector<runtime::Member> members;
+  for (auto& slot : slots) members.push_back(std::move(*slot));
+  members_ = std::make_unique<runtime::Members>(std::move(members));
+}
+
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes) {
+  auto gathering = std::make_unique<Gathering>(at);
+  Gathering::Slots slots(static_cast<size_t>(nodes));
+  gathering->fill(slots, {});
+  return gathering;
+}
+
+std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes) {
+  auto gathering = std::make_unique<Gathering>(at);
+  gathering->takes_holders_ = true;
+  Gathering::Slots slots(static_cast<size_t>(nodes));
+  std::vector<runtime::Member> spare;
+  gathering->take_holders(slots, spare);
+  gathering->takes_holders_ = false;  // who comes later has been given up
+  std::set<int> empty{0};
+  for (int p = 1; p <= nodes; ++p) {
+    if (!slots[static_cast<size_t>(p - 1)]) empty.insert(p);
+  }
+  if (actors::have_lost_all_copies(empty, nodes + 1)) return nullptr;
+  gathering->fill(slots, std::move(spare));
   return gathering;
 }
 

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "deploy/cluster/node_processes.h"
 #include "runtime/cluster/members.h"
@@ -24,39 +26,60 @@ struct ClusterOptions {
 /// --nodes, --listen, --secret, --insecure, and those of TLS.
 void add_cluster_options(CLI::App& command, ClusterOptions& options);
 
+/// Where the processes of a run find each other, whoever leads it: it stays while leaders come and go.
+struct MeetingPoint {
+  /// Listens. Throws ClusterError: the port is in use, nobody has a secret, certificates are of no use,
+  /// this build has no data plane.
+  explicit MeetingPoint(const ClusterOptions& options);
+
+  const bool starts_nodes;  ///< or they come by themselves
+  runtime::Listener listener;
+  const runtime::Secret secret;
+  const runtime::TlsFiles tls;
+  const std::string token;  ///< of this run: its actor systems know each other by it
+};
+
 /// Nodes that have joined and wait for their parts.
 class Gathering {
  public:
-  /// Listens, and starts `nodes` node processes unless --listen is given. Throws ClusterError.
-  Gathering(const ClusterOptions& options, int nodes);
+  explicit Gathering(MeetingPoint& at);
 
-  const runtime::Secret& secret() const { return secret_; }
-  const runtime::Endpoint& endpoint() const { return listener_.endpoint(); }
-  const runtime::TlsFiles& tls() const { return tls_; }
+  const runtime::Secret& secret() const { return at_.secret; }
+  const runtime::Endpoint& endpoint() const { return at_.listener.endpoint(); }
+  const runtime::TlsFiles& tls() const { return at_.tls; }
+  const std::string& token() const { return at_.token; }
   runtime::Members& members() { return *members_; }
+  /// Processes whose nodes hold nothing of the run yet.
+  const std::set<int>& newcomers() const { return newcomers_; }
 
   /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
   /// None: `is_over` has become true. Throws ClusterError.
   std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);
 
  private:
-  friend std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes);
+  friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
+  friend std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
+  using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
+  void take_holders(Slots& slots, std::vector<runtime::Member>& spare);
+  void fill(Slots& slots, std::vector<runtime::Member> spare);
   /// Takes whoever comes within a moment; who is refused is printed.
   std::optional<runtime::Member> admit_one();
 
-  const bool starts_nodes_;
-  runtime::Listener listener_;
-  const runtime::Secret secret_;
-  const runtime::TlsFiles tls_;
+  MeetingPoint& at_;
   const wire::NodeFacts own_;
+  bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
+  std::set<int> newcomers_;
   NodeProcesses processes_;  // those that were started here; they go behind the sockets
   std::unique_ptr<runtime::Members> members_;
 };
 
-/// Waits for `nodes` nodes, which it starts itself unless `listen` is given. Throws ClusterError: the
-/// port is in use, nobody has a secret, certificates are of no use, a node it started has ended; who is refused is printed, and
-/// waited for further.
-std::unique_ptr<Gathering> gather_nodes(const ClusterOptions& options, int nodes);
+/// Waits for `nodes` nodes, which it starts itself unless they come. Who is refused is printed, and
+/// waited for further. Throws ClusterError: a node it started has ended.
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
+
+/// For a leader in a lost one's place: the nodes come again with what they hold of the run, and new
+/// ones take the places of those that do not come. Null: of some block nobody has a copy. Throws as above.
+std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
 
 /// What a process says of itself, but for its data plane.
 wire::NodeFacts own_facts(bool has_tls);

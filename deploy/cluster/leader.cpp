@@ -31,6 +31,7 @@ wire::Event event_of(wire::Event::Kind kind, std::string text) {
 
 Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
+      takes_over_(args.takes_over),
       company_(args.company), gathering_(std::move(args.gathering)),
       plane_(make_node_plane(gathering_->endpoint().host,
                              {.received = [company = company_](int, runtime::Parcel parcel) {
@@ -40,11 +41,14 @@ Leader::Leader(Args args)
                                              const std::vector<std::string>&) {
                                 lost(peer, gathering_->members().describe(peer) + ": " + why);
                               }})),
-      token_(runtime::hexadecimal(runtime::random_nonce())),
-      config_(std::make_unique<actors::SystemConfig>(token_, gathering_->tls())),
+      config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
       system_(std::make_unique<caf::actor_system>(*config_)),
       desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)) {
   company_->office.set_plane(plane_.get());
+  if (takes_over_) {
+    company_->newcomers.add(0);
+    for (const int process : gathering_->newcomers()) company_->newcomers.add(process);
+  }
   Members& members = gathering_->members();
   lives_.assign(static_cast<size_t>(members.count()) + 1, 1);
   for (int p = 1; p <= members.count(); ++p) plane_->connect(p, members.facts(p).data_address());
@@ -80,7 +84,7 @@ wire::NodeStart Leader::start_message() const {
   start.add_data_addresses(plane_->address());
   for (int p = 1; p <= members.count(); ++p) start.add_data_addresses(members.facts(p).data_address());
   start.set_control_port(desk_->port());
-  start.set_control_token(token_);
+  start.set_control_token(gathering_->token());
   start.set_run_folder(run_folder_);
   start.mutable_lives()->Add(lives_.begin(), lives_.end());
   for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
@@ -89,9 +93,10 @@ wire::NodeStart Leader::start_message() const {
 
 void Leader::start_nodes() {
   wire::NodeStart start = start_message();
-  start.set_is_handed_state(hands_out_state_);
+  start.set_is_handed_state(hands_out_state_ || takes_over_);
   for (int p = 1; p <= gathering_->members().count(); ++p) {
     start.set_process(p);
+    start.set_goes_on(takes_over_ && !gathering_->newcomers().contains(p));
     gathering_->members().start(p, gathering_->secret(), start);
   }
 }
@@ -104,14 +109,10 @@ void Leader::give_up(const std::string& why) {
 
 /// With a process that is gone, or has nothing yet, all copies of a block may be.
 bool Leader::is_beyond_help() const {
-  const int processes = company_->placement.processes();
   if (company_->plan.redundancy == 0) return true;
   std::set<int> empty = company_->newcomers.get();
   for (const auto& [process, why] : gone_) empty.insert(process);
-  for (const int process : empty) {
-    if (empty.contains((process + 1) % processes)) return true;
-  }
-  return false;
+  return actors::have_lost_all_copies(empty, company_->placement.processes());
 }
 
 void Leader::lost(int process, const std::string& why) {
@@ -123,6 +124,7 @@ void Leader::lost(int process, const std::string& why) {
     company_->office.lose(process);
     if (is_beyond_help()) {
       for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
+      has_lost_state_ = company_->plan.redundancy > 0;
       return give_up(all);
     }
   }

@@ -28,6 +28,7 @@ class Leader {
     std::shared_ptr<actors::Company> company;
     std::string run_folder;
     bool hands_out_state;  ///< or nodes make state 0 by the seed
+    bool takes_over = false;  ///< from a lost leader, whose nodes hold the state
   };
   /// Everybody's actors are there and reach each other when this returns. Throws ClusterError,
   /// DataPlaneError.
@@ -37,6 +38,8 @@ class Leader {
   Leader& operator=(const Leader&) = delete;
 
   caf::actor_system& actors() { return *system_; }
+  /// The run was ended because no copy of some block is left.
+  bool has_lost_state() const { return has_lost_state_; }
 
   /// While it lives: what nodes report is the company's news. A node that is gone is replaced, by one
   /// that is started or that joins, if its blocks have buddies that live; else the troupe's run ends.
@@ -66,7 +69,7 @@ class Leader {
 
   const RunSetup& setup_;
   const std::string run_folder_;
-  const bool hands_out_state_;
+  const bool hands_out_state_, takes_over_;
   const std::shared_ptr<actors::Company> company_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -76,10 +79,9 @@ class Leader {
   std::map<int, std::string> gone_;        // and why; not replaced yet
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process
-  std::atomic<bool> is_over_{false};
+  std::atomic<bool> is_over_{false}, has_lost_state_{false};
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<runtime::DataPlane> plane_;
-  const std::string token_;
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;

@@ -38,12 +38,29 @@ constexpr const char* examples = R"(Examples:
   troupe train my_run.textproto --nodes 2 --listen 10.0.0.1:7070 --insecure
   troupe node --join 10.0.0.1:7070 --insecure
 
-A node needs no file of the run: it gets its part from the process that leads it, and ends with it.)";
+A node needs no file of the run: it gets its part from the process that leads it, and ends with
+the run; when that process is lost, it goes on under the one that leads next.)";
+
+/// For another to lead when the leader is lost: it takes connections at the same place from then on.
+constexpr auto rejoin_time = 1s;
+/// For it to find out who is there.
+constexpr auto takeover_time = 30s;
 
 /// What a node tells its leader, from any thread.
 class Line {
  public:
-  explicit Line(runtime::FrameSocket& socket) : socket_(socket) {}
+  using SocketPtr = std::shared_ptr<runtime::FrameSocket>;
+  explicit Line(SocketPtr socket) : socket_(std::move(socket)) {}
+
+  SocketPtr socket() const {
+    std::lock_guard lock(mutex_);
+    return socket_;
+  }
+  /// Another leads.
+  void set_socket(SocketPtr socket) {
+    std::lock_guard lock(mutex_);
+    socket_ = std::move(socket);
+  }
 
   void happened(const wire::Event& event) {
     wire::JoinFrame frame;
@@ -79,12 +96,13 @@ class Line {
   /// Who does not hear it any more has gone, which this process hears by itself.
   void send(const wire::JoinFrame& frame) {
     try {
-      socket_.send(frame);
+      socket()->send(frame);
     } catch (const ClusterError&) {
     }
   }
 
-  runtime::FrameSocket& socket_;
+  mutable std::mutex mutex_;
+  SocketPtr socket_;
 };
 
 /// The company of this process, as the parcels of others find it once it is there.
@@ -97,6 +115,10 @@ struct Door {
     std::lock_guard lock(mutex);
     const auto at = static_cast<size_t>(process);
     return at < lives.size() ? lives[at] : 0;
+  }
+  void set_lives(std::vector<uint32_t> all) {
+    std::lock_guard lock(mutex);
+    lives = std::move(all);
   }
   void set_life(int process, uint32_t life) {
     std::lock_guard lock(mutex);
@@ -129,19 +151,101 @@ void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& l
 }
 
 /// Waits until the leader says that the run has ended. Throws ClusterError when it is gone.
-void wait_for_end(runtime::FrameSocket& socket, runtime::DataPlane& plane, Door& door, Line& line) {
+void wait_for_end(runtime::DataPlane& plane, Door& door, Line& line) {
+  const auto socket = line.socket();
   while (true) {
-    if (!socket.wait(within(1h))) continue;
-    const wire::JoinFrame frame = socket.receive(within(30s));
+    if (!socket->wait(within(1h))) continue;
+    const wire::JoinFrame frame = socket->receive(within(30s));
     if (frame.has_finish()) return;
     if (frame.has_peer()) meet(frame.peer(), plane, door, line);
   }
 }
 
+/// How a node comes to a leader, the first or one in a lost one's place.
+struct Way {
+  runtime::Endpoint leader;
+  runtime::Secret secret;
+  wire::NodeFacts facts;
+  std::string name;
+};
+
+Line::SocketPtr reach(const Way& way, std::chrono::milliseconds time) {
+  auto socket = std::make_shared<runtime::FrameSocket>(
+      runtime::FrameSocket::connect(way.leader, within(time)));
+  socket->set_peer(way.name);
+  return socket;
+}
+
+/// Where the front desk is, and whom it is to ask here.
+struct Desk {
+  std::mutex mutex;
+  actors::FrontDeskHandle handle;
+  caf::actor crew;
+
+  void hand_in(int process) {
+    std::lock_guard lock(mutex);
+    if (crew) runtime::tell(handle, actors::joined_atom_v, int32_t{process}, crew);
+  }
+  void set_crew(const caf::actor& one) {
+    std::lock_guard lock(mutex);
+    crew = one;
+  }
+};
+
+void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
+               const std::string& host, const wire::NodeStart& start) {
+  const auto handle =
+      actors::reach_front_desk(system, host, static_cast<uint16_t>(start.control_port()));
+  company.directory.put({actors::Role::coordinator}, caf::actor_cast<caf::actor>(handle));
+  std::lock_guard lock(desk.mutex);
+  desk.handle = handle;
+}
+
+/// The leader is lost, and with it process 0. Another takes its place: this process goes on with all
+/// that it has, and reaches those whose processes are others now. Throws ClusterError: nobody leads, or
+/// whoever does goes on without it.
+void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
+                    Door& door, caf::actor_system& system, Desk& desk) {
+  way.facts.set_held_process(start.process());
+  way.facts.set_held_run(start.control_token());
+  const auto socket = reach(way, rejoin_time);
+  const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
+  if (!next.goes_on() || next.process() != start.process()) {
+    throw ClusterError(way.name + " has another part for this node than it had");
+  }
+  line.set_socket(socket);
+  const auto company = door.get();
+  for (int p = 0; p < next.processes(); ++p) {
+    if (p == next.process() || next.data_addresses(p) == start.data_addresses(p)) continue;
+    plane.disconnect(p);
+    plane.connect(p, next.data_addresses(p));
+    company->office.find_again(p);
+  }
+  door.set_lives({next.lives().begin(), next.lives().end()});
+  find_desk(desk, system, *company, socket->peer_host(), next);
+  desk.hand_in(next.process());
+  start = next;
+  line.ready();
+}
+
+/// Until a leader says that the run has ended, whoever it is then.
+void stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane, Door& door,
+          caf::actor_system& system, Desk& desk, const StopSignals& signals) {
+  const bool has_copies = door.get()->plan.redundancy > 0;
+  while (true) {
+    try {
+      return wait_for_end(plane, door, line);
+    } catch (const ClusterError&) {
+      if (!has_copies || signals.received() != 0) throw;
+    }
+    follow_another(way, start, line, plane, door, system, desk);
+  }
+}
+
 /// Plays this process's part until the leader says that the run has ended. The plane goes before the
 /// arena, from which it may still be sending.
-void play(const wire::NodeStart& start, const runtime::TlsFiles& tls, runtime::FrameSocket& socket,
-          Line& line, std::unique_ptr<runtime::DataPlane> plane, Door& door) {
+void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
+          std::unique_ptr<runtime::DataPlane> plane, Door& door, const StopSignals& signals) {
   const config::LoadedRun run{start.run(), {}, {}, {}};
   const config::LoadedModel model{start.model(), {}};
   const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
@@ -163,27 +267,28 @@ void play(const wire::NodeStart& start, const runtime::TlsFiles& tls, runtime::F
       return company->placement.holds(start.process(), tensor);
     });
   }
-  const auto way = std::move(plane);  // ends before what stands above
-  company->office.set_plane(way.get());
-  door.lives.assign(start.lives().begin(), start.lives().end());
+  const auto plane_here = std::move(plane);  // ends before what stands above
+  company->office.set_plane(plane_here.get());
+  door.set_lives({start.lives().begin(), start.lives().end()});
   door.set(company);
-  connect_plane(*way, start);
+  connect_plane(*plane_here, start);
   actors::SystemConfig config(start.control_token(), tls);
   caf::actor_system system(config);
-  const auto desk = actors::reach_front_desk(system, socket.peer_host(),
-                                             static_cast<uint16_t>(start.control_port()));
-  company->directory.put({actors::Role::coordinator}, caf::actor_cast<caf::actor>(desk));
+  Desk desk;
+  find_desk(desk, system, *company, line.socket()->peer_host(), start);
   {
     const actors::Outpost outpost(
         {.company = company,
          .actors = &system,
-         .crew_started = [&](const caf::actor& crew) {
-           runtime::tell(desk, actors::joined_atom_v, int32_t{start.process()}, crew);
-         },
+         .crew_started =
+             [&](const caf::actor& crew) {
+               desk.set_crew(crew);
+               desk.hand_in(start.process());
+             },
          .happened = [&](const wire::Event& event) { line.happened(event); },
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
-    wait_for_end(socket, *way, door, line);
+    stay(way, start, line, *plane_here, door, system, desk, signals);
   }
   door.set(nullptr);
 }
@@ -197,13 +302,13 @@ void run_node(const Options& options) {
     throw ClusterError("found no cluster secret, wanted that of the run in TROUPE_SECRET or a file "
                        "(--secret)");
   }
-  auto socket = runtime::FrameSocket::connect(leader, within(std::chrono::seconds(options.wait)));
-  socket.set_peer("the run at " + options.join);
+  Way way{leader, *secret, own_facts(options.tls.is_set()), "the run at " + options.join};
+  const auto socket = reach(way, std::chrono::seconds(options.wait));
   Line line(socket);
   StopSignals signals;  // before the first thread
   signals.on_stop([&] {
     line.lost("stopped by " + signal_name(signals.received()));
-    ::shutdown(socket.file(), SHUT_RD);
+    ::shutdown(line.socket()->file(), SHUT_RD);
   });
   Door door;
   auto plane = make_node_plane(
@@ -217,12 +322,11 @@ void run_node(const Options& options) {
              if (const auto company = door.get()) company->office.lose(peer);
              line.unreachable(peer, door.life(peer), why);
            }});
-  wire::NodeFacts facts = own_facts(options.tls.is_set());
-  facts.set_data_plane(plane->describe());
-  facts.set_data_address(plane->address());
-  const wire::NodeStart start = runtime::join(socket, *secret, facts, within(10s));
+  way.facts.set_data_plane(plane->describe());
+  way.facts.set_data_address(plane->address());
+  const wire::NodeStart start = runtime::join(*socket, *secret, way.facts, within(10s));
   try {
-    play(start, options.tls, socket, line, std::move(plane), door);
+    play(way, start, options.tls, line, std::move(plane), door, signals);
   } catch (const std::exception& error) {
     if (const int signal = signals.received()) {
       throw StoppedBySignal(signal, "stopped by " + signal_name(signal));

@@ -34,7 +34,9 @@ std::string objection(const wire::NodeFacts& node, const wire::NodeFacts& own) {
   return {};
 }
 
-[[noreturn]] void refuse(FrameSocket& socket, const std::string& why) {
+}  // namespace
+
+void refuse(FrameSocket& socket, const std::string& why) {
   wire::JoinFrame frame;
   frame.mutable_refusal()->set_text(why);
   try {
@@ -44,8 +46,6 @@ std::string objection(const wire::NodeFacts& node, const wire::NodeFacts& own) {
   }
   throw ClusterError(socket.peer() + " was refused: " + why);
 }
-
-}  // namespace
 
 Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own,
              Deadline deadline) {

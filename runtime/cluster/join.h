@@ -26,6 +26,9 @@ struct Member {
 /// told why (it has not got the secret, or speaks another protocol, has another build or arithmetic),
 /// or when it does not say in time who it is.
 Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own, Deadline deadline);
+/// Tells who wants to be one of the run why it cannot, and throws ClusterError that says the same.
+[[noreturn]] void refuse(FrameSocket& socket, const std::string& why);
+
 /// Tells a member its part.
 void start_node(Member& member, const Secret& secret, const wire::NodeStart& start);
 

@@ -226,5 +226,14 @@ TEST(Processes, AKillOfAnActorOfAnotherProcessChangesNoBit) {
   }
 }
 
+TEST(LostCopies, AreAllOfABlockWhenItsOwnerAndTheProcessBehindItAreGone) {
+  EXPECT_FALSE(actors::have_lost_all_copies({}, 3));
+  EXPECT_FALSE(actors::have_lost_all_copies({2}, 3));
+  EXPECT_FALSE(actors::have_lost_all_copies({0, 2}, 4));
+  EXPECT_TRUE(actors::have_lost_all_copies({1, 2}, 4));
+  EXPECT_TRUE(actors::have_lost_all_copies({0, 3}, 4)) << "the first is the last one's buddy";
+  EXPECT_TRUE(actors::have_lost_all_copies({0, 1}, 2));
+}
+
 }  // namespace
 }  // namespace troupe::tests

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <vector>
 
+#include "runtime/state/hash.h"
 #include "tests/actors/train/varied_recipe.h"
 
 namespace troupe::tests {
@@ -61,6 +63,40 @@ TEST(RecipeObjection, NamesTheFirstStepThatWouldHaveBeenAnother) {
             "step 1 had micro_batches: 2 sequences: 2 sequence_rows: 8 gamma: 0.01 mtp_weight: 0.3, "
             "with this recipe it would have micro_batches: 2 sequences: 2 sequence_rows: 8 gamma: 0.5 "
             "mtp_weight: 0.3");
+}
+
+// Commit law: whether the last commit was applied, who takes over does not know; the one before was.
+TEST(TakeoverPoint, IsBeforeTheLastCommitWhichIsAppliedFirst) {
+  actors::Recipe recipe = varied_recipe();
+  const actors::Timeline timeline(recipe);
+  runtime::JournalHistory history;
+  history.arithmetic = std::string(runtime::cpu_arithmetic);
+  for (uint64_t step = 1; step <= 3; ++step) {
+    const actors::StepNumbers numbers = timeline.at(step);
+    wire::StepRecord& record = history.commits.emplace_back();
+    record.set_step(step);
+    record.set_consumed_tokens(numbers.consumed_tokens + static_cast<uint64_t>(numbers.tokens()));
+    record.set_learning_rate(numbers.learning_rate);
+    *record.mutable_scheduled() = actors::scheduled_numbers(numbers);
+    record.add_bias(static_cast<float>(step));
+  }
+  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
+  const auto at = [&](size_t commits) {
+    auto part = history;
+    part.commits.resize(commits);
+    return deploy::takeover_point({"run", std::move(part), arena, recipe, 100});
+  };
+
+  const deploy::StartingPoint third = at(3);
+  EXPECT_EQ(third.from.record.step(), 2u);
+  EXPECT_EQ(third.bias.version, 2u);
+  EXPECT_EQ(third.bias.values, std::vector<float>{2});
+  EXPECT_EQ(third.from.open_commit->step(), 3u);
+  EXPECT_EQ(third.from.commits.size(), 3u);
+  EXPECT_EQ(third.history.commits.size(), 3u);
+  const deploy::StartingPoint first = at(1);
+  EXPECT_EQ(first.from.record.step(), 0u);
+  EXPECT_EQ(first.from.open_commit->step(), 1u);
 }
 
 TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {

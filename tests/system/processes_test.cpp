@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/system/background.h"
+#include "tests/system/family.h"
 #include "tests/system/spread_program.h"
 
 namespace troupe::tests {
@@ -23,18 +24,6 @@ class Processes : public SpreadProgramTest {
     const std::string text = leader.text();
     const size_t at = text.find("127.0.0.1:") + 10;
     return text.substr(at, text.find('\n', at) - at);
-  }
-
-  /// The processes that a run has started.
-  static std::vector<pid_t> nodes_of(const Background& run) {
-    std::vector<pid_t> nodes;
-    const std::filesystem::path tasks = "/proc/" + std::to_string(run.pid()) + "/task";
-    std::error_code gone;
-    for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
-      std::istringstream children(read_file(task.path() / "children"));
-      nodes.insert(nodes.end(), std::istream_iterator<pid_t>(children), {});
-    }
-    return nodes;
   }
 };
 
@@ -163,7 +152,7 @@ TEST_F(Processes, WithoutBuddiesANodeThatIsKilledEndsTheRunByNameAndAResumeEndsI
   EXPECT_EQ(found, last_hash(output_));
 }
 
-TEST_F(Processes, NodesOfALeaderThatIsKilledEnd) {
+TEST_F(Processes, NodesOfARunThatIsKilledEnd) {
   Background run(command(long_train("--nodes 3")), folder_ / "beside");
   ASSERT_TRUE(run.says("step 3 ")) << run.text();
   std::vector<int> nodes;
@@ -171,10 +160,11 @@ TEST_F(Processes, NodesOfALeaderThatIsKilledEnd) {
     nodes.push_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   }
   ASSERT_EQ(nodes.size(), 2u);
+  nodes.push_back(static_cast<int>(::syscall(SYS_pidfd_open, leader_of(run), 0)));
   run.kill(SIGKILL);
   for (const int node : nodes) {
     pollfd one{node, POLLIN, 0};
-    EXPECT_EQ(::poll(&one, 1, 20'000), 1) << "a node goes on without its leader";
+    EXPECT_EQ(::poll(&one, 1, 20'000), 1) << "a process goes on without the run's";
     ::close(node);
   }
 }

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "tests/certificates.h"
-#include "tests/system/background.h"
+#include "tests/system/family.h"
 #include "tests/system/spread_program.h"
 
 namespace troupe::tests {
@@ -41,7 +41,7 @@ class TlsRun : public SpreadProgramTest {
   /// The ports of a process, a line each, that show the leader's certificate to whoever has one.
   std::string ports_with_tls(const Background& process) const {
     const std::string lines =
-        "for port in $(ss -Hltnp | grep pid=" + std::to_string(process.pid()) +
+        "for port in $(ss -Hltnp | grep pid=" + std::to_string(leader_of(process)) +
         ", | sed 's/.*127.0.0.1:\\([0-9]*\\).*/\\1/'); do "
         "timeout 5 openssl s_client -connect 127.0.0.1:$port -cert node.pem -key node.key "
         "-CAfile ours.pem < /dev/null 2>&1 | grep -q 'subject=.*leader' && echo $port; done";

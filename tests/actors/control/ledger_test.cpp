@@ -69,6 +69,18 @@ TEST(Ledger, RemembersHowFarAReplayIsAndWritesNothingTwice) {
   EXPECT_EQ(runtime::read_journal(folder).commits.size(), 2u);
 }
 
+// Commit law: there is one record of a step, whoever led when it was made.
+TEST(Ledger, TakesOverTheLastCommitOfWhoLedBefore) {
+  Ledger ledger(nullptr, 5);
+  wire::StepRecord commit;
+  commit.set_step(5);
+
+  ledger.take_over(commit);
+
+  ASSERT_TRUE(ledger.last_commit());
+  EXPECT_EQ(ledger.last_commit()->step(), 5u);
+}
+
 TEST(CheckpointDesk, KeepsACopyUntilItIsWritten) {
   CheckpointDesk desk;
   EXPECT_FALSE(desk.unwritten());

@@ -1,0 +1,55 @@
+// The process that `troupe train` is, when the run has others: it starts the one that leads, and
+// another in its place when that is lost. It has no thread, no actor and no say in the run.
+#pragma once
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace troupe::deploy {
+
+/// One of those that lead a run, one behind the other.
+class LeaderLife {
+ public:
+  LeaderLife() = default;
+
+  bool is_first() const { return number_ == 1; }
+  /// The one before was lost with all that it held: what has become of it. Empty: it was not, and
+  /// its nodes have ended.
+  const std::string& loss() const { return loss_; }
+  /// A step is done. The supervisor ends a run whose leaders are lost again and again without one.
+  void step_done() const;
+
+ private:
+  friend class LeaderSupervisor;
+  int number_ = 1;
+  std::string loss_;
+  int line_ = -1;  // to the supervisor
+};
+
+/// The run cannot go on with what its processes hold: another leader begins at the newest
+/// checkpoint.
+class BeginAgain : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The supervisor's end, when that of the leader was its own: with its exit code.
+class LeaderEnded : public std::exception {
+ public:
+  explicit LeaderEnded(int exit_code) : exit_code_(exit_code) {}
+  int exit_code() const { return exit_code_; }
+  const char* what() const noexcept override { return "the process that led the run has ended"; }
+
+ private:
+  const int exit_code_;
+};
+
+/// Calls `lead` in a process of its own, which returns from here, or throws, what it does; again in
+/// another one when that process is lost, or throws BeginAgain. The process that has called this
+/// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
+/// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
+/// its nodes end.
+void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
+
+}  // namespace troupe::deploy

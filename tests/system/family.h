@@ -1,0 +1,50 @@
+// The processes that a run of several has started.
+#pragma once
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/system/background.h"
+
+namespace troupe::tests {
+
+inline std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  std::error_code gone;
+  std::filesystem::directory_iterator task("/proc/" + std::to_string(pid) + "/task", gone);
+  for (; !gone && task != std::filesystem::directory_iterator(); task.increment(gone)) {
+    std::istringstream pids(read_file(task->path() / "children"));
+    for (pid_t child = 0; pids >> child;) {
+      // One that has ended and was not waited for has none.
+      if (!read_file("/proc/" + std::to_string(child) + "/cmdline").empty()) {
+        children.push_back(child);
+      }
+    }
+  }
+  return children;
+}
+
+/// The process that leads, which the run's own watches; 0: there is none now.
+inline pid_t leader_of(const Background& run) {
+  for (const pid_t child : children_of(run.pid())) {
+    const std::string line = read_file("/proc/" + std::to_string(child) + "/cmdline");
+    if (line.find(std::string("\0train\0", 7)) != std::string::npos) return child;
+  }
+  return 0;
+}
+
+/// The others, those of leaders that are lost among them.
+inline std::vector<pid_t> nodes_of(const Background& run) {
+  std::vector<pid_t> nodes;
+  const pid_t leader = leader_of(run);
+  for (const pid_t child : children_of(run.pid())) {
+    if (child != leader) nodes.push_back(child);
+  }
+  const std::vector<pid_t> own = children_of(leader);
+  nodes.insert(nodes.end(), own.begin(), own.end());
+  return nodes;
+}
+
+}  // namespace troupe::tests

@@ -1,0 +1,105 @@
+// Laws 3 and 4 when the process that leads is lost: another leads on, with the processes that live
+// and what they hold; from the newest checkpoint where that is not all.
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
+#include "tests/system/family.h"
+#include "tests/system/spread_program.h"
+
+namespace troupe::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class LeaderTest : public SpreadProgramTest {
+ protected:
+  std::string straight(const std::string& more) {
+    EXPECT_EQ(troupe(long_train("--out straight " + more)), 0) << output_;
+    return last_hash(output_);
+  }
+  static void kill(pid_t pid) {
+    ASSERT_GT(pid, 0);
+    EXPECT_EQ(::kill(pid, SIGKILL), 0);
+  }
+};
+
+TEST_F(LeaderTest, IsReplacedWithTheSameBitsWhileTheOthersLiveOn) {
+  const std::string wanted = straight("--set train.steps=150");
+  int round = 0;
+  for (const char* layout : {"--nodes 2 --set parallel.pipeline=2",
+                             "--nodes 4 --set parallel.data=2 --set parallel.expert=2"}) {
+    std::filesystem::remove_all(folder_ / "run");
+    Background run(command(long_train(std::string(layout) + " --set train.steps=150")),
+                   folder_ / ("beside" + std::to_string(round++)));
+    ASSERT_TRUE(run.says("step 2 ")) << run.text();
+    std::vector<pid_t> nodes = nodes_of(run);
+    for (const int step : {3, 40, 81}) {  // behind some of them a checkpoint is gathered
+      ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+      kill(leader_of(run));
+    }
+    ASSERT_TRUE(run.says("step 120 ")) << run.text();
+    std::vector<pid_t> still = nodes_of(run);
+    std::sort(nodes.begin(), nodes.end());
+    std::sort(still.begin(), still.end());
+    EXPECT_EQ(still, nodes) << "living processes are not restarted";
+    EXPECT_EQ(run.wait(), 0) << run.text();
+    EXPECT_EQ(last_hash(run.text()), wanted) << layout << "\n" << run.text();
+    EXPECT_THAT(run.text(), HasSubstr("which led the run, was ended by signal 9 (SIGKILL)"));
+    ASSERT_EQ(troupe("checkpoint verify run"), 0) << output_;
+  }
+}
+
+TEST_F(LeaderTest, ThatIsKilledWhenAnotherHasBeenReplacedChangesNoBitEither) {
+  const std::string wanted = straight("--set train.steps=150");
+  Background run(command(long_train("--nodes 3 --set train.steps=150")), folder_ / "beside");
+  for (const int step : {4, 22, 40, 58, 76, 94}) {
+    ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+    kill(step % 36 == 4 ? leader_of(run) : nodes_of(run).at(0));
+  }
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+}
+
+TEST_F(LeaderTest, GoesOnFromTheNewestCheckpointWhenBothCopiesAreLost) {
+  const std::string wanted = straight("--set train.steps=150");
+  Background run(command(long_train("--nodes 3 --set train.steps=150")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 13 ")) << run.text();
+  // A leader and its nodes; nobody is left with what any of them held.
+  for (const pid_t node : nodes_of(run)) kill(node);
+  kill(leader_of(run));
+  ASSERT_TRUE(run.says("step 33 ")) << run.text();
+  for (const pid_t node : nodes_of(run)) kill(node);
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("note: going on from state "));
+}
+
+TEST_F(LeaderTest, WithoutCopiesIsReplacedByOneThatBeginsAtTheNewestCheckpoint) {
+  const std::string wanted = straight("--set train.steps=150");
+  Background run(command(long_train("--nodes 2 --set train.steps=150 --set cluster.redundancy=0")),
+                 folder_ / "beside");
+  ASSERT_TRUE(run.says("step 18 ")) << run.text();
+  kill(leader_of(run));
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+}
+
+TEST_F(LeaderTest, ThatIsLostAgainAndAgainEndsTheRun) {
+  Background run(command(long_train("--nodes 2")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 3 ")) << run.text();
+  for (pid_t last = 0; !run.has_ended();) {
+    const pid_t leader = leader_of(run);
+    if (leader == 0 || leader == last) continue;
+    ::kill(leader, SIGKILL);  // before it has come to anything
+    last = leader;
+  }
+  EXPECT_EQ(run.wait(), 1);
+  EXPECT_THAT(run.text(), HasSubstr("were lost without a step between them"));
+}
+
+}  // namespace
+}  // namespace troupe::tests
