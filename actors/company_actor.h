@@ -9,6 +9,7 @@
 
 #include "actors/company.h"
 #include "runtime/error.h"
+#include "runtime/telemetry/event_log.h"
 
 namespace troupe::actors {
 
@@ -102,8 +103,13 @@ class CompanyActor : public Interface::base {
     event.set_actor(to_string(place_));
     event.set_step(step);
     event.set_text(to_string(*f));
+    event.set_unix_us(runtime::unix_us());
     company_->happened(std::move(event));
     if (f->fault == Fault::kill) throw Killed{};
+    if (is_of_process(f->fault)) {
+      if (company_->failpoints.strike) company_->failpoints.strike(f->fault);
+      return std::nullopt;
+    }
     return f;
   }
   /// The same where nothing can be dropped or delayed.

@@ -1,5 +1,9 @@
 #include "deploy/failpoint_options.h"
 
+#include <unistd.h>
+
+#include <csignal>
+
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {
@@ -9,17 +13,6 @@ using actors::Failpoint;
 using actors::FailpointError;
 using actors::Fault;
 using actors::Role;
-
-/// How many actors of each role a run has.
-std::vector<int> counts_of(const FailpointField& field) {
-  std::vector<int> counts(actors::roles, 0);
-  for (const auto& address : actors::cast_of(field.plan, field.shape)) {
-    ++counts[static_cast<size_t>(address.role)];
-  }
-  counts[static_cast<size_t>(Role::journal)] = 1;
-  counts[static_cast<size_t>(Role::checkpointer)] = 1;
-  return counts;
-}
 
 /// "7:20" is seed 7 and 20 failures.
 std::pair<uint64_t, int> seed_and_count(const std::string& text) {
@@ -37,18 +30,28 @@ std::pair<uint64_t, int> seed_and_count(const std::string& text) {
   }
 }
 
-void add_random(std::vector<Failpoint>& all, const std::string& text, bool all_faults,
+void add_random(std::vector<Failpoint>& all, const std::string& text, std::vector<Fault> kinds,
                 const FailpointField& field) {
   if (text.empty()) return;
   const auto [seed, count] = seed_and_count(text);
   const auto drawn = actors::random_failpoints(
       {.seed = seed, .count = count, .steps = static_cast<uint64_t>(field.steps),
-       .counts = counts_of(field), .all_faults = all_faults,
+       .counts = actor_counts(field), .kinds = std::move(kinds),
        .checkpoint_every = static_cast<uint64_t>(field.checkpoint_every)});
   all.insert(all.end(), drawn.begin(), drawn.end());
 }
 
 }  // namespace
+
+std::vector<int> actor_counts(const FailpointField& field) {
+  std::vector<int> counts(actors::roles, 0);
+  for (const auto& address : actors::cast_of(field.plan, field.shape)) {
+    ++counts[static_cast<size_t>(address.role)];
+  }
+  counts[static_cast<size_t>(Role::journal)] = 1;
+  counts[static_cast<size_t>(Role::checkpointer)] = 1;
+  return counts;
+}
 
 void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   const auto add = [&](const char* name, std::vector<std::string>& values, const char* help) {
@@ -63,9 +66,15 @@ void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   add("--flip", options.flip,
       "another bit in what it sends (forward, backward), or in an optimizer shard's weights (begin) "
       "or gradient (prepare): changes the run, and train.unit_hashes finds it");
+  add("--crash", options.crash, "SIGKILL to the process that has the actor");
+  add("--segfault", options.segfault, "SIGSEGV to it");
+  add("--exit", options.exit, "it ends by itself");
+  add("--freeze", options.freeze, "SIGSTOP to it");
   command.add_option("--random-kills", options.random_kills, "SEED[:COUNT] kills, 10 by default")
       ->group("Failures");
-  command.add_option("--random-faults", options.random_faults, "SEED[:COUNT] failures of every kind")
+  command.add_option("--random-faults", options.random_faults, "SEED[:COUNT] failures of actors of every kind")
+      ->group("Failures");
+  command.add_option("--random-crashes", options.random_crashes, "SEED[:COUNT] ends of processes")
       ->group("Failures");
 }
 
@@ -80,7 +89,11 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
   add(Fault::drop, options.drop);
   add(Fault::delay, options.delay);
   add(Fault::flip, options.flip);
-  auto counts = counts_of(field);
+  add(Fault::crash, options.crash);
+  add(Fault::segfault, options.segfault);
+  add(Fault::exit, options.exit);
+  add(Fault::freeze, options.freeze);
+  auto counts = actor_counts(field);
   counts[static_cast<size_t>(Role::evaluator)] = field.has_evaluator ? 1 : 0;
   for (const Failpoint& f : all) {
     const int count = counts[static_cast<size_t>(f.role)];
@@ -89,9 +102,22 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
                          std::to_string(count) + " actors of role " + actors::to_string(f.role) +
                          ", counted from 0");
   }
-  add_random(all, options.random_kills, false, field);
-  add_random(all, options.random_faults, true, field);
+  add_random(all, options.random_kills, {Fault::kill}, field);
+  add_random(all, options.random_faults, {Fault::kill, Fault::fail, Fault::drop, Fault::delay}, field);
+  add_random(all, options.random_crashes, {Fault::crash, Fault::segfault, Fault::exit}, field);
   return all;
+}
+
+void strike_process(Fault fault) {
+  switch (fault) {
+    case Fault::segfault:
+      std::signal(SIGSEGV, SIG_DFL);
+      ::raise(SIGSEGV);
+      return;
+    case Fault::exit: ::_exit(1);
+    case Fault::freeze: ::raise(SIGSTOP); return;
+    default: ::raise(SIGKILL);
+  }
 }
 
 std::vector<std::string> fired_failpoints(const std::filesystem::path& events) {

@@ -7,6 +7,7 @@
 
 #include "deploy/ablate/ablate_command.h"
 #include "deploy/bench_command.h"
+#include "deploy/chaos/chaos_command.h"
 #include "deploy/checkpoint_command.h"
 #include "deploy/cluster/leader_supervisor.h"
 #include "deploy/cluster/node_command.h"
@@ -59,6 +60,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_checkpoint_command(app);
   troupe::deploy::add_replay_command(app);
   troupe::deploy::add_ablate_command(app);
+  troupe::deploy::add_chaos_command(app);
   troupe::deploy::add_conform_command(app);
   troupe::deploy::add_convert_command(app);
   troupe::deploy::add_tokenizer_command(app);

@@ -198,6 +198,7 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
   company->failpoints.set(failpoints, fired);
+  company->failpoints.strike = strike_process;
   if (p.run.run.train().unit_hashes()) company->record_units();
   company->glass = runtime::Glass::create(std::filesystem::absolute(folder.path()));
   if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";
@@ -243,6 +244,9 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
       company->happened(event_of(wire::Event::PROCESS_LOST, life.loss()));
       company->happened(event_of(wire::Event::PROCESS_JOINED,
                                  "process 0 (pid " + std::to_string(::getpid()) + ") leads in its place"));
+      if (leader && !takes_over && p.plan.redundancy > 0) {
+        company->happened(event_of(wire::Event::STATE_LOST, life.loss()));
+      }
     }
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =

@@ -18,6 +18,7 @@ CoordinatorActor::CoordinatorActor(caf::actor_config& config, std::shared_ptr<Co
                                    const Address& address, runtime::Cell* cell, const Setup& setup)
     : CompanyActor(config, std::move(all), address, cell), watcher_(setup.watcher),
       from_(setup.from),
+      begins_again_(setup.from->term > 1 || company().epochs > 0),
       core_({.recipe = &company().recipe,
              .options = setup.options,
              .bias = setup.bias,
@@ -143,6 +144,9 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
     begun_ = std::chrono::steady_clock::now();
   }
   at_step(begin.step());
+  if (std::exchange(begins_again_, false)) {
+    company().happened(event_of(wire::Event::STEP_BEGUN_AGAIN, begin.epoch()));
+  }
   passes(Phase::begin, begin.step());
   waits_for("collected");
   runtime::ask(this, company().directory.find({Role::trainer}), company().deadlines.around_step(),
@@ -291,13 +295,22 @@ void CoordinatorActor::play(const wanted::Wait& wanted) {
 }
 
 void CoordinatorActor::play(const wanted::Note& wanted) {
-  wire::Event event;
-  event.set_kind(wire::Event::EPOCH_BEGAN);
-  event.set_step(step_);
-  event.set_epoch_term(from_->term);
-  event.set_epoch_n(company().epochs + 1);
+  begins_again_ = true;
+  wire::Epoch next;
+  next.set_term(from_->term);
+  next.set_n(company().epochs + 1);
+  wire::Event event = event_of(wire::Event::EPOCH_BEGAN, next);
   event.set_text(wanted.text);
   company().happened(std::move(event));
+}
+
+wire::Event CoordinatorActor::event_of(wire::Event::Kind kind, const wire::Epoch& epoch) const {
+  wire::Event event;
+  event.set_kind(kind);
+  event.set_step(step_);
+  event.set_epoch_term(epoch.term());
+  event.set_epoch_n(epoch.n());
+  return event;
 }
 
 /// Whatever the end, the watcher has the reason: an orderly exit, after which nobody is started in

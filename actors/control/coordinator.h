@@ -30,6 +30,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   void restore(const std::set<int>& newcomers, Generation generation,
                const wire::StepRecord& record, std::function<void()> next);
   void apply_without(const std::set<int>& newcomers, const wanted::Apply& wanted);
+  wire::Event event_of(wire::Event::Kind kind, const wire::Epoch& epoch) const;
   void hear_wire(const wire::Applied& applied);
   wire::WireUse since_last_step();
   void play(const wanted::Standing& wanted);
@@ -56,6 +57,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
 
   caf::actor watcher_;
   const std::shared_ptr<const ResumePoint> from_;
+  bool begins_again_;  // the step under way, or the next
   RunCore core_;
   uint64_t step_ = 0;  // the one that is timed
   std::chrono::steady_clock::time_point begun_;

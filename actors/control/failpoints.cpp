@@ -54,9 +54,13 @@ uint64_t checkpoint_step(uint64_t step, const RandomFailpointsArgs& args) {
 }  // namespace
 
 const char* to_string(Fault fault) {
-  constexpr std::array names{"kill", "fail", "drop", "delay", "flip"};
+  constexpr std::array names{"kill",  "fail",     "drop", "delay", "flip",
+                             "crash", "segfault", "exit", "freeze"};
+  static_assert(names.size() == faults);
   return names[static_cast<size_t>(fault)];
 }
+
+bool is_of_process(Fault fault) { return fault >= Fault::crash; }
 
 const char* to_string(Phase phase) { return phase_names[static_cast<size_t>(phase)]; }
 
@@ -80,7 +84,7 @@ std::vector<Phase> phases_of(Role role) {
 }
 
 bool can_have(Role role, Fault fault) {
-  if (fault == Fault::kill || fault == Fault::fail) return true;
+  if (fault == Fault::kill || fault == Fault::fail || is_of_process(fault)) return true;
   return role == Role::stage || role == Role::attention_shard || role == Role::router ||
          role == Role::expert_shard || role == Role::optimizer_shard;
 }
@@ -142,12 +146,13 @@ std::string to_string(const Failpoint& f) {
 
 Failpoint failpoint_of(std::string_view witness) {
   const size_t space = witness.find(' ');
-  for (const Fault fault : {Fault::kill, Fault::fail, Fault::drop, Fault::delay, Fault::flip}) {
+  for (int i = 0; i < faults; ++i) {
+    const auto fault = static_cast<Fault>(i);
     if (witness.substr(0, space) == to_string(fault)) {
       return parse_failpoint(fault, witness.substr(space + 1));
     }
   }
-  refuse(witness, "does not begin with kill, fail, drop, delay or flip");
+  refuse(witness, "does not begin with kill, fail, drop, delay, flip, crash, segfault, exit or freeze");
 }
 
 std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
@@ -173,10 +178,8 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
     if (f.phase == Phase::checkpoint || f.role == Role::checkpointer) {
       f.step = checkpoint_step(f.step, args);
     }
-    if (args.all_faults) {
-      const auto fault = static_cast<Fault>(pick(4));
-      if (can_have(f.role, fault)) f.fault = fault;
-    }
+    const Fault fault = args.kinds.size() > 1 ? args.kinds[pick(args.kinds.size())] : args.kinds[0];
+    if (can_have(f.role, fault)) f.fault = fault;
     f.delay = std::chrono::milliseconds(1 + pick(20));
     if (known.insert(to_string(f)).second) chosen.push_back(f);
   }

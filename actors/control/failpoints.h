@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -23,8 +24,16 @@ enum class Fault : uint8_t {
   drop,   ///< its answer never comes
   delay,  ///< its answer comes `delay` later
   flip,   ///< a bit of what it sends, or of the state or gradient that it holds, is another
+  // Of the whole process that the actor is in:
+  crash,     ///< SIGKILL
+  segfault,  ///< SIGSEGV
+  exit,      ///< it ends with code 1 and says goodbye to nobody
+  freeze,    ///< SIGSTOP
 };
+constexpr int faults = 9;
 const char* to_string(Fault fault);
+/// Whether it is one of the whole process.
+bool is_of_process(Fault fault);
 
 enum class Phase : uint8_t { begin, forward, backward, prepare, commit, apply, checkpoint };
 const char* to_string(Phase phase);
@@ -59,15 +68,15 @@ std::string to_string(const Failpoint& failpoint);
 /// What that has made: "kill expert_shard/1@7:forward". Throws FailpointError.
 Failpoint failpoint_of(std::string_view witness);
 
-/// `count` different kills (and other faults, if `all_faults`) over roles, indices, steps 1 to
-/// `steps` and phases; a function of the seed. Flips are not among them: they change the run's
-/// numbers. `counts[role]` is how many actors a role has.
+/// `count` different failures of these kinds over roles, indices, steps 1 to
+/// `steps` and phases; a function of the seed. Flips are better not among them: they change the run's
+/// numbers. Where a role cannot have a fault, it is killed. `counts[role]` is how many actors a role has.
 struct RandomFailpointsArgs {
   uint64_t seed;
   int count;
   uint64_t steps;
   std::vector<int> counts;
-  bool all_faults;
+  std::vector<Fault> kinds{Fault::kill};
   uint64_t checkpoint_every;  ///< steps; what happens at a checkpoint happens at these alone
 };
 std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args);
@@ -80,6 +89,9 @@ class Failpoints {
   /// Those whose text is in `fired` have done their work in an earlier life of the run.
   void set(std::vector<Failpoint> failpoints, const std::vector<std::string>& fired);
   bool is_empty() const { return is_empty_; }
+  /// Who does a fault of the whole process to it; unset: such a failpoint is witnessed and does nothing.
+  /// Before any actor.
+  std::function<void(Fault)> strike;
 
   struct Place {
     Role role;

@@ -11,7 +11,7 @@
 
 #include "config/load.h"
 #include "deploy/ablate/arms.h"
-#include "deploy/ablate/children.h"
+#include "deploy/children.h"
 #include "deploy/ablate/report.h"
 #include "deploy/run_setup.h"
 #include "deploy/set_option.h"

@@ -125,6 +125,7 @@ void Leader::lost(int process, const std::string& why) {
     if (is_beyond_help()) {
       for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
       has_lost_state_ = company_->plan.redundancy > 0;
+      if (has_lost_state_) company_->happened(event_of(wire::Event::STATE_LOST, all));
       return give_up(all);
     }
   }

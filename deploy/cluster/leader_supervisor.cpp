@@ -24,8 +24,14 @@ namespace {
 /// What a leader ends with for another to begin at the newest checkpoint (EX_TEMPFAIL of
 /// sysexits.h).
 constexpr int begin_again_code = 75;
+/// And for another to take over what it could not.
+constexpr int try_again_code = 76;
+/// So often; then from the newest checkpoint.
+constexpr int most_takeovers = 2;
 /// So many leaders may be lost one behind the other without a step.
 constexpr int most_lost = 5;
+/// What a leader says to the supervisor: a step is done; the end that follows is its own.
+constexpr char step_word = 's', end_word = 'e';
 /// For nodes of lost leaders to end when the run has.
 constexpr std::chrono::seconds patience{10};
 
@@ -75,12 +81,28 @@ class SignalFile {
   int file_ = -1;
 };
 
+/// Said by a leader whose end is its own, whichever way it comes to it.
+class Farewell {
+ public:
+  explicit Farewell(std::function<void()> say) : say_(std::move(say)) {}
+  ~Farewell() {
+    if (say_) say_();
+  }
+  Farewell(const Farewell&) = delete;
+  Farewell& operator=(const Farewell&) = delete;
+  void leave_out() { say_ = {}; }
+
+ private:
+  std::function<void()> say_;
+};
+
 }  // namespace
 
-void LeaderLife::step_done() const {
-  const char step = 's';
-  if (line_ >= 0) (void)!::write(line_, &step, 1);  // a full pipe says the same
+void LeaderLife::say(char word) const {
+  if (line_ >= 0) (void)!::write(line_, &word, 1);  // a full pipe says as much
 }
+
+void LeaderLife::step_done() const { say(step_word); }
 
 class LeaderSupervisor {
  public:
@@ -95,18 +117,21 @@ class LeaderSupervisor {
   int wait();
   /// Whether another is to lead behind one that has ended so. Sets how its life begins.
   bool is_another_due(int status, LeaderLife& life);
-  int signal() const { return signal_; }
+  int exit_code(int status) const;
   void reap_nodes() const;
   void leave_signals() const { signals_.restore(); }
 
  private:
   bool reap(int& status) const;
+  bool listen();
 
   SignalFile signals_;
   pid_t leader_ = 0;
   int line_ = -1;
   int signal_ = 0;  // the last one that was passed on
   int lost_ = 0;    // without a step
+  int failed_takeovers_ = 0;
+  bool has_ended_itself_ = false;
 };
 
 bool LeaderSupervisor::start(LeaderLife& life) {
@@ -142,23 +167,31 @@ bool LeaderSupervisor::reap(int& status) const {
   }
 }
 
+/// False when there is nothing to hear, or nothing any more.
+bool LeaderSupervisor::listen() {
+  char words[256];
+  const ssize_t n = ::read(line_, words, sizeof words);
+  for (ssize_t i = 0; i < n; ++i) {
+    if (words[i] == step_word) lost_ = 0;
+    if (words[i] == end_word) has_ended_itself_ = true;
+  }
+  return n > 0;
+}
+
 int LeaderSupervisor::wait() {
   int status = 0;
+  has_ended_itself_ = false;
   pollfd files[] = {{signals_.file(), POLLIN, 0}, {line_, POLLIN, 0}};
   while (true) {
     while (::poll(files, 2, -1) < 0 && errno == EINTR) {
     }
-    if (files[1].revents != 0) {
-      char steps[256];
-      if (::read(line_, steps, sizeof steps) > 0)
-        lost_ = 0;
-      else
-        files[1].fd = -1;
-    }
+    if (files[1].revents != 0 && !listen()) files[1].fd = -1;
     if (files[0].revents == 0) continue;
     const int signal = signals_.next();
     if (signal == SIGCHLD) {
       if (!reap(status)) continue;
+      while (listen()) {
+      }
       ::close(line_);
       return status;
     }
@@ -168,8 +201,10 @@ int LeaderSupervisor::wait() {
 }
 
 bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
-  const bool begins_again = WIFEXITED(status) && WEXITSTATUS(status) == begin_again_code;
-  if (signal_ != 0 || (WIFEXITED(status) && !begins_again)) return false;
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  failed_takeovers_ = code == try_again_code ? failed_takeovers_ + 1 : 0;
+  const bool begins_again = code == begin_again_code || failed_takeovers_ >= most_takeovers;
+  if (signal_ != 0 || has_ended_itself_) return false;
   const std::string loss =
       "process 0 (pid " + std::to_string(leader_) + "), which led the run, " + how_it_ended(status);
   if (++lost_ > most_lost) {
@@ -179,8 +214,14 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
     return false;
   }
   ++life.number_;
-  life.loss_ = begins_again ? std::string() : loss;
+  if (code != try_again_code) life.loss_ = loss;
+  if (begins_again) life.loss_.clear();
   return true;
+}
+
+int LeaderSupervisor::exit_code(int status) const {
+  if (has_ended_itself_) return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+  return signal_ != 0 ? 128 + signal_ : 1;
 }
 
 void LeaderSupervisor::reap_nodes() const {
@@ -203,20 +244,21 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
     const int status = supervisor.wait();
     if (supervisor.is_another_due(status, life)) continue;
     supervisor.reap_nodes();
-    if (WIFEXITED(status) && WEXITSTATUS(status) != begin_again_code)
-      throw LeaderEnded(WEXITSTATUS(status));
-    throw LeaderEnded(supervisor.signal() != 0 ? 128 + supervisor.signal() : 1);
+    throw LeaderEnded(supervisor.exit_code(status));
   }
+  Farewell farewell([&life] { life.say(end_word); });
   try {
     lead(life);
   } catch (const BeginAgain& error) {
+    farewell.leave_out();
     std::cerr << "note: " << error.what() << "; another process leads on from the newest checkpoint"
               << std::endl;
     throw LeaderEnded(begin_again_code);
   } catch (const runtime::ClusterError& error) {
     if (life.is_first()) throw;
+    farewell.leave_out();
     std::cerr << "note: " << error.what() << "; another process tries to lead" << std::endl;
-    throw LeaderEnded(begin_again_code);
+    throw LeaderEnded(try_again_code);
   }
 }
 

@@ -22,6 +22,8 @@ class LeaderLife {
 
  private:
   friend class LeaderSupervisor;
+  friend void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
+  void say(char word) const;
   int number_ = 1;
   std::string loss_;
   int line_ = -1;  // to the supervisor

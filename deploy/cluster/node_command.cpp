@@ -14,6 +14,7 @@
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
+#include "deploy/failpoint_options.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/model_shape.h"
@@ -110,6 +111,7 @@ struct Door {
   std::mutex mutex;
   std::shared_ptr<actors::Company> company;
   std::vector<uint32_t> lives;  ///< by process: which of those that had its number is known here
+  std::vector<std::string> addresses;  ///< by process: where the plane reaches it. Of one thread
 
   uint32_t life(int process) {
     std::lock_guard lock(mutex);
@@ -135,16 +137,25 @@ struct Door {
   }
 };
 
-void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start) {
+/// Reaches a process where it is now, if that is elsewhere than before.
+void connect(runtime::DataPlane& plane, Door& door, int process, const std::string& address) {
+  std::string& known = door.addresses.at(static_cast<size_t>(process));
+  if (known == address) return;
+  if (!known.empty()) plane.disconnect(process);
+  plane.connect(process, address);
+  known = address;
+}
+
+void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start, Door& door) {
+  door.addresses.resize(static_cast<size_t>(start.processes()));
   for (int p = 0; p < start.processes(); ++p) {
-    if (p != start.process()) plane.connect(p, start.data_addresses(p));
+    if (p != start.process()) connect(plane, door, p, start.data_addresses(p));
   }
 }
 
 /// Another process stands in a lost one's place.
 void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& line) {
-  plane.disconnect(peer.process());
-  plane.connect(peer.process(), peer.data_address());
+  connect(plane, door, peer.process(), peer.data_address());
   door.set_life(peer.process(), peer.life());
   door.get()->office.find_again(peer.process());
   line.connected(peer);
@@ -215,12 +226,8 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   }
   line.set_socket(socket);
   const auto company = door.get();
-  for (int p = 0; p < next.processes(); ++p) {
-    if (p == next.process() || next.data_addresses(p) == start.data_addresses(p)) continue;
-    plane.disconnect(p);
-    plane.connect(p, next.data_addresses(p));
-    company->office.find_again(p);
-  }
+  connect_plane(plane, next, door);
+  for (int p = 0; p < next.processes(); ++p) company->office.find_again(p);
   door.set_lives({next.lives().begin(), next.lives().end()});
   find_desk(desk, system, *company, socket->peer_host(), next);
   desk.hand_in(next.process());
@@ -261,6 +268,7 @@ void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
     failpoints.push_back(actors::failpoint_of(text));
   }
   company->failpoints.set(failpoints, {});
+  company->failpoints.strike = strike_process;
   company->glass = runtime::Glass::create(start.run_folder());
   if (!start.is_handed_state()) {
     runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
@@ -271,7 +279,7 @@ void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
   company->office.set_plane(plane_here.get());
   door.set_lives({start.lives().begin(), start.lives().end()});
   door.set(company);
-  connect_plane(*plane_here, start);
+  connect_plane(*plane_here, start, door);
   actors::SystemConfig config(start.control_token(), tls);
   caf::actor_system system(config);
   Desk desk;

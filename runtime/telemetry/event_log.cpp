@@ -14,12 +14,6 @@ namespace {
 /// What is read at a time: many times the largest record.
 constexpr size_t window_bytes = size_t{1} << 20;
 
-uint64_t unix_us() {
-  const auto since = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(since).count());
-}
-
 EventLogError failure(const std::string& what, const std::filesystem::path& path) {
   return EventLogError("cannot " + what + " " + path.string() + ": " + std::strerror(errno));
 }
@@ -54,6 +48,12 @@ bool write_all(int file, const std::string& bytes) {
 }
 
 }  // namespace
+
+uint64_t unix_us() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(since).count());
+}
 
 EventLog::EventLog(const std::filesystem::path& path) : path_(path) {
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -11,6 +11,9 @@
 
 namespace troupe::runtime {
 
+/// Microseconds since 1970.
+uint64_t unix_us();
+
 /// Appends events. Thread-safe. One process writes at a time: whoever has the run folder's lock.
 class EventLog {
  public:

@@ -74,7 +74,7 @@ TEST_F(Recovery, RandomKillsAndExceptionsChangeNoBit) {
     const Layout& layout = layouts_[seed % 3];
     auto counts = counts_of(layout);
     auto failpoints = random_failpoints({.seed = seed, .count = 5, .steps = 4, .counts = counts,
-                                         .all_faults = false, .checkpoint_every = 0});
+                                         .checkpoint_every = 0});
     std::erase_if(failpoints, [](const Failpoint& f) { return f.phase == Phase::checkpoint; });
     for (size_t i = 0; i < failpoints.size(); i += 2) failpoints[i].fault = Fault::fail;
 
@@ -130,8 +130,7 @@ TEST_F(Recovery, AStepThatFailsEveryTimeIsGivenUp) {
 
 TEST_F(Recovery, NothingIsLeftBehindByThoseWhoDied) {
   const auto failpoints = random_failpoints({.seed = 5, .count = 12, .steps = 4,
-                                             .counts = counts_of(layouts_[1]), .all_faults = false,
-                                             .checkpoint_every = 0});
+                                             .counts = counts_of(layouts_[1]), .checkpoint_every = 0});
   play(layouts_[1], {failpoints});
 
   EXPECT_EQ(kernels::buffer_use().live_bytes, 0);

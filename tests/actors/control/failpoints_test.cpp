@@ -71,7 +71,7 @@ TEST(Failpoints, WhoseWitnessIsThereHaveDoneTheirWork) {
 TEST(Failpoints, RandomOnesAreAFunctionOfTheSeedAndCanHappen) {
   const std::vector<int> counts{1, 1, 1, 1, 0, 2, 2, 14, 2, 2, 1};
   const RandomFailpointsArgs args{.seed = 3, .count = 2000, .steps = 50, .counts = counts,
-                                  .all_faults = true, .checkpoint_every = 20};
+                                  .kinds = {Fault::kill, Fault::fail, Fault::drop, Fault::delay}, .checkpoint_every = 20};
   const auto drawn = random_failpoints(args), again = random_failpoints(args);
 
   std::map<std::pair<Role, Phase>, int> met;

@@ -1,4 +1,4 @@
-#include "deploy/ablate/children.h"
+#include "deploy/children.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

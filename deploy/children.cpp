@@ -1,4 +1,4 @@
-#include "deploy/ablate/children.h"
+#include "deploy/children.h"
 
 #include <fcntl.h>
 #include <spawn.h>

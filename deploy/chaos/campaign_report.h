@@ -1,0 +1,43 @@
+// What a campaign of failures came to, from the events of its run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/control/failpoints.h"
+#include "runtime/proto/events.pb.h"
+
+namespace troupe::deploy {
+
+/// One failure that was witnessed.
+struct FaultOutcome {
+  actors::Failpoint failpoint;
+  std::optional<double> detected_ms{};  ///< until the loss of its process, or the end of its actor, was known
+  std::optional<double> again_ms{};     ///< until a step was begun again with all blocks in place
+  int begun_again = 0;                ///< steps, until the next failure
+  bool lost_state = false;            ///< all copies of some block: counted apart
+};
+
+struct CampaignResult {
+  std::vector<FaultOutcome> outcomes;
+  std::vector<std::string> unwitnessed;  ///< failpoints that did not fire
+  std::string quiet_hash, hash;          ///< of the last state
+  int exit_code = 0;                     ///< of the run with failures
+  double seconds = 0, quiet_seconds = 0;
+
+  bool is_good() const;
+};
+
+/// Failures in the order of their witnesses, which stand far enough apart for all that follows one to
+/// be its own.
+std::vector<FaultOutcome> outcomes_of(const std::vector<wire::Event>& events);
+
+/// The rows kind, role and phase with count, detection, recovery, steps begun again; the totals.
+std::string campaign_table(const CampaignResult& result);
+std::string campaign_json(const CampaignResult& result);
+
+/// How many of the recoveries of whole processes took at most how long: a whole SVG file.
+std::string recovery_svg(const std::vector<FaultOutcome>& outcomes);
+
+}  // namespace troupe::deploy
