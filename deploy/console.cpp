@@ -124,6 +124,7 @@ void Console::happened(const wire::Event& event) {
                                event.epoch_term(), event.epoch_n(), event.text()));
     case wire::Event::PROCESS_LOST: return print("lost: " + event.text());
     case wire::Event::PROCESS_JOINED: return print("joined: " + event.text());
+    case wire::Event::PLAN_CHANGED: return print("plan changed: " + event.text());
     case wire::Event::STATE_LOST: return print("state lost: " + event.text());
     case wire::Event::LOSS_SPIKE: return print(event.text());
     case wire::Event::ESCALATED:

@@ -9,6 +9,7 @@
 #include "deploy/bench_command.h"
 #include "deploy/chaos/chaos_command.h"
 #include "deploy/checkpoint_command.h"
+#include "deploy/cluster/drain_command.h"
 #include "deploy/cluster/leader_supervisor.h"
 #include "deploy/cluster/node_command.h"
 #include "deploy/conform_command.h"
@@ -53,6 +54,7 @@ int main(int argc, char** argv) {
   app.footer("Try: troupe train config/runs/pretrain_tiny.textproto");
   troupe::deploy::add_train_command(app);
   troupe::deploy::add_node_command(app);
+  troupe::deploy::add_drain_command(app);
   troupe::deploy::add_plan_command(app);
   troupe::deploy::add_generate_command(app);
   troupe::deploy::add_eval_command(app);

@@ -98,7 +98,7 @@ double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
 /// What is there before anybody leads, and stays when leaders come and go.
 struct PreparedRun {
   const Options& options;
-  const RunSetup setup;
+  RunSetup setup;
   const TrainingData data;
   const std::vector<actors::Failpoint> failpoints;
   RunFolder folder;
@@ -143,6 +143,9 @@ PreparedRun prepare(const Options& options, RunSetup p) {
 std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const LeaderLife& life,
                                   const runtime::JournalHistory& history, bool& takes_over) {
   if (!prepared.meeting) return nullptr;
+  if (life.is_first_of_plan()) {
+    return gather_others(*prepared.meeting, prepared.setup.plan.processes - 1);
+  }
   const config::Plan& plan = prepared.setup.plan;
   if (!life.loss().empty() && plan.redundancy > 0 && !history.commits.empty()) {
     if (auto nodes = gather_again(*prepared.meeting, plan.processes - 1)) {
@@ -160,8 +163,15 @@ wire::Event event_of(wire::Event::Kind kind, std::string text) {
   return event;
 }
 
+/// The same run, over so many processes.
+void plan_for(RunSetup& setup, int processes) {
+  setup.run.run.mutable_cluster()->set_nodes(processes);
+  setup.plan = config::make_plan(setup.plan_args());
+}
+
 /// This process trains, with others if there are.
 void lead(PreparedRun& prepared, const LeaderLife& life) {
+  if (life.processes() > 0) plan_for(prepared.setup, life.processes());
   const Options& options = prepared.options;
   const RunSetup& p = prepared.setup;
   const TrainingData& data = prepared.data;
@@ -248,6 +258,11 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
         company->happened(event_of(wire::Event::STATE_LOST, life.loss()));
       }
     }
+    if (life.is_first_of_plan()) {
+      company->happened(event_of(wire::Event::PLAN_CHANGED,
+                                 std::to_string(p.plan.processes) + " processes from step " +
+                                     std::to_string(start.from.record.step() + 1) + " on"));
+    }
     const StopOnSignal stop(signals, troupe);
     troupe.run({.step_done =
                     [&](const wire::StepDone& done) {
@@ -267,6 +282,10 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   } catch (const actors::RunError& error) {
     if (leader && leader->has_lost_state()) throw BeginAgain(error.what());
     throw;
+  }
+  if (leader && last && last->record().step() < static_cast<uint64_t>(recipe.steps) &&
+      signals.received() == 0) {
+    if (const auto change = leader->change()) throw GoOnWith(change->processes, change->why);
   }
   leader.reset();
   for (const std::string& text : company->failpoints.unfired()) {

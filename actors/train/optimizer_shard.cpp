@@ -192,6 +192,7 @@ caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRe
 
 /// The same to the ward's blocks: a function of what is held and of the record (commit law).
 void OptimizerShardActor::apply(const wire::StepRecord& record) {
+  if (blocks_.empty()) comes_to(Phase::apply, record.step());
   apply_blocks(record, blocks_);
   apply_blocks(record, ward_blocks_);
 }

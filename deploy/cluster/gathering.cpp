@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <iostream>
+#include <limits>
+#include <numeric>
 #include <thread>
 
 #include "actors/placement.h"
@@ -183,6 +185,28 @@ std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes) {
   }
   if (actors::have_lost_all_copies(empty, nodes + 1)) return nullptr;
   gathering->fill(slots, std::move(spare));
+  return gathering;
+}
+
+std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes) {
+  auto gathering = std::make_unique<Gathering>(at);
+  gathering->takes_holders_ = true;
+  std::vector<runtime::Member> all;
+  const auto deadline = within(rejoin_time);
+  while (static_cast<int>(all.size()) < nodes && std::chrono::steady_clock::now() < deadline) {
+    if (auto member = gathering->admit_one()) all.push_back(std::move(*member));
+  }
+  const auto before = [](const runtime::Member& one) {  // those that are new stand behind
+    const int process = one.facts.held_process();
+    return process > 0 ? process : std::numeric_limits<int>::max();
+  };
+  std::vector<size_t> order(all.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return before(all[a]) < before(all[b]); });
+  Gathering::Slots slots(static_cast<size_t>(nodes));
+  for (size_t i = 0; i < order.size(); ++i) slots[i].emplace(std::move(all[order[i]]));
+  gathering->fill(slots, {});
   return gathering;
 }
 

@@ -52,6 +52,13 @@ class Gathering {
   /// Processes whose nodes hold nothing of the run yet.
   const std::set<int>& newcomers() const { return newcomers_; }
 
+  /// Takes whoever comes within a moment; who is refused is printed.
+  std::optional<runtime::Member> admit_one();
+  /// Nodes that were started here go on under another leader.
+  void let_go() { processes_.let_go(); }
+  /// Readable: somebody comes.
+  int file() const { return at_.listener.file(); }
+
   /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
   /// None: `is_over` has become true. Throws ClusterError.
   std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);
@@ -59,12 +66,10 @@ class Gathering {
  private:
   friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
   friend std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
+  friend std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes);
   using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
   void take_holders(Slots& slots, std::vector<runtime::Member>& spare);
   void fill(Slots& slots, std::vector<runtime::Member> spare);
-  /// Takes whoever comes within a moment; who is refused is printed.
-  std::optional<runtime::Member> admit_one();
-
   MeetingPoint& at_;
   const wire::NodeFacts own_;
   bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
@@ -80,6 +85,9 @@ std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
 /// For a leader in a lost one's place: the nodes come again with what they hold of the run, and new
 /// ones take the places of those that do not come. Null: of some block nobody has a copy. Throws as above.
 std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
+
+/// For a run that goes on with other processes than before: whoever comes, those first that were in it.
+std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes);
 
 /// What a process says of itself, but for its data plane.
 wire::NodeFacts own_facts(bool has_tls);

@@ -1,7 +1,16 @@
 #include "deploy/cluster/leader.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "config/plan/planner.h"
 #include "deploy/cluster/node_plane.h"
 #include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/orders.h"
 
 namespace troupe::deploy {
 namespace {
@@ -17,6 +26,8 @@ constexpr auto connect_time = 30s;
 /// For a newcomer to get its state, and a second more for so many bytes of all state.
 constexpr auto restore_time = 10s;
 constexpr int64_t slowest_restore = 20'000'000;
+/// How often orders are looked for.
+constexpr auto look_time = 200ms;
 /// For nodes to end when the run has.
 constexpr auto end_time = 10s;
 
@@ -58,6 +69,8 @@ Leader::Leader(Args args)
     throw ClusterError("not every node has reached the control plane at " +
                        gathering_->endpoint().host + ":" + std::to_string(desk_->port()));
   }
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_ < 0) throw ClusterError("eventfd: " + std::string(std::strerror(errno)));
   replacing_ = std::thread([this] { replace_loop(); });
 }
 
@@ -67,11 +80,12 @@ Leader::~Leader() {
     troupe_ = nullptr;
     is_over_ = true;
   }
-  changed_.notify_all();
+  if (wake_ >= 0) wake();
   if (replacing_.joinable()) replacing_.join();
   gathering_->members().finish("", runtime::within(end_time));
   company_->office.set_plane(nullptr);
   plane_.reset();
+  if (wake_ >= 0) ::close(wake_);
 }
 
 wire::NodeStart Leader::start_message() const {
@@ -130,17 +144,35 @@ void Leader::lost(int process, const std::string& why) {
     }
   }
   company_->happened(event_of(wire::Event::PROCESS_LOST, why));
+  wake();
+}
+
+void Leader::wake() {
   changed_.notify_all();
+  static_cast<void>(::eventfd_write(wake_, 1));
+}
+
+/// Until a process is lost, the run is over, somebody comes, or it is time to look for orders.
+void Leader::wait_for_news() {
+  const bool is_changing = change().has_value();
+  pollfd files[] = {{wake_, POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
+  ::poll(files, 2, static_cast<int>(std::chrono::milliseconds(look_time).count()));
+  eventfd_t woken = 0;
+  if (files[0].revents != 0) static_cast<void>(::eventfd_read(wake_, &woken));
 }
 
 void Leader::replace_loop() {
   while (true) {
     int process = 0;
     {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return is_over_ || (!gone_.empty() && troupe_ && !first_loss_); });
+      std::lock_guard lock(mutex_);
       if (is_over_) return;
-      process = gone_.begin()->first;
+      if (!gone_.empty() && troupe_ && !first_loss_) process = gone_.begin()->first;
+    }
+    if (process == 0) {
+      look_for_changes();
+      wait_for_news();
+      continue;
     }
     try {
       replace(process);
@@ -232,6 +264,69 @@ void Leader::tell_of(int process, const wire::NodeFacts& facts) {
   if (!all_have) throw ClusterError("not every process reaches process " + std::to_string(process));
 }
 
+/// What speaks against so many processes. Empty: nothing.
+std::string Leader::objection_to(int processes) const {
+  if (processes < 2) return "found 1 process, wanted at least 2 in a run that nodes leave";
+  config::LoadedRun run = setup_.run;
+  run.run.mutable_cluster()->set_nodes(processes);
+  try {
+    config::make_plan({.run = run, .model = setup_.model, .cores = setup_.cores});
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return {};
+}
+
+/// Nodes that come, and orders to let nodes go: the run ends after the step under way, for another leader
+/// to go on with other processes.
+void Leader::look_for_changes() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!troupe_ || first_loss_ || change_) return;
+  }
+  const int processes = gathering_->members().count() + 1;
+  for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
+    std::set<int> leaving;
+    for (int p = 1; p < processes; ++p) {
+      const bool is_meant = order.node == std::to_string(p) ||
+                            order.node == gathering_->members().facts(p).host();
+      if (is_meant) leaving.insert(p);
+    }
+    const int rest = processes - static_cast<int>(leaving.size());
+    const std::string why = leaving.empty() ? "this run has no such node" : objection_to(rest);
+    runtime::close_order(order);
+    if (why.empty()) return begin_change({rest, leaving, "node " + order.node + " leaves"});
+    company_->happened(
+        event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
+  }
+  pollfd comes{gathering_->file(), POLLIN, 0};
+  if (::poll(&comes, 1, 0) <= 0) return;
+  auto node = gathering_->admit_one();
+  if (!node) return;
+  try {
+    const std::string who = node->facts.host() + ", pid " + std::to_string(node->facts.pid());
+    if (const std::string why = objection_to(processes + 1); !why.empty()) {
+      runtime::refuse(node->socket, why);
+    }
+    runtime::put_off(node->socket, "the run takes this node in");
+    begin_change({processes + 1, {}, "a node joins (" + who + ")"});
+  } catch (const ClusterError& error) {
+    company_->happened(event_of(wire::Event::ALARM, error.what()));
+  }
+}
+
+void Leader::begin_change(Change change) {
+  std::lock_guard lock(mutex_);
+  if (!troupe_) return;
+  change_ = std::move(change);
+  troupe_->request_stop();
+}
+
+std::optional<Leader::Change> Leader::change() {
+  std::lock_guard lock(mutex_);
+  return change_;
+}
+
 Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
     : leader_(leader) {
   {
@@ -240,7 +335,7 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
     leader.advice_ = std::move(advice);
     if (leader.first_loss_) troupe.give_up(*leader.first_loss_ + leader.advice_);
   }
-  leader.changed_.notify_all();
+  leader.wake();
   leader.gathering_->members().watch(
       {.happened =
            [company = leader.company_](int, const wire::Event& event) {
@@ -278,9 +373,15 @@ Leader::Watch::~Watch() {
     leader_.troupe_ = nullptr;
     leader_.is_over_ = true;
   }
-  leader_.changed_.notify_all();
+  leader_.wake();
   if (leader_.replacing_.joinable()) leader_.replacing_.join();
-  leader_.gathering_->members().finish("", runtime::within(end_time));
+  runtime::Members& members = leader_.gathering_->members();
+  if (leader_.change_) {
+    leader_.gathering_->let_go();
+    members.part(leader_.change_->leaving, leader_.change_->why, runtime::within(end_time));
+  } else {
+    members.finish("", runtime::within(end_time));
+  }
 }
 
 }  // namespace troupe::deploy

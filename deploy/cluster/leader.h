@@ -38,6 +38,13 @@ class Leader {
   Leader& operator=(const Leader&) = delete;
 
   caf::actor_system& actors() { return *system_; }
+  /// The run was ended after a step for it to go on with so many processes; and why.
+  struct Change {
+    int processes;
+    std::set<int> leaving;
+    std::string why;
+  };
+  std::optional<Change> change();
   /// The run was ended because no copy of some block is left.
   bool has_lost_state() const { return has_lost_state_; }
 
@@ -63,6 +70,11 @@ class Leader {
   bool is_beyond_help() const;
   void give_up(const std::string& why);
   void replace_loop();
+  void look_for_changes();
+  void wait_for_news();
+  void wake();
+  std::string objection_to(int processes) const;
+  void begin_change(Change change);
   void replace(int process);
   void wait_until_restored(int process);
   void tell_of(int process, const wire::NodeFacts& facts);
@@ -77,6 +89,7 @@ class Leader {
   std::optional<std::string> first_loss_;  // that nothing can be done about
   std::string advice_;
   std::map<int, std::string> gone_;        // and why; not replaced yet
+  std::optional<Change> change_;           // under way
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process
   std::atomic<bool> is_over_{false}, has_lost_state_{false};
@@ -85,6 +98,7 @@ class Leader {
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;
+  int wake_ = -1;  // eventfd: the replacing thread shall look
   std::thread replacing_;
 };
 

@@ -32,6 +32,8 @@ constexpr int most_takeovers = 2;
 constexpr int most_lost = 5;
 /// What a leader says to the supervisor: a step is done; the end that follows is its own.
 constexpr char step_word = 's', end_word = 'e';
+/// Or that the run is to have so many processes: this, and four bytes.
+constexpr char processes_word = 'p';
 /// For nodes of lost leaders to end when the run has.
 constexpr std::chrono::seconds patience{10};
 
@@ -104,6 +106,12 @@ void LeaderLife::say(char word) const {
 
 void LeaderLife::step_done() const { say(step_word); }
 
+void LeaderLife::say_processes(int32_t processes) const {
+  char words[1 + sizeof processes] = {processes_word};
+  std::memcpy(words + 1, &processes, sizeof processes);
+  if (line_ >= 0) (void)!::write(line_, words, sizeof words);
+}
+
 class LeaderSupervisor {
  public:
   LeaderSupervisor() {
@@ -131,6 +139,8 @@ class LeaderSupervisor {
   int signal_ = 0;  // the last one that was passed on
   int lost_ = 0;    // without a step
   int failed_takeovers_ = 0;
+  int32_t processes_ = 0;  // that the run is to have from now on
+  std::string heard_;
   bool has_ended_itself_ = false;
 };
 
@@ -171,16 +181,23 @@ bool LeaderSupervisor::reap(int& status) const {
 bool LeaderSupervisor::listen() {
   char words[256];
   const ssize_t n = ::read(line_, words, sizeof words);
-  for (ssize_t i = 0; i < n; ++i) {
-    if (words[i] == step_word) lost_ = 0;
-    if (words[i] == end_word) has_ended_itself_ = true;
+  if (n <= 0) return false;
+  heard_.append(words, static_cast<size_t>(n));
+  while (!heard_.empty()) {
+    const size_t length = heard_[0] == processes_word ? 1 + sizeof(int32_t) : 1;
+    if (heard_.size() < length) break;
+    if (heard_[0] == step_word) lost_ = 0;
+    if (heard_[0] == end_word) has_ended_itself_ = true;
+    if (heard_[0] == processes_word) std::memcpy(&processes_, heard_.data() + 1, sizeof processes_);
+    heard_.erase(0, length);
   }
-  return n > 0;
+  return true;
 }
 
 int LeaderSupervisor::wait() {
   int status = 0;
   has_ended_itself_ = false;
+  heard_.clear();
   pollfd files[] = {{signals_.file(), POLLIN, 0}, {line_, POLLIN, 0}};
   while (true) {
     while (::poll(files, 2, -1) < 0 && errno == EINTR) {
@@ -214,6 +231,8 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
     return false;
   }
   ++life.number_;
+  life.is_first_of_plan_ = processes_ != 0 && processes_ != life.processes_;
+  life.processes_ = processes_;
   if (code != try_again_code) life.loss_ = loss;
   if (begins_again) life.loss_.clear();
   return true;
@@ -253,6 +272,10 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
     farewell.leave_out();
     std::cerr << "note: " << error.what() << "; another process leads on from the newest checkpoint"
               << std::endl;
+    throw LeaderEnded(begin_again_code);
+  } catch (const GoOnWith& change) {
+    farewell.leave_out();
+    life.say_processes(change.processes());
     throw LeaderEnded(begin_again_code);
   } catch (const runtime::ClusterError& error) {
     if (life.is_first()) throw;

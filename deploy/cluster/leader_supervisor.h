@@ -2,6 +2,7 @@
 // another in its place when that is lost. It has no thread, no actor and no say in the run.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -17,6 +18,10 @@ class LeaderLife {
   /// The one before was lost with all that it held: what has become of it. Empty: it was not, and
   /// its nodes have ended.
   const std::string& loss() const { return loss_; }
+  /// Of the run; 0: as it was planned at first.
+  int processes() const { return processes_; }
+  /// The one before ended for the run to go on with other processes.
+  bool is_first_of_plan() const { return is_first_of_plan_; }
   /// A step is done. The supervisor ends a run whose leaders are lost again and again without one.
   void step_done() const;
 
@@ -24,8 +29,11 @@ class LeaderLife {
   friend class LeaderSupervisor;
   friend void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
   void say(char word) const;
+  void say_processes(int32_t processes) const;
   int number_ = 1;
   std::string loss_;
+  int processes_ = 0;
+  bool is_first_of_plan_ = false;
   int line_ = -1;  // to the supervisor
 };
 
@@ -34,6 +42,16 @@ class LeaderLife {
 class BeginAgain : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+/// The run goes on with so many processes: another leader gathers them.
+class GoOnWith : public std::runtime_error {
+ public:
+  GoOnWith(int processes, const std::string& why) : std::runtime_error(why), processes_(processes) {}
+  int processes() const { return processes_; }
+
+ private:
+  const int processes_;
 };
 
 /// The supervisor's end, when that of the leader was its own: with its exit code.
@@ -48,7 +66,7 @@ class LeaderEnded : public std::exception {
 };
 
 /// Calls `lead` in a process of its own, which returns from here, or throws, what it does; again in
-/// another one when that process is lost, or throws BeginAgain. The process that has called this
+/// another one when that process is lost, or throws BeginAgain or GoOnWith. The process that has called this
 /// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
 /// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
 /// its nodes end.

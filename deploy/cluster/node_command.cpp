@@ -161,13 +161,17 @@ void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& l
   line.connected(peer);
 }
 
-/// Waits until the leader says that the run has ended. Throws ClusterError when it is gone.
-void wait_for_end(runtime::DataPlane& plane, Door& door, Line& line) {
+/// What a leader says last: the run has ended for this node, or it is to come again, for another part.
+enum class Word { end, later };
+
+/// Waits until the leader says so. Throws ClusterError when it is gone.
+Word wait_for_word(runtime::DataPlane& plane, Door& door, Line& line) {
   const auto socket = line.socket();
   while (true) {
     if (!socket->wait(within(1h))) continue;
     const wire::JoinFrame frame = socket->receive(within(30s));
-    if (frame.has_finish()) return;
+    if (frame.has_finish()) return Word::end;
+    if (frame.has_later()) return Word::later;
     if (frame.has_peer()) meet(frame.peer(), plane, door, line);
   }
 }
@@ -235,13 +239,13 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   line.ready();
 }
 
-/// Until a leader says that the run has ended, whoever it is then.
-void stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane, Door& door,
+/// Until a leader says what it says last, whoever it is then.
+Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane, Door& door,
           caf::actor_system& system, Desk& desk, const StopSignals& signals) {
   const bool has_copies = door.get()->plan.redundancy > 0;
   while (true) {
     try {
-      return wait_for_end(plane, door, line);
+      return wait_for_word(plane, door, line);
     } catch (const ClusterError&) {
       if (!has_copies || signals.received() != 0) throw;
     }
@@ -249,15 +253,20 @@ void stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
   }
 }
 
-/// Plays this process's part until the leader says that the run has ended. The plane goes before the
-/// arena, from which it may still be sending.
-void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
-          std::unique_ptr<runtime::DataPlane> plane, Door& door, const StopSignals& signals) {
+/// Plays this process's part until the leader says its last word. The plane goes before the arena, from
+/// which it may still be sending; that stays for the next part, which is of the same model.
+Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
+          std::unique_ptr<runtime::DataPlane> plane, Door& door, const StopSignals& signals,
+          std::unique_ptr<runtime::StateArena>& held) {
   const config::LoadedRun run{start.run(), {}, {}, {}};
   const config::LoadedModel model{start.model(), {}};
   const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
   const auto recipe = actors::make_recipe(run.run, runtime::model_shape(model.model));
-  runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
+  if (!held) {
+    held = std::make_unique<runtime::StateArena>(kernels::parameters(recipe.shape),
+                                                 actors::state_format(recipe));
+  }
+  runtime::StateArena& arena = *held;
   kernels::ThreadPool pool(plan.threads);
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process());
@@ -279,9 +288,11 @@ void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
   company->office.set_plane(plane_here.get());
   door.set_lives({start.lives().begin(), start.lives().end()});
   door.set(company);
+  door.addresses.clear();
   connect_plane(*plane_here, start, door);
   actors::SystemConfig config(start.control_token(), tls);
   caf::actor_system system(config);
+  Word word = Word::end;
   Desk desk;
   find_desk(desk, system, *company, line.socket()->peer_host(), start);
   {
@@ -296,9 +307,42 @@ void play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
          .happened = [&](const wire::Event& event) { line.happened(event); },
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
-    stay(way, start, line, *plane_here, door, system, desk, signals);
+    word = stay(way, start, line, *plane_here, door, system, desk, signals);
   }
   door.set(nullptr);
+  return word;
+}
+
+Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& door,
+                   const StopSignals& signals, std::unique_ptr<runtime::StateArena>& held) {
+  auto plane = make_node_plane(
+      way.leader.host,
+      {.received =
+           [&door](int, runtime::Parcel parcel) {
+             if (const auto company = door.get()) company->office.received(std::move(parcel));
+           },
+       .lost =
+           [&line, &door](int peer, const std::string& why, const std::vector<std::string>&) {
+             if (const auto company = door.get()) company->office.lose(peer);
+             line.unreachable(peer, door.life(peer), why);
+           }});
+  way.facts.set_data_plane(plane->describe());
+  way.facts.set_data_address(plane->address());
+  try {
+    const wire::NodeStart start =
+        runtime::join(*line.socket(), way.secret, way.facts, within(takeover_time));
+    way.facts.set_held_process(start.process());
+    way.facts.set_held_run(start.control_token());
+    return play(way, start, tls, line, std::move(plane), door, signals, held);
+  } catch (const runtime::ComeAgain&) {
+    return Word::later;
+  } catch (const std::exception& error) {
+    if (const int signal = signals.received()) {
+      throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
+    }
+    line.lost(error.what());
+    throw;
+  }
 }
 
 void run_node(const Options& options) {
@@ -311,36 +355,16 @@ void run_node(const Options& options) {
                        "(--secret)");
   }
   Way way{leader, *secret, own_facts(options.tls.is_set()), "the run at " + options.join};
-  const auto socket = reach(way, std::chrono::seconds(options.wait));
-  Line line(socket);
+  Line line(reach(way, std::chrono::seconds(options.wait)));
   StopSignals signals;  // before the first thread
   signals.on_stop([&] {
     line.lost("stopped by " + signal_name(signals.received()));
     ::shutdown(line.socket()->file(), SHUT_RD);
   });
   Door door;
-  auto plane = make_node_plane(
-      leader.host,
-      {.received =
-           [&door](int, runtime::Parcel parcel) {
-             if (const auto company = door.get()) company->office.received(std::move(parcel));
-           },
-       .lost =
-           [&line, &door](int peer, const std::string& why, const std::vector<std::string>&) {
-             if (const auto company = door.get()) company->office.lose(peer);
-             line.unreachable(peer, door.life(peer), why);
-           }});
-  way.facts.set_data_plane(plane->describe());
-  way.facts.set_data_address(plane->address());
-  const wire::NodeStart start = runtime::join(*socket, *secret, way.facts, within(10s));
-  try {
-    play(way, start, options.tls, line, std::move(plane), door, signals);
-  } catch (const std::exception& error) {
-    if (const int signal = signals.received()) {
-      throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
-    }
-    line.lost(error.what());
-    throw;
+  std::unique_ptr<runtime::StateArena> held;  // of the run, whatever this process's part is
+  while (play_one_part(way, options.tls, line, door, signals, held) == Word::later) {
+    line.set_socket(reach(way, takeover_time));
   }
   signals.on_stop({});
 }

@@ -24,6 +24,8 @@ class NodeProcesses {
   void start(int count, const runtime::Endpoint& at, const runtime::Secret& secret);
   /// Throws ClusterError if one has ended.
   void check();
+  /// They go on without this process: whoever is its parent reaps them.
+  void let_go() { living_.clear(); }
   /// Forgets those that have ended.
   void reap();
 

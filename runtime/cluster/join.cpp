@@ -71,6 +71,12 @@ Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& ow
   return {std::move(socket), std::move(facts), hello.nonce()};
 }
 
+void put_off(FrameSocket& socket, const std::string& why) {
+  wire::JoinFrame frame;
+  frame.mutable_later()->set_text(why);
+  socket.send(frame);
+}
+
 void start_node(Member& member, const Secret& secret, const wire::NodeStart& start) {
   wire::JoinFrame frame;
   frame.mutable_start()->set_start(start.SerializeAsString());
@@ -116,6 +122,7 @@ wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::Node
   if (frame.has_refusal()) {
     throw ClusterError(socket.peer() + " has refused this node: " + frame.refusal().text());
   }
+  if (frame.has_later()) throw ComeAgain(socket.peer() + ": " + frame.later().text());
   if (frame.has_finish()) throw ClusterError("the run ended: " + frame.finish().text());
   wire::NodeStart start;
   if (!frame.has_start() ||

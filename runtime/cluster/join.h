@@ -7,6 +7,7 @@
 
 #include <vector>
 
+#include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/frame_socket.h"
 #include "runtime/cluster/secret.h"
 
@@ -29,6 +30,15 @@ Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& ow
 /// Tells who wants to be one of the run why it cannot, and throws ClusterError that says the same.
 [[noreturn]] void refuse(FrameSocket& socket, const std::string& why);
 
+/// A node was told to come again: its own end of the connection is of no more use.
+class ComeAgain : public ClusterError {
+ public:
+  using ClusterError::ClusterError;
+};
+
+/// Tells a member to come again.
+void put_off(FrameSocket& socket, const std::string& why);
+
 /// Tells a member its part.
 void start_node(Member& member, const Secret& secret, const wire::NodeStart& start);
 
@@ -37,7 +47,7 @@ void start_node(Member& member, const Secret& secret, const wire::NodeStart& sta
 std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline);
 
 /// The node's side: waits for the part that it gets. Throws ClusterError: refused, the leader has not
-/// the secret or speaks another protocol, or is gone. `hello_deadline` is for what the leader says
+/// the secret or speaks another protocol, or is gone; ComeAgain. `hello_deadline` is for what the leader says
 /// first; it may then wait for other nodes as long as it likes.
 wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::NodeFacts& own,
                      Deadline hello_deadline);

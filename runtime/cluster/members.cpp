@@ -150,6 +150,24 @@ void Members::finish(const std::string& why, Deadline deadline) {
   wire::JoinFrame frame;
   frame.mutable_finish()->set_text(why);
   tell(frame);
+  wait_until_gone(deadline);
+}
+
+void Members::part(const std::set<int>& leaving, const std::string& why, Deadline deadline) {
+  stop_watching();
+  for (int p = 1; p <= count(); ++p) {
+    wire::JoinFrame frame;
+    (leaving.contains(p) ? frame.mutable_finish() : frame.mutable_later())->set_text(why);
+    try {
+      if (const MemberPtr member = node(p)) member->socket.send(frame);
+    } catch (const ClusterError&) {
+      // it has gone
+    }
+  }
+  wait_until_gone(deadline);
+}
+
+void Members::wait_until_gone(Deadline deadline) {
   for (int p = 1; p <= count(); ++p) {
     const MemberPtr member = node(p);
     if (!member) continue;

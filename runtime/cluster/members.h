@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -52,6 +53,9 @@ class Members {
   /// The run has ended: tells everybody, and waits until they have gone or the deadline has come.
   /// Nothing is called any more.
   void finish(const std::string& why, Deadline deadline);
+  /// It goes on with other processes: those that leave it are told that it has ended, the rest to come
+  /// again. Waits as above.
+  void part(const std::set<int>& leaving, const std::string& why, Deadline deadline);
 
  private:
   using MemberPtr = std::shared_ptr<Member>;
@@ -62,6 +66,7 @@ class Members {
   void lose(int process, const MemberPtr& member);
   void wake();
   void stop_watching();
+  void wait_until_gone(Deadline deadline);
 
   mutable std::mutex mutex_;
   std::vector<MemberPtr> nodes_;            // null: it is lost

@@ -1,6 +1,7 @@
 // The processes that a run of several has started.
 #pragma once
 
+#include <cstdio>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -10,15 +11,25 @@
 
 namespace troupe::tests {
 
+/// A file of a process that may be ending: empty if it has.
+inline std::string read_proc(const std::filesystem::path& path) {
+  std::string text;
+  std::FILE* const file = std::fopen(path.c_str(), "r");
+  if (file == nullptr) return text;
+  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) text += static_cast<char>(c);
+  std::fclose(file);
+  return text;
+}
+
 inline std::vector<pid_t> children_of(pid_t pid) {
   std::vector<pid_t> children;
   std::error_code gone;
   std::filesystem::directory_iterator task("/proc/" + std::to_string(pid) + "/task", gone);
   for (; !gone && task != std::filesystem::directory_iterator(); task.increment(gone)) {
-    std::istringstream pids(read_file(task->path() / "children"));
+    std::istringstream pids(read_proc(task->path() / "children"));
     for (pid_t child = 0; pids >> child;) {
       // One that has ended and was not waited for has none.
-      if (!read_file("/proc/" + std::to_string(child) + "/cmdline").empty()) {
+      if (!read_proc("/proc/" + std::to_string(child) + "/cmdline").empty()) {
         children.push_back(child);
       }
     }
@@ -29,7 +40,7 @@ inline std::vector<pid_t> children_of(pid_t pid) {
 /// The process that leads, which the run's own watches; 0: there is none now.
 inline pid_t leader_of(const Background& run) {
   for (const pid_t child : children_of(run.pid())) {
-    const std::string line = read_file("/proc/" + std::to_string(child) + "/cmdline");
+    const std::string line = read_proc("/proc/" + std::to_string(child) + "/cmdline");
     if (line.find(std::string("\0train\0", 7)) != std::string::npos) return child;
   }
   return 0;
