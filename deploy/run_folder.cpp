@@ -107,6 +107,9 @@ void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumber
     line["copied_bytes"] = done.wire().copied_bytes();
     line["parcels"] = done.wire().parcels();
   }
+  for (const wire::ProcessWork& one : done.work()) {
+    line["busy_seconds"][std::to_string(one.process())] = one.busy_seconds();
+  }
   line["applied"] = record.apply();
   if (record.has_trend()) {
     line["spike"] = record.is_spike();

@@ -251,7 +251,9 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
     if (leader) watch.emplace(*leader, troupe, "; troupe train --resume " + folder.path().string() +
                                                   " goes on");
     if (!life.loss().empty()) {
-      company->happened(event_of(wire::Event::PROCESS_LOST, life.loss()));
+      wire::Event lost = event_of(wire::Event::PROCESS_LOST, life.loss());
+      lost.set_unix_us(life.loss_us());
+      company->happened(lost);
       company->happened(event_of(wire::Event::PROCESS_JOINED,
                                  "process 0 (pid " + std::to_string(::getpid()) + ") leads in its place"));
       if (leader && !takes_over && p.plan.redundancy > 0) {
@@ -270,6 +272,7 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
                       life.step_done();
                       add_metrics(folder, done, timeline.at(done.record().step()));
                       console.step_done(done);
+                      if (leader) leader->step_done(done);
                       if (console.is_reader_gone()) signals.request(SIGPIPE);
                     },
                 .evaluated =

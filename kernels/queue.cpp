@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/busy_time.h"
 #include "kernels/profile.h"
 
 namespace troupe::kernels {
@@ -26,13 +27,26 @@ struct Operation {
   int64_t ended = 0;
 };
 
+/// Time of a part is counted, also of one that throws.
+class Timed {
+ public:
+  explicit Timed(const char* name) : name_(name) {}
+  ~Timed() {
+    const auto time = std::chrono::steady_clock::now() - begin_;
+    add_busy_time(time);
+    if (is_profiling()) add_operator_time(name_, std::chrono::duration<double>(time).count());
+  }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+ private:
+  const char* name_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 void run_timed(const Operation& operation, int64_t part) {
-  if (!is_profiling()) return operation.part(part);
-  const auto begin = std::chrono::steady_clock::now();
+  const Timed timed(operation.name);
   operation.part(part);
-  add_operator_time(
-      operation.name,
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
 /// How often an idle thread looks for work before it sleeps: about 10 microseconds, the time that

@@ -220,6 +220,7 @@ void CoordinatorActor::play(const wanted::Announce& wanted) {
                         wire_.parcels() < told_.parcels();
   const wire::WireUse use = since_last_step();
   if (company().has_others() && !is_first) *done.mutable_wire() = use;
+  add_work(done);
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));
 }
 
@@ -234,7 +235,20 @@ wire::WireUse CoordinatorActor::since_last_step() {
   return use;
 }
 
+/// Not of a process that was not there, or began to count anew.
+void CoordinatorActor::add_work(wire::StepDone& done) {
+  const std::map<int, double> before = std::exchange(told_busy_, busy_);
+  for (const auto& [process, seconds] : busy_) {
+    const auto found = before.find(process);
+    if (found == before.end() || seconds <= found->second) continue;
+    wire::ProcessWork& work = *done.add_work();
+    work.set_process(process);
+    work.set_busy_seconds(seconds - found->second);
+  }
+}
+
 void CoordinatorActor::hear_wire(const wire::Applied& applied) {
+  for (const wire::ProcessWork& one : applied.work()) busy_[one.process()] = one.busy_seconds();
   for (const wire::WireUse& one : applied.wire()) {
     wire_.set_wire_bytes(wire_.wire_bytes() + one.wire_bytes());
     wire_.set_copied_bytes(wire_.copied_bytes() + one.copied_bytes());

@@ -33,6 +33,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   wire::Event event_of(wire::Event::Kind kind, const wire::Epoch& epoch) const;
   void hear_wire(const wire::Applied& applied);
   wire::WireUse since_last_step();
+  void add_work(wire::StepDone& done);
   void play(const wanted::Standing& wanted);
   void play(const wanted::Compute& wanted);
   void play(const wanted::Prepare& wanted);
@@ -63,6 +64,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   std::chrono::steady_clock::time_point begun_;
   int64_t minimum_ = 0;        // bytes that the step under way has to send
   wire::WireUse wire_, told_;  // of all processes: now, and when a step was last announced
+  std::map<int, double> busy_, told_busy_;  // seconds, by process; likewise
 };
 
 }  // namespace troupe::actors

@@ -1,5 +1,7 @@
 #include "actors/train/crew.h"
 
+#include "kernels/busy_time.h"
+
 namespace troupe::actors {
 
 CrewActor::behavior_type CrewActor::make_behavior() {
@@ -125,7 +127,12 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
       this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
       {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
        [this, promise, applied] {
-         if (company().has_others()) *applied->add_wire() = company().office.wire_use();
+         if (company().has_others()) {
+           *applied->add_wire() = company().office.wire_use();
+           wire::ProcessWork& work = *applied->add_work();
+           work.set_process(company().process);
+           work.set_busy_seconds(std::chrono::duration<double>(kernels::busy_time()).count());
+         }
          promise->deliver(Pb<wire::Applied>(*applied));
        },
        [promise](const caf::error& error) { promise->deliver(error); }},

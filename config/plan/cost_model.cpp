@@ -91,9 +91,10 @@ ScheduleCosts costs_of(const PlanArgs& args, const Plan& plan, const MachineRate
   return costs;
 }
 
-/// The largest sum of what the workers of one process compute.
-double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
-  std::vector<double> busy(static_cast<size_t>(std::max(1, plan.processes)), 0);
+/// By process: what its workers compute, of `flops` for a token in each stage.
+std::vector<double> worker_flops(const PlanArgs& args, const Plan& plan,
+                                 const std::vector<double>& flops) {
+  std::vector<double> sums(static_cast<size_t>(std::max(1, plan.processes)), 0);
   const auto tokens = static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
   Pipelines pipelines(plan);
   for (int d = 0; d < plan.data; ++d) {
@@ -101,12 +102,25 @@ double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRate
     for (int rank = 0; rank < lists.ranks(); ++rank) {
       for (const Operation& o : lists.of(rank)) {
         if (o.kind != Operation::Kind::forward) continue;
-        busy[static_cast<size_t>(process_of(plan, rank, d))] +=
-            plan.stages[static_cast<size_t>(o.stage)].flops * tokens / rates.flops;
+        sums[static_cast<size_t>(process_of(plan, rank, d))] +=
+            flops[static_cast<size_t>(o.stage)] * tokens;
       }
     }
   }
-  return *std::ranges::max_element(busy);
+  return sums;
+}
+
+/// The largest sum of what the workers of one process compute.
+double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
+  std::vector<double> flops;
+  for (const StagePlan& stage : plan.stages) flops.push_back(stage.flops);
+  return std::ranges::max(worker_flops(args, plan, flops)) / rates.flops;
+}
+
+/// Of the routed experts of a stage, for a token.
+double routed_flops(const Model& model, const StagePlan& stage) {
+  return 6.0 * 3.0 * model.hidden_size() * model.expert_intermediate_size() *
+         model.experts_per_token() * moe_layers_of(model, stage);
 }
 
 /// Seconds that the process with most of them needs to send gradients and weights.
@@ -124,6 +138,24 @@ double state_seconds(const PlanArgs& args, const Plan& plan, const MachineRates&
 }
 
 }  // namespace
+
+std::vector<double> process_flops(const PlanArgs& args, const Plan& plan) {
+  const Model& model = args.model.model;
+  const StepExtents step = largest_step(args.run.run);
+  const double tokens = double{1} * step.micro_batches * static_cast<double>(step.micro_batch_tokens);
+  std::vector<double> others;
+  for (const StagePlan& stage : plan.stages) others.push_back(stage.flops - routed_flops(model, stage));
+  std::vector<double> sums = worker_flops(args, plan, others);
+  for (int s = 0; s < plan.pipeline; ++s) {
+    const double routed = routed_flops(model, plan.stages[static_cast<size_t>(s)]) * tokens;
+    for (int e = 0; e < plan.expert; ++e) {
+      const int process = plan.process_of_expert_shard[static_cast<size_t>(s * plan.expert + e)];
+      sums[static_cast<size_t>(process)] +=
+          routed * plan.experts[static_cast<size_t>(e)].count / model.experts();
+    }
+  }
+  return sums;
+}
 
 WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {
   WireBytes bytes{};

@@ -25,6 +25,10 @@ struct WireBytes {
 /// own them. Every expert is taken to be asked alike.
 WireBytes wire_bytes(const PlanArgs& args, const Plan& plan);
 
+/// Floating-point operations of each process in the run's largest step, workers and experts; every
+/// expert is taken to be asked alike.
+std::vector<double> process_flops(const PlanArgs& args, const Plan& plan);
+
 struct StepPrediction {
   double seconds;
   double pipeline_seconds;  ///< forward and backward

@@ -13,6 +13,7 @@
 #include "deploy/cluster/tls_option.h"
 #include "deploy/machine.h"
 #include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/process_handle.h"
 #include "runtime/data_plane/data_plane.h"
 #include "runtime/state/hash.h"
 
@@ -216,7 +217,7 @@ wire::NodeFacts own_facts(bool has_tls) {
   facts.set_arithmetic(std::string(runtime::cpu_arithmetic));
   char host[256] = {};
   if (::gethostname(host, sizeof host - 1) == 0) facts.set_host(host);
-  facts.set_pid(static_cast<uint64_t>(::getpid()));
+  runtime::set_own_process(facts);
   facts.set_cores(std::thread::hardware_concurrency());
   facts.set_memory_bytes(static_cast<uint64_t>(memory_bytes()));
   facts.set_has_tls(has_tls);

@@ -59,6 +59,8 @@ class Gathering {
   /// Readable: somebody comes.
   int file() const { return at_.listener.file(); }
 
+  /// Lets go of the numbers of those that it started and that have ended.
+  void reap() { processes_.reap(); }
   /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
   /// None: `is_over` has become true. Throws ClusterError.
   std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);

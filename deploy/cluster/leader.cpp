@@ -1,16 +1,16 @@
 #include "deploy/cluster/leader.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 
-#include "config/plan/planner.h"
+#include "config/plan/cost_model.h"
 #include "deploy/cluster/node_plane.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/orders.h"
+#include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {
 namespace {
@@ -26,19 +26,18 @@ constexpr auto connect_time = 30s;
 /// For a newcomer to get its state, and a second more for so many bytes of all state.
 constexpr auto restore_time = 10s;
 constexpr int64_t slowest_restore = 20'000'000;
-/// How often orders are looked for.
-constexpr auto look_time = 200ms;
 /// For nodes to end when the run has.
 constexpr auto end_time = 10s;
 
-wire::Event event_of(wire::Event::Kind kind, std::string text) {
+
+}  // namespace
+
+wire::Event Leader::event_of(wire::Event::Kind kind, std::string text) {
   wire::Event event;
   event.set_kind(kind);
   event.set_text(std::move(text));
   return event;
 }
-
-}  // namespace
 
 Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
@@ -50,11 +49,21 @@ Leader::Leader(Args args)
                               },
                               .lost = [this](int peer, const std::string& why,
                                              const std::vector<std::string>&) {
-                                lost(peer, gathering_->members().describe(peer) + ": " + why);
+                                lost(peer, 0, gathering_->members().describe(peer) + ": " + why);
                               }})),
       config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
       system_(std::make_unique<caf::actor_system>(*config_)),
-      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)) {
+      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)),
+      watch_(std::make_unique<NodeWatch>(NodeWatch::Args{
+          .seal = {gathering_->secret(), gathering_->token()},
+          .host = gathering_->endpoint().host,
+          .events = {.ended = [this](int process, uint32_t life,
+                                     const std::string& how) { lost(process, life, how); },
+                     .silent = [this](int process, uint32_t life,
+                                      const std::string& how) { suspected(process, life, how); },
+                     .unheard = [this](int process,
+                                       const std::string& what) { unheard(process, what); }}})),
+      slow_nodes_(config::process_flops(setup_.plan_args(), company_->plan)) {
   company_->office.set_plane(plane_.get());
   if (takes_over_) {
     company_->newcomers.add(0);
@@ -63,6 +72,7 @@ Leader::Leader(Args args)
   Members& members = gathering_->members();
   lives_.assign(static_cast<size_t>(members.count()) + 1, 1);
   for (int p = 1; p <= members.count(); ++p) plane_->connect(p, members.facts(p).data_address());
+  for (int p = 1; p <= members.count(); ++p) watch_->take(p, 1, members.facts(p));
   start_nodes();
   members.wait_until_ready(runtime::within(ready_time));
   if (!desk_->wait_for_crews(ready_time)) {
@@ -83,9 +93,25 @@ Leader::~Leader() {
   if (wake_ >= 0) wake();
   if (replacing_.joinable()) replacing_.join();
   gathering_->members().finish("", runtime::within(end_time));
+  watch_.reset();
   company_->office.set_plane(nullptr);
   plane_.reset();
   if (wake_ >= 0) ::close(wake_);
+}
+
+void Leader::step_done(const wire::StepDone& done) {
+  std::vector<uint32_t> lives;
+  {
+    std::lock_guard lock(mutex_);
+    lives = lives_;
+  }
+  for (const auto& change : slow_nodes_.hear(done, lives)) {
+    const std::string who = change.process == 0 ? "process 0 (which leads)"
+                                                : gathering_->members().describe(change.process);
+    wire::Event event = event_of(wire::Event::SLOW_WORKER, describe(change, who));
+    event.set_step(done.record().step());
+    company_->happened(event);
+  }
 }
 
 wire::NodeStart Leader::start_message() const {
@@ -100,6 +126,7 @@ wire::NodeStart Leader::start_message() const {
   start.set_control_port(desk_->port());
   start.set_control_token(gathering_->token());
   start.set_run_folder(run_folder_);
+  start.set_heartbeat_port(watch_->port());
   start.mutable_lives()->Add(lives_.begin(), lives_.end());
   for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
   return start;
@@ -129,11 +156,48 @@ bool Leader::is_beyond_help() const {
   return actors::have_lost_all_copies(empty, company_->placement.processes());
 }
 
-void Leader::lost(int process, const std::string& why) {
+/// False: it was said before, it is of one who had that number before (life 0: of whoever has it now), or
+/// the run is over.
+bool Leader::is_news(int process, uint32_t life) const {
+  return !is_over_ && !gone_.contains(process) &&
+         (life == 0 || life == lives_[static_cast<size_t>(process)]);
+}
+
+void Leader::suspected(int process, uint32_t life, const std::string& how) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!is_news(process, life)) return;
+  }
+  const uint64_t noticed_us = runtime::unix_us();
+  company_->happened(event_of(wire::Event::PROCESS_SUSPECTED, how));
+  count_out(process, life, how, noticed_us);
+}
+
+void Leader::unheard(int process, const std::string& what) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!is_news(process, 0)) return;
+  }
+  std::cerr << "note: " << what << std::endl;
+  company_->happened(event_of(wire::Event::ALARM, what));
+}
+
+void Leader::lost(int process, uint32_t life, const std::string& noticed) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!is_news(process, life)) return;
+  }
+  const uint64_t noticed_us = runtime::unix_us();
+  const std::string ending = watch_->how_it_ended(process);
+  const bool is_said = ending.empty() || noticed.find(ending) != std::string::npos;
+  count_out(process, life, noticed + (is_said ? "" : "; it " + ending), noticed_us);
+}
+
+void Leader::count_out(int process, uint32_t life, const std::string& why, uint64_t noticed_us) {
   std::string all;
   {
     std::lock_guard lock(mutex_);
-    if (is_over_ || gone_.contains(process)) return;
+    if (!is_news(process, life)) return;
     gone_[process] = why;
     company_->office.lose(process);
     if (is_beyond_help()) {
@@ -143,7 +207,9 @@ void Leader::lost(int process, const std::string& why) {
       return give_up(all);
     }
   }
-  company_->happened(event_of(wire::Event::PROCESS_LOST, why));
+  wire::Event event = event_of(wire::Event::PROCESS_LOST, why);
+  event.set_unix_us(noticed_us);
+  company_->happened(event);
   wake();
 }
 
@@ -152,13 +218,12 @@ void Leader::wake() {
   static_cast<void>(::eventfd_write(wake_, 1));
 }
 
-/// Until a process is lost, the run is over, somebody comes, or it is time to look for orders.
-void Leader::wait_for_news() {
-  const bool is_changing = change().has_value();
-  pollfd files[] = {{wake_, POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
-  ::poll(files, 2, static_cast<int>(std::chrono::milliseconds(look_time).count()));
-  eventfd_t woken = 0;
-  if (files[0].revents != 0) static_cast<void>(::eventfd_read(wake_, &woken));
+/// Whoever is gone can do no more harm: on this machine it is killed if it still lives, elsewhere its
+/// connection closes, so it ends.
+void Leader::fence(int process) {
+  company_->happened(event_of(wire::Event::PROCESS_FENCED, watch_->fence(process)));
+  gathering_->reap();
+  gathering_->members().drop(process);
 }
 
 void Leader::replace_loop() {
@@ -184,10 +249,9 @@ void Leader::replace_loop() {
   }
 }
 
-/// Whoever it was is fenced first: its connection closes, so it ends if it still lives.
 void Leader::replace(int process) {
   Members& members = gathering_->members();
-  members.drop(process);
+  fence(process);
   plane_->disconnect(process);
   desk_->forget(process);
   auto node = gathering_->one_more(is_over_);
@@ -197,6 +261,7 @@ void Leader::replace(int process) {
     ++lives_[static_cast<size_t>(process)];
     connected_.clear();
   }
+  watch_->take(process, lives_[static_cast<size_t>(process)], node->facts);
   wire::NodeStart start = start_message();
   start.set_process(process);
   start.set_is_handed_state(true);
@@ -233,7 +298,7 @@ void Leader::wait_until_restored(int process) {
   while (company_->newcomers.get().contains(process)) {
     if (std::chrono::steady_clock::now() > deadline) {
       company_->newcomers.remove({process});
-      return lost(process, gathering_->members().describe(process) + " did not get its state in time");
+      return lost(process, 0, gathering_->members().describe(process) + " did not get its state in time");
     }
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, 20ms);
@@ -264,69 +329,6 @@ void Leader::tell_of(int process, const wire::NodeFacts& facts) {
   if (!all_have) throw ClusterError("not every process reaches process " + std::to_string(process));
 }
 
-/// What speaks against so many processes. Empty: nothing.
-std::string Leader::objection_to(int processes) const {
-  if (processes < 2) return "found 1 process, wanted at least 2 in a run that nodes leave";
-  config::LoadedRun run = setup_.run;
-  run.run.mutable_cluster()->set_nodes(processes);
-  try {
-    config::make_plan({.run = run, .model = setup_.model, .cores = setup_.cores});
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return {};
-}
-
-/// Nodes that come, and orders to let nodes go: the run ends after the step under way, for another leader
-/// to go on with other processes.
-void Leader::look_for_changes() {
-  {
-    std::lock_guard lock(mutex_);
-    if (!troupe_ || first_loss_ || change_) return;
-  }
-  const int processes = gathering_->members().count() + 1;
-  for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
-    std::set<int> leaving;
-    for (int p = 1; p < processes; ++p) {
-      const bool is_meant = order.node == std::to_string(p) ||
-                            order.node == gathering_->members().facts(p).host();
-      if (is_meant) leaving.insert(p);
-    }
-    const int rest = processes - static_cast<int>(leaving.size());
-    const std::string why = leaving.empty() ? "this run has no such node" : objection_to(rest);
-    runtime::close_order(order);
-    if (why.empty()) return begin_change({rest, leaving, "node " + order.node + " leaves"});
-    company_->happened(
-        event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
-  }
-  pollfd comes{gathering_->file(), POLLIN, 0};
-  if (::poll(&comes, 1, 0) <= 0) return;
-  auto node = gathering_->admit_one();
-  if (!node) return;
-  try {
-    const std::string who = node->facts.host() + ", pid " + std::to_string(node->facts.pid());
-    if (const std::string why = objection_to(processes + 1); !why.empty()) {
-      runtime::refuse(node->socket, why);
-    }
-    runtime::put_off(node->socket, "the run takes this node in");
-    begin_change({processes + 1, {}, "a node joins (" + who + ")"});
-  } catch (const ClusterError& error) {
-    company_->happened(event_of(wire::Event::ALARM, error.what()));
-  }
-}
-
-void Leader::begin_change(Change change) {
-  std::lock_guard lock(mutex_);
-  if (!troupe_) return;
-  change_ = std::move(change);
-  troupe_->request_stop();
-}
-
-std::optional<Leader::Change> Leader::change() {
-  std::lock_guard lock(mutex_);
-  return change_;
-}
-
 Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
     : leader_(leader) {
   {
@@ -342,7 +344,7 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
              if (event.kind() == wire::Event::FAILPOINT) company->failpoints.fired(event.text());
              company->happened(event);
            },
-       .lost = [&leader](int process, const std::string& why) { leader.lost(process, why); },
+       .lost = [&leader](int process, const std::string& why) { leader.lost(process, 0, why); },
        .connected =
            [&leader](int process, const wire::Peer&) {
              {
@@ -362,8 +364,9 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
                  return;
                }
              }
-             leader.lost(other, "process " + std::to_string(process) + " does not reach " +
-                                    leader.gathering_->members().describe(other) + ": " + peer.text());
+             leader.lost(other, peer.life(),
+                         "process " + std::to_string(process) + " does not reach " +
+                             leader.gathering_->members().describe(other) + ": " + peer.text());
            }});
 }
 
@@ -375,6 +378,7 @@ Leader::Watch::~Watch() {
   }
   leader_.wake();
   if (leader_.replacing_.joinable()) leader_.replacing_.join();
+  for (const auto& [process, why] : leader_.gone_) leader_.fence(process);
   runtime::Members& members = leader_.gathering_->members();
   if (leader_.change_) {
     leader_.gathering_->let_go();

@@ -16,6 +16,8 @@
 #include "actors/front_desk.h"
 #include "actors/launch.h"
 #include "deploy/cluster/gathering.h"
+#include "deploy/cluster/node_watch.h"
+#include "deploy/cluster/slow_nodes.h"
 #include "deploy/run_setup.h"
 
 namespace troupe::deploy {
@@ -47,6 +49,8 @@ class Leader {
   std::optional<Change> change();
   /// The run was ended because no copy of some block is left.
   bool has_lost_state() const { return has_lost_state_; }
+  /// Names processes that compute more slowly than the others.
+  void step_done(const wire::StepDone& done);
 
   /// While it lives: what nodes report is the company's news. A node that is gone is replaced, by one
   /// that is started or that joins, if its blocks have buddies that live; else the troupe's run ends.
@@ -64,9 +68,15 @@ class Leader {
   };
 
  private:
+  static wire::Event event_of(wire::Event::Kind kind, std::string text);
   wire::NodeStart start_message() const;
   void start_nodes();
-  void lost(int process, const std::string& why);
+  bool is_news(int process, uint32_t life) const;
+  void unheard(int process, const std::string& what);
+  void suspected(int process, uint32_t life, const std::string& how);
+  void lost(int process, uint32_t life, const std::string& noticed);
+  void count_out(int process, uint32_t life, const std::string& why, uint64_t noticed_us);
+  void fence(int process);
   bool is_beyond_help() const;
   void give_up(const std::string& why);
   void replace_loop();
@@ -99,6 +109,8 @@ class Leader {
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;
   int wake_ = -1;  // eventfd: the replacing thread shall look
+  std::unique_ptr<NodeWatch> watch_;
+  SlowNodes slow_nodes_;
   std::thread replacing_;
 };
 

@@ -13,10 +13,14 @@
 #include <csignal>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <system_error>
 
+#include "deploy/cluster/beating_line.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/heartbeats.h"
+#include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {
 namespace {
@@ -34,11 +38,16 @@ constexpr int most_lost = 5;
 constexpr char step_word = 's', end_word = 'e';
 /// Or that the run is to have so many processes: this, and four bytes.
 constexpr char processes_word = 'p';
+constexpr int look_milliseconds = static_cast<int>(1000 * runtime::Heartbeats::look_interval);
 /// For nodes of lost leaders to end when the run has.
 constexpr std::chrono::seconds patience{10};
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
+}
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 std::string how_it_ended(int status) {
@@ -132,6 +141,8 @@ class LeaderSupervisor {
  private:
   bool reap(int& status) const;
   bool listen();
+  void hear_beat();
+  void judge();
 
   SignalFile signals_;
   pid_t leader_ = 0;
@@ -142,6 +153,11 @@ class LeaderSupervisor {
   int32_t processes_ = 0;  // that the run is to have from now on
   std::string heard_;
   bool has_ended_itself_ = false;
+  runtime::AwakeClock clock_{3 * runtime::Heartbeats::look_interval};
+  std::optional<runtime::HeartbeatJudge> judge_;  // none: it does not beat, nor is it meant to
+  uint64_t beats_ = 0;
+  std::string silence_;  // for which it was killed
+  uint64_t noticed_us_ = 0;
 };
 
 bool LeaderSupervisor::start(LeaderLife& life) {
@@ -188,25 +204,48 @@ bool LeaderSupervisor::listen() {
     if (heard_.size() < length) break;
     if (heard_[0] == step_word) lost_ = 0;
     if (heard_[0] == end_word) has_ended_itself_ = true;
+    if (heard_[0] == BeatingLine::end_of_beats) judge_.reset();
+    if (heard_[0] == BeatingLine::beat) hear_beat();
     if (heard_[0] == processes_word) std::memcpy(&processes_, heard_.data() + 1, sizeof processes_);
     heard_.erase(0, length);
   }
   return true;
 }
 
+void LeaderSupervisor::hear_beat() {
+  const double now = clock_.look(steady_seconds());
+  if (!judge_) judge_.emplace(runtime::Heartbeats::judgement).watch(0, 1, now);
+  judge_->hear(0, 1, ++beats_, now);
+}
+
+/// A frozen leader neither ends nor leads.
+void LeaderSupervisor::judge() {
+  const double now = clock_.look(steady_seconds());
+  if (!judge_) return;
+  for (const runtime::Suspicion& one : judge_->judge(now).suspected) {
+    silence_ = describe(one);
+    noticed_us_ = runtime::unix_us();
+    ::kill(leader_, SIGKILL);
+  }
+}
+
 int LeaderSupervisor::wait() {
   int status = 0;
   has_ended_itself_ = false;
   heard_.clear();
+  judge_.reset();
+  silence_.clear();
   pollfd files[] = {{signals_.file(), POLLIN, 0}, {line_, POLLIN, 0}};
   while (true) {
-    while (::poll(files, 2, -1) < 0 && errno == EINTR) {
+    while (::poll(files, 2, judge_ ? look_milliseconds : -1) < 0 && errno == EINTR) {
     }
     if (files[1].revents != 0 && !listen()) files[1].fd = -1;
+    judge();
     if (files[0].revents == 0) continue;
     const int signal = signals_.next();
     if (signal == SIGCHLD) {
       if (!reap(status)) continue;
+      if (silence_.empty()) noticed_us_ = runtime::unix_us();
       while (listen()) {
       }
       ::close(line_);
@@ -222,8 +261,9 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   failed_takeovers_ = code == try_again_code ? failed_takeovers_ + 1 : 0;
   const bool begins_again = code == begin_again_code || failed_takeovers_ >= most_takeovers;
   if (signal_ != 0 || has_ended_itself_) return false;
-  const std::string loss =
-      "process 0 (pid " + std::to_string(leader_) + "), which led the run, " + how_it_ended(status);
+  const std::string loss = "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
+                           (silence_.empty() ? "" : "was " + silence_ + " and ") +
+                           how_it_ended(status);
   if (++lost_ > most_lost) {
     std::cerr << "troupe: " << most_lost + 1
               << " processes that led the run were lost without a step between them; the last, "
@@ -233,6 +273,7 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   ++life.number_;
   life.is_first_of_plan_ = processes_ != 0 && processes_ != life.processes_;
   life.processes_ = processes_;
+  life.loss_us_ = noticed_us_;
   if (code != try_again_code) life.loss_ = loss;
   if (begins_again) life.loss_.clear();
   return true;
@@ -267,6 +308,7 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
   }
   Farewell farewell([&life] { life.say(end_word); });
   try {
+    const BeatingLine beating(life.line_);
     lead(life);
   } catch (const BeginAgain& error) {
     farewell.leave_out();

@@ -22,6 +22,8 @@ class LeaderLife {
   int processes() const { return processes_; }
   /// The one before ended for the run to go on with other processes.
   bool is_first_of_plan() const { return is_first_of_plan_; }
+  /// When that was noticed, in microseconds since 1970.
+  uint64_t loss_us() const { return loss_us_; }
   /// A step is done. The supervisor ends a run whose leaders are lost again and again without one.
   void step_done() const;
 
@@ -34,6 +36,7 @@ class LeaderLife {
   std::string loss_;
   int processes_ = 0;
   bool is_first_of_plan_ = false;
+  uint64_t loss_us_ = 0;
   int line_ = -1;  // to the supervisor
 };
 

@@ -11,6 +11,8 @@
 #include "actors/launch.h"
 #include "config/plan/planner.h"
 #include "deploy/cluster/gathering.h"
+#include "deploy/cluster/leader_watch.h"
+#include "deploy/cluster/node_line.h"
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
@@ -46,96 +48,6 @@ the run; when that process is lost, it goes on under the one that leads next.)";
 constexpr auto rejoin_time = 1s;
 /// For it to find out who is there.
 constexpr auto takeover_time = 30s;
-
-/// What a node tells its leader, from any thread.
-class Line {
- public:
-  using SocketPtr = std::shared_ptr<runtime::FrameSocket>;
-  explicit Line(SocketPtr socket) : socket_(std::move(socket)) {}
-
-  SocketPtr socket() const {
-    std::lock_guard lock(mutex_);
-    return socket_;
-  }
-  /// Another leads.
-  void set_socket(SocketPtr socket) {
-    std::lock_guard lock(mutex_);
-    socket_ = std::move(socket);
-  }
-
-  void happened(const wire::Event& event) {
-    wire::JoinFrame frame;
-    *frame.mutable_event() = event;
-    send(frame);
-  }
-  void ready() {
-    wire::JoinFrame frame;
-    frame.mutable_ready();
-    send(frame);
-  }
-  void connected(const wire::Peer& peer) {
-    wire::JoinFrame frame;
-    frame.mutable_connected()->set_process(peer.process());
-    frame.mutable_connected()->set_life(peer.life());
-    send(frame);
-  }
-  void unreachable(int process, uint32_t life, const std::string& why) {
-    wire::JoinFrame frame;
-    frame.mutable_unreachable()->set_process(process);
-    frame.mutable_unreachable()->set_life(life);
-    frame.mutable_unreachable()->set_text(why);
-    send(frame);
-  }
-  /// Only the first reason counts.
-  void lost(const std::string& why) {
-    wire::JoinFrame frame;
-    frame.mutable_lost()->set_text(why);
-    send(frame);
-  }
-
- private:
-  /// Who does not hear it any more has gone, which this process hears by itself.
-  void send(const wire::JoinFrame& frame) {
-    try {
-      socket()->send(frame);
-    } catch (const ClusterError&) {
-    }
-  }
-
-  mutable std::mutex mutex_;
-  SocketPtr socket_;
-};
-
-/// The company of this process, as the parcels of others find it once it is there.
-struct Door {
-  std::mutex mutex;
-  std::shared_ptr<actors::Company> company;
-  std::vector<uint32_t> lives;  ///< by process: which of those that had its number is known here
-  std::vector<std::string> addresses;  ///< by process: where the plane reaches it. Of one thread
-
-  uint32_t life(int process) {
-    std::lock_guard lock(mutex);
-    const auto at = static_cast<size_t>(process);
-    return at < lives.size() ? lives[at] : 0;
-  }
-  void set_lives(std::vector<uint32_t> all) {
-    std::lock_guard lock(mutex);
-    lives = std::move(all);
-  }
-  void set_life(int process, uint32_t life) {
-    std::lock_guard lock(mutex);
-    lives.at(static_cast<size_t>(process)) = life;
-  }
-
-  std::shared_ptr<actors::Company> get() {
-    std::lock_guard lock(mutex);
-    return company;
-  }
-  void set(std::shared_ptr<actors::Company> value) {
-    std::lock_guard lock(mutex);
-    company = std::move(value);
-  }
-};
 
 /// Reaches a process where it is now, if that is elsewhere than before.
 void connect(runtime::DataPlane& plane, Door& door, int process, const std::string& address) {
@@ -184,6 +96,15 @@ struct Way {
   std::string name;
 };
 
+using LeaderWatchPtr = std::unique_ptr<LeaderWatch>;
+
+/// It hears of this process, and is given up when it is silent.
+LeaderWatchPtr watch_leader(const Way& way, const wire::NodeStart& start,
+                            const Line::SocketPtr& socket) {
+  return std::make_unique<LeaderWatch>(
+      LeaderWatch::Args{.start = start, .secret = way.secret, .socket = socket});
+}
+
 Line::SocketPtr reach(const Way& way, std::chrono::milliseconds time) {
   auto socket = std::make_shared<runtime::FrameSocket>(
       runtime::FrameSocket::connect(way.leader, within(time)));
@@ -220,7 +141,7 @@ void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
 /// that it has, and reaches those whose processes are others now. Throws ClusterError: nobody leads, or
 /// whoever does goes on without it.
 void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
-                    Door& door, caf::actor_system& system, Desk& desk) {
+                    Door& door, caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch) {
   way.facts.set_held_process(start.process());
   way.facts.set_held_run(start.control_token());
   const auto socket = reach(way, rejoin_time);
@@ -229,6 +150,7 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
     throw ClusterError(way.name + " has another part for this node than it had");
   }
   line.set_socket(socket);
+  watch = watch_leader(way, next, socket);
   const auto company = door.get();
   connect_plane(plane, next, door);
   for (int p = 0; p < next.processes(); ++p) company->office.find_again(p);
@@ -241,23 +163,30 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
 
 /// Until a leader says what it says last, whoever it is then.
 Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane, Door& door,
-          caf::actor_system& system, Desk& desk, const StopSignals& signals) {
+          caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch,
+          const StopSignals& signals) {
   const bool has_copies = door.get()->plan.redundancy > 0;
   while (true) {
+    std::string why;
     try {
       return wait_for_word(plane, door, line);
-    } catch (const ClusterError&) {
-      if (!has_copies || signals.received() != 0) throw;
+    } catch (const ClusterError& error) {
+      why = watch->verdict().empty() ? error.what() : watch->verdict();
+      if (!has_copies || signals.received() != 0) throw ClusterError(why);
     }
-    follow_another(way, start, line, plane, door, system, desk);
+    try {
+      follow_another(way, start, line, plane, door, system, desk, watch);
+    } catch (const ClusterError& error) {
+      throw ClusterError(why + "; " + error.what());
+    }
   }
 }
 
 /// Plays this process's part until the leader says its last word. The plane goes before the arena, from
 /// which it may still be sending; that stays for the next part, which is of the same model.
 Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
-          std::unique_ptr<runtime::DataPlane> plane, Door& door, const StopSignals& signals,
-          std::unique_ptr<runtime::StateArena>& held) {
+          std::unique_ptr<runtime::DataPlane> plane, Door& door, LeaderWatchPtr& watch,
+          const StopSignals& signals, std::unique_ptr<runtime::StateArena>& held) {
   const config::LoadedRun run{start.run(), {}, {}, {}};
   const config::LoadedModel model{start.model(), {}};
   const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
@@ -307,7 +236,7 @@ Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
          .happened = [&](const wire::Event& event) { line.happened(event); },
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
-    word = stay(way, start, line, *plane_here, door, system, desk, signals);
+    word = stay(way, start, line, *plane_here, door, system, desk, watch, signals);
   }
   door.set(nullptr);
   return word;
@@ -333,7 +262,8 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
         runtime::join(*line.socket(), way.secret, way.facts, within(takeover_time));
     way.facts.set_held_process(start.process());
     way.facts.set_held_run(start.control_token());
-    return play(way, start, tls, line, std::move(plane), door, signals, held);
+    LeaderWatchPtr watch = watch_leader(way, start, line.socket());
+    return play(way, start, tls, line, std::move(plane), door, watch, signals, held);
   } catch (const runtime::ComeAgain&) {
     return Word::later;
   } catch (const std::exception& error) {

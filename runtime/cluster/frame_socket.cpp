@@ -116,15 +116,32 @@ FrameSocket::~FrameSocket() {
   if (file_ >= 0) ::close(file_);
 }
 
-std::string FrameSocket::peer_host() const {
+namespace {
+
+/// In numbers; empty: there is none (any more).
+std::string host_of(int (*get_name)(int, sockaddr*, socklen_t*), int file) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   char host[NI_MAXHOST] = {};
-  if (::getpeername(file_, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+  if (get_name(file, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
       ::getnameinfo(reinterpret_cast<sockaddr*>(&address), size, host, sizeof host, nullptr, 0,
                     NI_NUMERICHOST) != 0) {
-    throw ClusterError(peer_ + " is gone");
+    return "";
   }
+  return host;
+}
+
+}  // namespace
+
+std::string FrameSocket::peer_host() const {
+  const std::string host = host_of([](int f, sockaddr* a, socklen_t* s) { return ::getpeername(f, a, s); }, file_);
+  if (host.empty()) throw ClusterError(peer_ + " is gone");
+  return host;
+}
+
+std::string FrameSocket::own_host() const {
+  const std::string host = host_of([](int f, sockaddr* a, socklen_t* s) { return ::getsockname(f, a, s); }, file_);
+  if (host.empty()) throw ClusterError(peer_ + " is gone");
   return host;
 }
 

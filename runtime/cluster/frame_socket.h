@@ -36,6 +36,8 @@ class FrameSocket {
   int file() const { return file_; }
   /// The peer's address in numbers, without its port.
   std::string peer_host() const;
+  /// This machine's address by which the peer is reached, likewise.
+  std::string own_host() const;
 
   /// From any thread. Throws ClusterError when the peer is gone, or has not taken it within 10 s.
   void send(const wire::JoinFrame& frame);

@@ -67,7 +67,7 @@ class Program : public testing::Test {
 
 TEST_F(Program, UnknownCommandsAndOptionsAreUsageErrors) {
   EXPECT_EQ(troupe("nosuch"), 2);
-  EXPECT_THAT(output_, HasSubstr("found the command 'nosuch', wanted one of train, node, plan, generate"));
+  EXPECT_THAT(output_, HasSubstr("found the command 'nosuch', wanted one of train, node, drain, plan, generate"));
   EXPECT_EQ(troupe("train"), 2);
   EXPECT_EQ(troupe("train --resume x --out y"), 2);
   EXPECT_EQ(troupe("generate --model x --prompt y --temperature nan"), 2);

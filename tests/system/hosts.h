@@ -1,5 +1,5 @@
-// Several hosts on this machine: each has a network, a name and shared memory of its own, and a
-// cable to a switch between them. They live in namespaces of one process and end with it, however a
+// Several hosts on this machine: each has a network, a name and shared memory of its own, each of
+// its programs process numbers of its own, and there is a cable from each to a switch. They live in namespaces of one process and end with it, however a
 // test ends. No root is wanted where the kernel lets users have namespaces.
 #pragma once
 
@@ -33,10 +33,20 @@ class Hosts {
   /// For Background: `line` on a host. Files are those of this machine, but for /dev/shm.
   std::string on(const std::string& host, const std::string& line) const {
     return "exec " + enter() + "nsenter --net=/run/netns/" + host + " --uts=/run/" + host +
-           "/uts --ipc=/run/" + host + "/ipc unshare --mount sh -c " +
+           "/uts --ipc=/run/" + host + "/ipc unshare --mount --pid --fork --kill-child --mount-proc sh -c " +
            quoted("mount -t tmpfs none /dev/shm && " + line);
   }
 
+  /// The program itself that a Background has on a host, as this machine numbers it.
+  static pid_t program_of(const Background& background) {
+    std::string pid = std::to_string(background.pid());
+    for (std::string child = pid; !child.empty();) {
+      pid = child;
+      child.clear();
+      std::ifstream("/proc/" + pid + "/task/" + pid + "/children") >> child;
+    }
+    return std::stoi(pid);
+  }
   /// For Background: a cable that delays every frame and loses a share of them. It says "ready"
   /// when it is there, and "lost" for each frame that it loses.
   std::string bad_cable(double delay_ms, double loss) const {

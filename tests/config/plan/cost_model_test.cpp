@@ -51,6 +51,33 @@ TEST(PredictStep, WaitsAsTheScheduleDoes) {
   EXPECT_LT(idle("DUALPIPE", 4), idle("ONE_F_ONE_B", 4));
 }
 
+TEST(ProcessFlops, OfAllProcessesAreThoseOfTheStep) {
+  for (const char* layout : {"parallel.data=4", "parallel.pipeline=2", "parallel.expert=2"}) {
+    const Planned p({layout, "cluster.nodes=4"});
+
+    const std::vector<double> flops = process_flops(p.args, p.plan);
+
+    ASSERT_EQ(flops.size(), 4u);
+    EXPECT_NEAR(std::accumulate(flops.begin(), flops.end(), 0.0) / (tokens * flops_of(p)), 1, 1e-12)
+        << layout;
+  }
+}
+
+TEST(ProcessFlops, FollowWorkersAndExpertsToWhereTheyLive) {
+  Planned p({"parallel.data=4", "parallel.expert=2", "cluster.nodes=2"});
+  const std::vector<double> even = process_flops(p.args, p.plan);
+  EXPECT_NEAR(even[0] / even[1], 1, 1e-12);
+
+  p.plan.process_of_expert_shard.assign(p.plan.process_of_expert_shard.size(), 1);
+  const std::vector<double> experts_in_one = process_flops(p.args, p.plan);
+  p.plan.process_of_worker.assign(p.plan.process_of_worker.size(), 1);
+  const std::vector<double> all_in_one = process_flops(p.args, p.plan);
+
+  EXPECT_LT(experts_in_one[0], even[0]);
+  EXPECT_GT(experts_in_one[0], 0.2 * even[0]);
+  EXPECT_EQ(all_in_one[0], 0);
+}
+
 TEST(WireBytes, OfAPipelineAreARowForEachTokenAndBoundaryEachWay) {
   const Planned p(
       {"parallel.pipeline=4", "parallel.data=1", "cluster.nodes=2", "model.with.mtp_layers=0"});

@@ -1,0 +1,94 @@
+// A run that goes on with other processes: who comes, and who is to leave.
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <chrono>
+
+#include "config/plan/planner.h"
+#include "deploy/cluster/leader.h"
+#include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/orders.h"
+
+namespace troupe::deploy {
+namespace {
+
+using runtime::ClusterError;
+
+/// How often orders are looked for.
+constexpr std::chrono::milliseconds look_time{200};
+
+}  // namespace
+
+/// Until a process is lost, the run is over, somebody comes, or it is time to look for orders.
+void Leader::wait_for_news() {
+  const bool is_changing = change().has_value();
+  pollfd files[] = {{wake_, POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
+  ::poll(files, 2, static_cast<int>(look_time.count()));
+  eventfd_t woken = 0;
+  if (files[0].revents != 0) static_cast<void>(::eventfd_read(wake_, &woken));
+}
+
+/// What speaks against so many processes. Empty: nothing.
+std::string Leader::objection_to(int processes) const {
+  if (processes < 2) return "found 1 process, wanted at least 2 in a run that nodes leave";
+  config::LoadedRun run = setup_.run;
+  run.run.mutable_cluster()->set_nodes(processes);
+  try {
+    config::make_plan({.run = run, .model = setup_.model, .cores = setup_.cores});
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return {};
+}
+
+/// Nodes that come, and orders to let nodes go: the run ends after the step under way, for another leader
+/// to go on with other processes.
+void Leader::look_for_changes() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!troupe_ || first_loss_ || change_) return;
+  }
+  const int processes = gathering_->members().count() + 1;
+  for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
+    std::set<int> leaving;
+    for (int p = 1; p < processes; ++p) {
+      const bool is_meant = order.node == std::to_string(p) ||
+                            order.node == gathering_->members().facts(p).host();
+      if (is_meant) leaving.insert(p);
+    }
+    const int rest = processes - static_cast<int>(leaving.size());
+    const std::string why = leaving.empty() ? "this run has no such node" : objection_to(rest);
+    runtime::close_order(order);
+    if (why.empty()) return begin_change({rest, leaving, "node " + order.node + " leaves"});
+    company_->happened(
+        event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
+  }
+  pollfd comes{gathering_->file(), POLLIN, 0};
+  if (::poll(&comes, 1, 0) <= 0) return;
+  auto node = gathering_->admit_one();
+  if (!node) return;
+  try {
+    const std::string who = node->facts.host() + ", pid " + std::to_string(node->facts.pid());
+    if (const std::string why = objection_to(processes + 1); !why.empty()) {
+      runtime::refuse(node->socket, why);
+    }
+    runtime::put_off(node->socket, "the run takes this node in");
+    begin_change({processes + 1, {}, "a node joins (" + who + ")"});
+  } catch (const ClusterError& error) {
+    company_->happened(event_of(wire::Event::ALARM, error.what()));
+  }
+}
+
+void Leader::begin_change(Change change) {
+  std::lock_guard lock(mutex_);
+  if (!troupe_) return;
+  change_ = std::move(change);
+  troupe_->request_stop();
+}
+
+std::optional<Leader::Change> Leader::change() {
+  std::lock_guard lock(mutex_);
+  return change_;
+}
+
+}  // namespace troupe::deploy
