@@ -62,6 +62,10 @@ const char* to_string(Fault fault) {
 
 bool is_of_process(Fault fault) { return fault >= Fault::crash; }
 
+bool is_at_checkpoint(const Failpoint& f) {
+  return f.phase == Phase::checkpoint || f.role == Role::checkpointer;
+}
+
 const char* to_string(Phase phase) { return phase_names[static_cast<size_t>(phase)]; }
 
 std::vector<Phase> phases_of(Role role) {
@@ -175,7 +179,7 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
     f.step = 1 + pick(args.steps);
     const auto phases = phases_of(f.role);
     f.phase = phases[pick(phases.size())];
-    if (f.phase == Phase::checkpoint || f.role == Role::checkpointer) {
+    if (is_at_checkpoint(f)) {
       f.step = checkpoint_step(f.step, args);
     }
     const Fault fault = args.kinds.size() > 1 ? args.kinds[pick(args.kinds.size())] : args.kinds[0];
@@ -218,7 +222,8 @@ std::optional<Failpoint> Failpoints::reached(const Place& place) {
   std::optional<Failpoint> firing;
   for (Armed& armed : armed_) {
     const Failpoint& f = armed.failpoint;
-    const bool is_here = f.role == place.role && f.index == place.index && f.step == place.step &&
+    const bool is_then = f.step == place.step || (is_at_checkpoint(f) && f.step < place.step);
+    const bool is_here = f.role == place.role && f.index == place.index && is_then &&
                          f.phase == place.phase;
     if (!is_here || armed.has_fired || ++armed.times < f.occurrence || firing) continue;
     armed.has_fired = true;

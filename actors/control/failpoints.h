@@ -56,6 +56,10 @@ struct Failpoint {
   std::chrono::milliseconds delay{100};
 };
 
+/// One that fires at the first checkpoint from its step on: one is passed over while another is being
+/// written.
+bool is_at_checkpoint(const Failpoint& failpoint);
+
 class FailpointError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -46,10 +46,6 @@ std::vector<Failpoint> combinations(const FaultPlanArgs& args) {
   return all;
 }
 
-bool is_at_checkpoint(const Failpoint& f) {
-  return f.phase == Phase::checkpoint || f.role == Role::checkpointer;
-}
-
 }  // namespace
 
 std::vector<Failpoint> fault_plan(const FaultPlanArgs& args) {

@@ -23,7 +23,7 @@ class ChaosTest : public SpreadProgramTest {
 TEST_F(ChaosTest, FortyFailuresOfEveryKindAndRoleEndInTheHashOfTheQuietRun) {
   ASSERT_EQ(troupe(chaos("--nodes 4 --faults 44 --every 3 --kinds crash,segfault,exit,kill,fail,delay "
                          "--set parallel.pipeline=2 --set parallel.data=2 --set parallel.expert=2")), 0)
-      << output_;
+      << output_ << read_file(folder_ / "campaign" / "faults.log");
 
   EXPECT_THAT(output_, HasSubstr("failures 44  witnessed all yes  exit code 0"));
   EXPECT_THAT(output_, HasSubstr("equal yes"));

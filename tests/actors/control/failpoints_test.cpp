@@ -93,5 +93,16 @@ TEST(Failpoints, RandomOnesAreAFunctionOfTheSeedAndCanHappen) {
   }
 }
 
+TEST(Failpoints, OfACheckpointFiresAtTheFirstFromItsStepOn) {
+  Failpoints failpoints;
+  failpoints.set({actors::parse_failpoint(Fault::fail, "checkpointer@10:checkpoint"),
+                  actors::parse_failpoint(Fault::fail, "stage@10:forward")}, {});
+
+  EXPECT_FALSE(failpoints.reached({Role::checkpointer, 0, 5, Phase::checkpoint}));
+  EXPECT_TRUE(failpoints.reached({Role::checkpointer, 0, 15, Phase::checkpoint}));
+  EXPECT_FALSE(failpoints.reached({Role::checkpointer, 0, 20, Phase::checkpoint}));
+  EXPECT_FALSE(failpoints.reached({Role::stage, 0, 11, Phase::forward})) << "a step's comes once";
+}
+
 }  // namespace
 }  // namespace troupe::tests
