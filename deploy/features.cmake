@@ -17,7 +17,8 @@ function(troupe_feature name reason)
   endif()
 endfunction()
 
-troupe_feature(CUDA "this version has CPU kernels alone")
+include(deploy/cuda.cmake)
+troupe_feature(CUDA "${reason}")
 
 set(reason "")
 find_path(UCX_INCLUDE_DIR ucp/api/ucp.h)

@@ -70,4 +70,10 @@ struct AttentionBackwardArgs {
 /// ascending); all begin with +0. Pairs of a query and a key behind it have no part in any chain.
 void attention_backward(Queue& queue, const AttentionBackwardArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void attention(Queue& queue, const AttentionArgs& args);
+void attention_backward(Queue& queue, const AttentionBackwardArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/device.h"
+
 namespace troupe::kernels {
 namespace {
 
@@ -31,24 +33,36 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-void* fresh(size_t bytes) {
+void* fresh_pages(size_t bytes) {
   if (bytes < least_mapped) return std::aligned_alloc(alignment, bytes);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory == MAP_FAILED ? nullptr : memory;
 }
 
 /// The same pages with new ones behind them, or fewer: no page is faulted in twice.
-void* resized(void* memory, size_t bytes, size_t wanted) {
+void* resized_pages(void* memory, size_t bytes, size_t wanted) {
   void* moved = mremap(memory, bytes, wanted, MREMAP_MAYMOVE);
   if (moved != MAP_FAILED) return moved;
   munmap(memory, bytes);
   return nullptr;
 }
 
-void destroy(void* memory, size_t bytes) {
+void destroy_pages(void* memory, size_t bytes) {
   if (bytes < least_mapped) return std::free(memory);
   munmap(memory, bytes);
 }
+
+/// What a pool is made of.
+struct Source {
+  void* (*fresh)(size_t bytes);
+  void* (*resized)(void* memory, size_t bytes, size_t wanted);  ///< null: memory keeps its size
+  void (*destroy)(void* memory, size_t bytes);
+};
+constexpr Source host_pages{fresh_pages, resized_pages, destroy_pages};
+constexpr Source gpu_memory{cuda::allocate_device, nullptr,
+                            [](void* memory, size_t) { cuda::free_device(memory); }};
+constexpr Source pinned_memory{cuda::allocate_pinned, nullptr,
+                               [](void* memory, size_t) { cuda::free_pinned(memory); }};
 
 /// The most of a number in recent times: since the last but one time that `turn` was called.
 class RecentPeak {
@@ -65,8 +79,11 @@ class RecentPeak {
 /// sizes that change from step to step (rows of experts) would otherwise each keep their own. With
 /// a sixteenth the pages that come and go with them cost 3 % of a step, with an eighth nothing that
 /// shows.
+/// Memory that the driver gives is kept without a bound: to free it would stop the GPU.
 class Pool {
  public:
+  explicit Pool(const Source& source) : source_(source), is_bounded_(source.resized != nullptr) {}
+
   struct Taken {
     void* memory;
     size_t bytes;  ///< at least what was wanted
@@ -85,11 +102,12 @@ class Pool {
         is_full() && bytes >= least_mapped ? unkeep_nearest(bytes) : Taken{nullptr, 0};
     const std::vector<Taken> spare = excess();
     lock.unlock();
-    for (const Taken& each : spare) destroy(each.memory, each.bytes);
-    void* memory = old.memory ? resized(old.memory, old.bytes, bytes) : fresh(bytes);
+    for (const Taken& each : spare) source_.destroy(each.memory, each.bytes);
+    void* memory =
+        old.memory ? source_.resized(old.memory, old.bytes, bytes) : source_.fresh(bytes);
     if (memory == nullptr) {  // what is kept for other sizes may be what is missing
       release();
-      memory = fresh(bytes);
+      memory = source_.fresh(bytes);
     }
     if (memory != nullptr) return {memory, bytes};
     lock.lock();
@@ -108,7 +126,7 @@ class Pool {
       kept_bytes_ += taken.bytes;
       spare = excess();
     }
-    for (const Taken& each : spare) destroy(each.memory, each.bytes);
+    for (const Taken& each : spare) source_.destroy(each.memory, each.bytes);
   }
 
   /// Memory that does not come from here, for the count of what is in use.
@@ -124,7 +142,7 @@ class Pool {
   void release() {
     std::lock_guard lock(mutex_);
     for (auto& [bytes, kept] : kept_) {
-      for (const Kept& each : kept) destroy(each.memory, bytes);
+      for (const Kept& each : kept) source_.destroy(each.memory, bytes);
     }
     kept_.clear();
     kept_bytes_ = 0;
@@ -159,7 +177,7 @@ class Pool {
   /// Whether there is more in use and kept than there may be.
   bool is_full() const {
     const int64_t most = recent_.value() + recent_.value() / 8;
-    return kept_bytes_ > 0 && taken_ + static_cast<int64_t>(kept_bytes_) > most;
+    return is_bounded_ && kept_bytes_ > 0 && taken_ + static_cast<int64_t>(kept_bytes_) > most;
   }
 
   /// What is kept beyond the bound: first what has lain longest.
@@ -200,6 +218,8 @@ class Pool {
     peak_ = std::max(peak_, live_);
   }
 
+  const Source& source_;
+  const bool is_bounded_;
   std::mutex mutex_;
   BySize kept_;
   size_t kept_bytes_ = 0;
@@ -213,8 +233,13 @@ class Pool {
 
 /// Never destroyed: buffers may outlive static destruction.
 Pool& pool() {
-  static Pool* const instance = new Pool;
+  static Pool* const instance = new Pool(host_pages);
   return *instance;
+}
+Pool& pool(Device device) {
+  static Pool* const gpu = new Pool(gpu_memory);
+  static Pool* const pinned = new Pool(pinned_memory);
+  return device == Device::cpu ? pool() : device == Device::cuda ? *gpu : *pinned;
 }
 
 }  // namespace
@@ -249,14 +274,24 @@ size_t bytes_of(const Buffer& buffer) {
 }  // namespace
 
 Buffer allocate(DType dtype, std::initializer_list<int64_t> shape) {
+  return allocate(Device::cpu, dtype, shape);
+}
+
+Buffer allocate(Device device, DType dtype, std::initializer_list<int64_t> shape) {
+  if (device != Device::cpu) cuda::open();
   Buffer buffer = shaped(dtype, shape);
-  const size_t bytes = size_class(bytes_of(buffer));
-  const Pool::Taken taken = pool().take(bytes);
-  buffer.memory = std::shared_ptr<void>(taken.memory, [size = taken.bytes](void* memory) {
-    pool().give({memory, size});
+  Pool& memory = pool(device);
+  const Pool::Taken taken = memory.take(size_class(bytes_of(buffer)));
+  buffer.memory = std::shared_ptr<void>(taken.memory, [&memory, size = taken.bytes](void* given) {
+    memory.give({given, size});
   });
   buffer.view.data = taken.memory;
+  buffer.view.device = device;
   return buffer;
+}
+
+Buffer allocate_shared(DType dtype, std::initializer_list<int64_t> shape) {
+  return allocate(cuda::is_open() ? Device::shared : Device::cpu, dtype, shape);
 }
 
 Buffer allocate_sparse_zeros(DType dtype, std::initializer_list<int64_t> shape) {
@@ -282,8 +317,55 @@ Buffer allocate_zeros(DType dtype, std::initializer_list<int64_t> shape) {
 
 BufferUse buffer_use() { return pool().use(); }
 
+BufferUse buffer_use(Device device) { return pool(device).use(); }
+
 void forget_peak() { pool().forget_peak(); }
 
 void release_kept_buffers() { pool().release(); }
+
+void copy_now(const ConstTensor& from, const Tensor& to) {
+  const int64_t bytes = from.count() * size_of(from.dtype);
+  if (!from.is_contiguous() || !to.is_contiguous() || to.count() * size_of(to.dtype) != bytes) {
+    throw KernelError("copy_now of " + describe(from) + " to " + describe(to) +
+                      ", wanted contiguous tensors of as many bytes");
+  }
+  if (from.device == Device::cuda || to.device == Device::cuda) {
+    cuda::copy_bytes(to.data, from.data, static_cast<size_t>(bytes));
+  } else if (bytes > 0) {
+    std::memcpy(to.data, from.data, static_cast<size_t>(bytes));
+  }
+}
+
+void zero_now(const Tensor& tensor) {
+  const auto bytes = static_cast<size_t>(tensor.count() * size_of(tensor.dtype));
+  if (!tensor.is_contiguous()) {
+    throw KernelError("zero_now of " + describe(tensor) + ", wanted a contiguous tensor");
+  }
+  if (tensor.device == Device::cuda) {
+    cuda::zero_bytes(tensor.data, bytes);
+  } else if (bytes > 0) {
+    std::memset(tensor.data, 0, bytes);
+  }
+}
+
+Buffer on_host(const ConstTensor& tensor) {
+  Buffer copy;
+  static_cast<BasicTensor<void*>&>(copy.view) = {const_cast<void*>(tensor.data), tensor.dtype,
+                                                 tensor.device, tensor.rank, tensor.shape,
+                                                 tensor.row_stride};
+  if (tensor.device != Device::cuda) return copy;
+  copy = allocate(tensor.dtype, {tensor.rows(), tensor.cols()});
+  const Tensor flat = copy.view;
+  if (tensor.is_contiguous()) {
+    copy_now(tensor, flat);
+  } else {
+    for (int64_t r = 0; r < tensor.rows(); ++r) {
+      copy_now(row_range(tensor, r, 1), row_range(flat, r, 1));
+    }
+  }
+  copy.view.rank = tensor.rank;
+  copy.view.shape = tensor.shape;
+  return copy;
+}
 
 }  // namespace troupe::kernels

@@ -23,4 +23,10 @@ struct EmbedWeightGradientArgs {
 
 void embed_backward_weights(Queue& queue, const EmbedWeightGradientArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void embed(Queue& queue, const EmbedArgs& args);
+void embed_backward_weights(Queue& queue, const EmbedWeightGradientArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

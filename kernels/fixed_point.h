@@ -57,4 +57,9 @@ struct AddFixedPointArgs {
 
 void add_fixed_point(Queue& queue, const AddFixedPointArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void add_fixed_point(Queue& queue, const AddFixedPointArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -23,7 +23,7 @@ namespace troupe::kernels {
 /// anew at 0. Where `promote_every` divides 128 this is total = fma(accumulator, scale_a * scale_b,
 /// total). Where it does not, one accumulator meets several scales: then each product is multiplied
 /// by its scale_a * scale_b, exactly, before it is aligned, and total = total + accumulator.
-/// NaN and infinite products give NaN. Slow: for experiments.
+/// NaN and infinite products give NaN. Slow: for experiments, on the CPU alone.
 /// Source: Zhao et al., "Insights into DeepSeek-V3", arXiv:2505.09343, section 3.1.1: 32 products
 /// aligned to the greatest exponent, 13 fraction bits kept, registers of 1 + 8 + 13 bits. Whether
 /// the accumulator takes part in the alignment it does not say; that it does is our choice, the

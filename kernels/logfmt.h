@@ -23,4 +23,9 @@ struct RoundLogfmtArgs {
 /// Source: Zhao et al., "Insights into DeepSeek-V3", arXiv:2505.09343, section 3.2.
 void round_logfmt(Queue& queue, const RoundLogfmtArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void round_logfmt(Queue& queue, const RoundLogfmtArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -35,4 +35,11 @@ struct SumLossesArgs {
 
 void sum_losses(Queue& queue, const SumLossesArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void cross_entropy(Queue& queue, const CrossEntropyArgs& args);
+void cross_entropy_backward(Queue& queue, const CrossEntropyBackwardArgs& args);
+void sum_losses(Queue& queue, const SumLossesArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

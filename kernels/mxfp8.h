@@ -20,4 +20,9 @@ struct RoundMxfp8Args {
 /// Source: OCP Microscaling Formats (MX) Specification, version 1.0, section 6.3.
 void round_mxfp8(Queue& queue, const RoundMxfp8Args& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void round_mxfp8(Queue& queue, const RoundMxfp8Args& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -39,4 +39,11 @@ struct RmsNormWeightGradientArgs {
 
 void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void rms_norm(Queue& queue, const RmsNormArgs& args);
+void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args);
+void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -72,4 +72,11 @@ double global_norm(std::span<const double> block_sums);
 /// min(1, limit / (norm + 1e-6)) as PyTorch's clip_grad_norm_ has it; 1 if limit is 0 or less.
 float clip_factor(double norm, double limit);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void squared_norm(Queue& queue, const SquaredNormArgs& args);
+void adamw(Queue& queue, const AdamWArgs& args);
+void update_ema(Queue& queue, const UpdateEmaArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -23,4 +23,10 @@ struct UnpackRowsArgs {
 
 void unpack_rows(Queue& queue, const UnpackRowsArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void pack_rows(Queue& queue, const PackRowsArgs& args);
+void unpack_rows(Queue& queue, const UnpackRowsArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -73,4 +73,22 @@ struct CopyArgs {
 
 void copy(Queue& queue, const CopyArgs& args);
 
+/// Every element becomes 0.
+struct SetZeroArgs {
+  Tensor y;  ///< out: [T, D] of any dtype
+};
+
+void set_zero(Queue& queue, const SetZeroArgs& args);
+
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void gather_rows(Queue& queue, const GatherRowsArgs& args);
+void combine_rows(Queue& queue, const CombineRowsArgs& args);
+void scale_rows(Queue& queue, const ScaleRowsArgs& args);
+void dot_rows(Queue& queue, const DotRowsArgs& args);
+void add(Queue& queue, const AddArgs& args);
+void copy(Queue& queue, const CopyArgs& args);
+void set_zero(Queue& queue, const SetZeroArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -11,16 +11,18 @@
 #include <vector>
 
 #include "kernels/busy_time.h"
+#include "kernels/cuda/device.h"
 #include "kernels/profile.h"
 
 namespace troupe::kernels {
 namespace {
 
-/// An operation, or a callback (then `callback` is set and `parts` is 1).
+/// An operation of the host or a launch, or a callback (of the latter two `parts` is 1).
 struct Operation {
   int64_t parts;
   Queue::Part part;
   Queue::Callback callback;
+  Queue::Launch launch = nullptr;
   const char* name = "";
   bool forgets_error = false;
   int64_t taken = 0;
@@ -65,6 +67,15 @@ struct Queue::Lane {
   std::deque<Operation> operations;  // the front one is under way
   std::exception_ptr error;
   bool listed = false;  // in `ready`
+
+  // On the GPU:
+  std::unique_ptr<cuda::Stream> stream;
+  bool is_in_flight = false;        // something launched may not have ended
+  std::vector<Operation> launched;  // whose closures hold what kernels use
+
+  void launch(const Operation& operation) {
+    operation.launch({stream->handle(), stream->fault()});
+  }
 };
 
 struct ThreadPool::State {
@@ -77,8 +88,19 @@ struct ThreadPool::State {
   bool stopping = false;
   std::vector<std::thread> threads;
 
+  // Lanes whose front operation is the host's and waits for the stream. One thread looks after them:
+  // the driver's own callbacks do not come when the GPU has failed.
+  std::vector<Queue::Lane*> watched;
+  std::condition_variable watch;
+  std::thread watcher;  // started with the first queue on the GPU
+
   /// A thread of the pool comes back for work soon, so from it the first lane needs no other.
   void list(Queue::Lane& lane) {
+    if (lane.is_in_flight && !lane.operations.front().launch) {
+      watched.push_back(&lane);
+      watch.notify_one();
+      return;
+    }
     lane.listed = true;
     ready.push_back(&lane);
     listings.fetch_add(1, std::memory_order_release);
@@ -86,6 +108,8 @@ struct ThreadPool::State {
   }
 
   void work_loop();
+  void watch_loop();
+  void passed(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error);
   bool take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane, int64_t& part);
   void run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, int64_t part);
 };
@@ -125,7 +149,11 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
   try {
     if (operation.callback) {
       operation.callback(before);
-    } else if (!before) {
+    } else if (before) {
+      // skipped
+    } else if (operation.launch) {
+      lane.launch(operation);
+    } else {
       run_timed(operation, part);
     }
   } catch (...) {
@@ -135,6 +163,11 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
   if (thrown && !lane.error) lane.error = thrown;
   if (operation.forgets_error) lane.error = nullptr;
   if (++operation.ended < operation.parts) return;
+  if (operation.launch) {
+    if (!before) lane.is_in_flight = true;  // even one that threw may have launched something
+    // What is skipped may hold what kernels before it use.
+    if (lane.is_in_flight) lane.launched.push_back(std::move(operation));
+  }
   // Closures are destroyed outside the lock, for they may hold the last reference to memory, and
   // before the operation has ended: who waits for it may free what a closure's destructor touches.
   Operation done = std::move(operation);
@@ -146,6 +179,51 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
     idle.notify_all();
   } else {
     list(lane);
+  }
+}
+
+/// The stream of a watched lane has ended its work: the lane goes on.
+void ThreadPool::State::passed(std::unique_lock<std::mutex>& lock, Queue::Lane& lane,
+                               std::exception_ptr error) {
+  std::vector<Operation> ended = std::exchange(lane.launched, {});
+  lock.unlock();
+  ended.clear();
+  lock.lock();
+  if (error && !lane.error) lane.error = error;
+  lane.is_in_flight = false;
+  list(lane);
+}
+
+void ThreadPool::State::watch_loop() {
+  std::unique_lock lock(mutex);
+  std::vector<Queue::Lane*> marked;
+  while (true) {
+    if (marked.empty()) {
+      watch.wait(lock, [this] { return !watched.empty() || stopping; });
+      if (watched.empty()) return;
+    }
+    const std::vector<Queue::Lane*> fresh = std::exchange(watched, {});
+    lock.unlock();
+    std::vector<std::pair<Queue::Lane*, std::exception_ptr>> ended;
+    const auto look = [&](Queue::Lane* lane, auto has_passed) {
+      try {
+        if (!has_passed(*lane->stream)) return false;
+        ended.push_back({lane, nullptr});
+      } catch (...) {
+        ended.push_back({lane, std::current_exception()});
+      }
+      return true;
+    };
+    for (Queue::Lane* lane : fresh) {
+      const bool failed = look(lane, [](cuda::Stream& stream) { return stream.mark(), false; });
+      if (!failed) marked.push_back(lane);
+    }
+    std::erase_if(marked, [&](Queue::Lane* lane) {
+      return look(lane, [](cuda::Stream& stream) { return stream.has_passed_mark(); });
+    });
+    if (ended.empty()) std::this_thread::yield();
+    lock.lock();
+    for (const auto& [lane, error] : ended) passed(lock, *lane, error);
   }
 }
 
@@ -172,15 +250,33 @@ ThreadPool::~ThreadPool() {
     state_->stopping = true;
   }
   state_->work.notify_all();
+  state_->watch.notify_all();
   for (auto& thread : state_->threads) thread.join();
+  if (state_->watcher.joinable()) state_->watcher.join();
 }
 
 int ThreadPool::threads() const { return static_cast<int>(state_->threads.size()); }
 
-Queue::Queue(ThreadPool& pool) : pool_(*pool.state_), lane_(std::make_unique<Lane>()) {}
+Queue::Queue(ThreadPool& pool, Device device) : Queue(*pool.state_, device) {}
+
+Queue::Queue(const Queue& neighbour, Device device) : Queue(neighbour.pool_, device) {}
+
+Queue::Queue(ThreadPool::State& pool, Device device)
+    : pool_(pool), device_(device), lane_(std::make_unique<Lane>()) {
+  if (device == Device::cpu) return;
+  if (device != Device::cuda) {
+    throw KernelError(std::string("a queue on ") + to_string(device) + ", wanted cpu or cuda");
+  }
+  lane_->stream = std::make_unique<cuda::Stream>();
+  std::lock_guard lock(pool_.mutex);
+  if (!pool_.watcher.joinable()) {
+    pool_.watcher = std::thread([state = &pool_] { state->watch_loop(); });
+  }
+}
 
 Queue::~Queue() {
   std::unique_lock lock(pool_.mutex);
+  fence();
   pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
 }
 
@@ -191,6 +287,22 @@ void Queue::run(int64_t parts, Part part) {
   std::lock_guard lock(pool_.mutex);
   lane_->operations.push_back({.parts = parts, .part = std::move(part), .callback = nullptr,
                                .name = OperatorLabel::current()});
+  if (lane_->operations.size() == 1) pool_.list(*lane_);
+}
+
+void Queue::launch(Launch launch) {
+  if (!is_cuda()) throw KernelError("a launch in a queue on the CPU, wanted one on the GPU");
+  std::lock_guard lock(pool_.mutex);
+  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = nullptr,
+                               .launch = std::move(launch), .name = OperatorLabel::current()});
+  if (lane_->operations.size() == 1) pool_.list(*lane_);
+}
+
+/// The lane is empty only when the stream has passed what has been launched. Under the lock.
+void Queue::fence() {
+  if (!is_cuda() || (lane_->operations.empty() && !lane_->is_in_flight)) return;
+  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {},
+                               .name = "fence"});
   if (lane_->operations.size() == 1) pool_.list(*lane_);
 }
 
@@ -210,6 +322,7 @@ void Queue::recover() {
 
 void Queue::wait() {
   std::unique_lock lock(pool_.mutex);
+  fence();
   pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
   if (std::exception_ptr error = std::exchange(lane_->error, nullptr)) std::rethrow_exception(error);
 }
@@ -217,6 +330,7 @@ void Queue::wait() {
 void Queue::cancel(std::exception_ptr reason) {
   std::unique_lock lock(pool_.mutex);
   if (!lane_->operations.empty() && !lane_->error) lane_->error = reason;
+  fence();
   pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
   lane_->error = nullptr;
 }

@@ -1,5 +1,5 @@
-// Where operators run: a queue is a first-in first-out lane of work on a pool of threads. An actor
-// owns one queue; its handlers enqueue and return.
+// Where operators run: a queue is a first-in first-out lane of work on a pool of threads, or on a
+// stream of the GPU. An actor owns one queue; its handlers enqueue and return.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,19 @@
 
 #include "kernels/tensor.h"
 
+struct CUstream_st;
+
 namespace troupe::kernels {
+
+namespace cuda {
+struct Fault;
+}
+
+/// Where an operation of a GPU queue is launched.
+struct GpuLane {
+  CUstream_st* stream;
+  cuda::Fault* fault;  ///< gets the first number that leads a kernel outside its tensors
+};
 
 /// The threads that compute: `cluster.threads` of them, shared by every queue of a process.
 class ThreadPool {
@@ -32,22 +44,37 @@ class ThreadPool {
 /// After a part has thrown, the operations behind it are skipped; `then` callbacks still run and
 /// get the exception, and `wait` throws it and clears it. An operation has ended when its closure
 /// is gone, so a closure must not hold the last reference to its own queue.
+///
+/// A queue on the GPU has a stream of its own besides. What is launched there ends when the stream
+/// has passed it: before that neither does a part or callback behind it begin, nor does its closure
+/// go. So the order is the same, and so is the meaning of `then`, `wait`, `recover` and `cancel`.
+/// A fault that kernels find is thrown where the host next meets the stream; operations launched
+/// between have run, on numbers that nobody may use.
 class Queue {
  public:
   using Part = std::function<void(int64_t part)>;
   using Callback = std::function<void(std::exception_ptr error)>;
 
-  explicit Queue(ThreadPool& pool);
+  using Launch = std::function<void(const GpuLane& lane)>;
+
+  /// On the GPU (cuda) or not (cpu). Throws KernelError where there is no GPU.
+  explicit Queue(ThreadPool& pool, Device device = Device::cpu);
+  /// On the threads of another queue.
+  Queue(const Queue& neighbour, Device device);
   ~Queue();  ///< waits for the work enqueued
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  Device device() const { return Device::cpu; }
-  bool is_cuda() const { return false; }
+  Device device() const { return device_; }
+  bool is_cuda() const { return device_ == Device::cuda; }
   int threads() const;
 
   /// Enqueues an operation of `parts` independent parts (0: nothing happens).
   void run(int64_t parts, Part part);
+
+  /// Enqueues what `launch`, called on a pool thread, puts into the stream. Of a queue on the GPU
+  /// alone.
+  void launch(Launch launch);
 
   /// Calls `callback` on a pool thread when everything enqueued before has ended.
   void then(Callback callback);
@@ -64,7 +91,10 @@ class Queue {
  private:
   friend class ThreadPool;
   struct Lane;
+  Queue(ThreadPool::State& pool, Device device);
+  void fence();
   ThreadPool::State& pool_;
+  const Device device_;
   std::unique_ptr<Lane> lane_;
 };
 

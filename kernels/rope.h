@@ -51,4 +51,9 @@ struct RopeArgs {
 /// -(b * sin)) and fma(a, sin, b * cos). A position outside the table is a KernelError.
 void rope(Queue& queue, const RopeArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void rope(Queue& queue, const RopeArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

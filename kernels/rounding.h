@@ -75,4 +75,9 @@ inline int64_t tiles_over(int64_t n, int64_t tile) { return n / tile + (n % tile
 /// Rows of tiles of all groups: the sum of ceil(rows / tile_rows) over the ranges of `offsets`.
 int64_t tiles_of_groups(const std::vector<int64_t>& offsets, int64_t tile_rows);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void round_bf16(Queue& queue, const RoundBf16Args& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

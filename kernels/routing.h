@@ -61,4 +61,12 @@ struct CountExpertsArgs {
 
 void count_experts(Queue& queue, const CountExpertsArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void route_tokens(Queue& queue, const RouteTokensArgs& args);
+void route_tokens_backward(Queue& queue, const RouteTokensBackwardArgs& args);
+void balance_loss(Queue& queue, const BalanceLossArgs& args);
+void count_experts(Queue& queue, const CountExpertsArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

@@ -25,4 +25,10 @@ struct SwigluBackwardArgs {
 
 void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args);
 
+/// On the GPU, with arguments that have been checked.
+namespace cuda {
+void swiglu(Queue& queue, const SwigluArgs& args);
+void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args);
+}  // namespace cuda
+
 }  // namespace troupe::kernels

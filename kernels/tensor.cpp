@@ -91,6 +91,18 @@ const char* to_string(DType dtype) {
   return "?";
 }
 
+const char* to_string(Device device) {
+  switch (device) {
+    case Device::cpu:
+      return "cpu";
+    case Device::cuda:
+      return "cuda";
+    case Device::shared:
+      return "shared";
+  }
+  return "?";
+}
+
 Tensor columns(const Tensor& t, int64_t first, int64_t n) {
   return mutable_tensor(column_slice<void*>(t, first, n));
 }
@@ -112,6 +124,14 @@ ConstTensor reshape(const ConstTensor& t, std::initializer_list<int64_t> shape) 
 
 std::string describe(const ConstTensor& t) {
   return shape_text(t.rank, t.shape.data()) + " " + to_string(t.dtype);
+}
+
+void expect_reachable(const char* what, const ConstTensor& t, Device queue) {
+  const Device elsewhere = queue == Device::cuda ? Device::cpu : Device::cuda;
+  if (t.device != elsewhere || t.count() == 0 || t.data == nullptr) return;
+  throw KernelError(std::string(what) + " " + describe(t) + " is in memory of the " +
+                    (queue == Device::cuda ? "host, wanted the GPU's or shared memory"
+                                           : "GPU, wanted the host's"));
 }
 
 void expect_shape(const char* what, const ConstTensor& t, DType dtype,

@@ -16,7 +16,11 @@ class KernelError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Device : uint8_t { cpu, cuda };
+/// Where a tensor's memory is, and where a queue computes (cpu or cuda). `shared` is memory of the
+/// host that the GPU reads and writes in place: tables of integers and single numbers, which both
+/// need.
+enum class Device : uint8_t { cpu, cuda, shared };
+const char* to_string(Device device);
 enum class DType : uint8_t { f32, bf16, f8_e4m3, i32, i64 };
 
 /// Bytes of one element.
@@ -117,5 +121,8 @@ std::string describe(const ConstTensor& t);
 /// A rank-2 want accepts any tensor with those rows() and cols().
 void expect_shape(const char* what, const ConstTensor& t, DType dtype,
                   std::initializer_list<int64_t> shape);
+
+/// Throws KernelError if the tensor is in memory that a queue on `queue` does not reach.
+void expect_reachable(const char* what, const ConstTensor& t, Device queue);
 
 }  // namespace troupe::kernels

@@ -161,6 +161,11 @@ std::vector<SourceFile> kernel_headers() {
 }
 
 TEST(Mirror, EachOperatorHasItsFileOnEveryDeviceAndItsTest) {
+  std::set<std::string> tested_on_gpu;
+  for (const SourceFile& file : test_sources()) {
+    if (file.path.rfind("tests/kernels/cuda/", 0) != 0) continue;
+    for (const Include& include : includes(file)) tested_on_gpu.insert(include.path);
+  }
   std::vector<std::string> missing;
   const auto expect = [&](const std::string& path) {
     if (!exists(path)) missing.push_back(path);
@@ -171,7 +176,9 @@ TEST(Mirror, EachOperatorHasItsFileOnEveryDeviceAndItsTest) {
     if (exists("kernels/" + name + ".cpp")) continue;  // runs on no device
     expect("kernels/cpu/" + name + ".cpp");
     const bool takes_a_queue = header.text.find("Queue& queue") != std::string::npos;
-    if (exists("kernels/cuda") && takes_a_queue) expect("kernels/cuda/" + name + ".cu");
+    if (!takes_a_queue) continue;
+    expect("kernels/cuda/" + name + ".cu");
+    if (!tested_on_gpu.contains(header.path)) missing.push_back("a test of " + name + " in tests/kernels/cuda");
   }
 
   EXPECT_THAT(missing, IsEmpty());
@@ -233,9 +240,9 @@ bool is_built(const SourceFile& file, const std::vector<SourceFile>& lists) {
       return true;
     }
     const std::regex operators(R"(set\(operators[^)]*\b)" + file.stem() + R"(\b[^)]*\))");
-    if (relative == "cpu/" + file.stem() + ".cpp" && std::regex_search(list.text, operators)) {
-      return true;
-    }
+    const bool is_of_device = relative == "cpu/" + file.stem() + ".cpp" ||
+                              relative == "cuda/" + file.stem() + ".cu";
+    if (is_of_device && std::regex_search(list.text, operators)) return true;
   }
   return false;
 }

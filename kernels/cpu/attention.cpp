@@ -17,10 +17,11 @@ using namespace cpu;
 
 void attention(Queue& queue, const AttentionArgs& args) {
   const OperatorLabel label("attention");
-  const auto plan = plan_attention(args);
+  const auto plan = plan_attention(args, queue.device());
   const int64_t blocks = static_cast<int64_t>(plan->blocks.size());
   const int64_t cost =
       plan->most_rows * plan->most_keys * (plan->query_width + plan->value_width) / 16;
+  if (queue.is_cuda()) return cuda::attention(queue, args);
   const int64_t parts = part_count(queue, blocks, cost);
   queue.run(parts, [plan, blocks, parts](int64_t part) {
     const auto [begin, end] = part_range(blocks, parts, part);
@@ -104,23 +105,6 @@ inline void block_scores(const AttentionPlan& plan, const AttentionBlock& block,
                                return std::min(count, plan.keys_of(block, r + i) - first);
                              });
   }
-}
-
-/// ln x for finite x >= 2^-126, below 1 ulp; NaN stays NaN. x = 2^e m with m in [sqrt(1/2),
-/// sqrt(2)), ln m = 2 artanh(s) with s = (m - 1) / (m + 1). Source: the polynomial of FreeBSD's
-/// lib/msun/src/e_logf.c.
-inline F16 attention_log(F16 x) {
-  const I16 shifted = as_int(x) + set1_int(0x3f800000 - 0x3f3504f3);
-  const F16 e = to_float(shift_right_arithmetic<23>(shifted) - set1_int(127));
-  const F16 m = as_float((shifted & set1_int(0x007fffff)) + set1_int(0x3f3504f3));
-  const F16 f = m - set1(1.0f);
-  const F16 s = f / (set1(2.0f) + f);
-  const F16 z = s * s, w = z * z;
-  const F16 odd = w * fma(w, set1(0.24279078841f), set1(0.40000972152f));
-  const F16 even = z * fma(w, set1(0.28498786688f), set1(0.66666662693f));
-  const F16 half_square = set1(0.5f) * f * f;
-  const F16 rest = fma(s, half_square + (even + odd), e * set1(9.0580006145e-06f));
-  return fma(e, set1(6.9313812256e-01f), f - (half_square - rest)) + (x - x);
 }
 
 /// Scores to exp(scale * score - max) over each row's own keys, and the sums of these to

@@ -48,12 +48,13 @@ void check(const AttentionBackwardArgs& args) {
 void attention_backward(Queue& queue, const AttentionBackwardArgs& args) {
   const OperatorLabel label("attention_backward");
   check(args);
+  if (queue.is_cuda()) return cuda::attention_backward(queue, args);
   const int64_t S = args.sequence_rows, H = args.heads;
   const int64_t sequences = args.q.rows() / S, tiles = (S + 63) / 64;
   const int64_t head_cost = S * S * (args.q.cols() + args.o.cols()) / H / 8;
   const int64_t pairs = sequences * H, pair_parts = part_count(queue, pairs, head_cost);
   if (args.key_heads == H) {
-    queue.run(pair_parts, [args, pairs, pair_parts](int64_t part) {
+  queue.run(pair_parts, [args, pairs, pair_parts](int64_t part) {
       const auto [begin, end] = part_range(pairs, pair_parts, part);
       TROUPE_ISA_CALL(attention_backward_heads)(args, begin, end, true);
     });

@@ -16,7 +16,9 @@ int64_t width_of_head(const char* what, const ConstTensor& t, int64_t heads) {
 }
 
 /// Every row below `rows` must be there.
-void expect_pages(const std::string& what, const KeyPages& keys, int64_t rows, int64_t width) {
+void expect_pages(const std::string& what, const KeyPages& keys, int64_t rows, int64_t width,
+                  Device queue) {
+  const Device elsewhere = queue == Device::cuda ? Device::cpu : Device::cuda;
   const int64_t count = static_cast<int64_t>(keys.pages.size());
   if (keys.page_rows < 1) {
     throw KernelError(what + ": pages of " + std::to_string(keys.page_rows) + " rows");
@@ -30,10 +32,10 @@ void expect_pages(const std::string& what, const KeyPages& keys, int64_t rows, i
     const ConstTensor& page = keys.pages[static_cast<size_t>(i)];
     const int64_t needed = std::min(keys.page_rows, rows - i * keys.page_rows);
     if (page.dtype != DType::f32 || page.cols() != width || page.rows() < needed ||
-        page.device != Device::cpu || page.data == nullptr) {
+        page.device == elsewhere || page.data == nullptr) {
       throw KernelError(what + ": page " + std::to_string(i) + " is " + describe(page) +
                         ", wanted [" + std::to_string(needed) + " or more, " +
-                        std::to_string(width) + "] f32");
+                        std::to_string(width) + "] f32 where the queue computes");
     }
   }
 }
@@ -53,7 +55,7 @@ void expect_rows_apart(const std::vector<AttentionSequence>& sequences) {
   }
 }
 
-void check(const AttentionPlan& plan) {
+void check(const AttentionPlan& plan, Device queue) {
   const AttentionArgs& args = plan.args;
   const int64_t T = args.q.rows(), H = args.heads, H_kv = args.key_heads;
   if (H_kv < 1 || H % H_kv != 0) {
@@ -76,8 +78,8 @@ void check(const AttentionPlan& plan) {
       throw KernelError(name + " begins at position " + std::to_string(s.first_position));
     }
     const int64_t keys = s.queries == 0 ? 0 : s.first_position + s.queries;
-    expect_pages(name + " keys", s.keys, keys, H_kv * plan.query_width);
-    expect_pages(name + " values", s.values, keys, H_kv * plan.value_width);
+    expect_pages(name + " keys", s.keys, keys, H_kv * plan.query_width, queue);
+    expect_pages(name + " values", s.values, keys, H_kv * plan.value_width, queue);
   }
   expect_rows_apart(args.sequences);
 }
@@ -100,12 +102,12 @@ void cut_into_blocks(AttentionPlan& plan) {
 
 }  // namespace
 
-std::shared_ptr<const AttentionPlan> plan_attention(const AttentionArgs& args) {
+std::shared_ptr<const AttentionPlan> plan_attention(const AttentionArgs& args, Device queue) {
   const auto plan = std::make_shared<AttentionPlan>();
   plan->args = args;
   plan->query_width = width_of_head("attention q", args.q, args.heads);
   plan->value_width = width_of_head("attention o", args.o, args.heads);
-  check(*plan);
+  check(*plan, queue);
   plan->heads_together = args.heads / args.key_heads;
   cut_into_blocks(*plan);
   return plan;

@@ -40,7 +40,7 @@ struct AttentionPlan {
   }
 };
 
-/// Throws KernelError if something does not fit. `blocks` point into the plan's own args.
-std::shared_ptr<const AttentionPlan> plan_attention(const AttentionArgs& args);
+/// For a queue on that device. Throws KernelError if something does not fit. `blocks` point into the plan's own args.
+std::shared_ptr<const AttentionPlan> plan_attention(const AttentionArgs& args, Device queue);
 
 }  // namespace troupe::kernels::cpu

@@ -29,6 +29,7 @@ void embed(Queue& queue, const EmbedArgs& args) {
   expect_shape("embed ids", args.ids, DType::i32, {T});
   expect_shape("embed weight", args.weight, DType::f32, {V, D});
   expect_shape("embed y", args.y, DType::f32, {T, D});
+  if (queue.is_cuda()) return cuda::embed(queue, args);
   const int64_t parts = part_count(queue, T, D);
   queue.run(parts, [args, T, D, V, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -48,6 +49,7 @@ void embed_backward_weights(Queue& queue, const EmbedWeightGradientArgs& args) {
   expect_shape("embed_backward_weights dy", args.dy, DType::f32, {T, D});
   expect_shape("embed_backward_weights dweight", args.dweight, DType::f32, {V, D});
   const int64_t groups = (D + 15) / 16;  // parts own columns: each sum stays one chain over rows
+  if (queue.is_cuda()) return cuda::embed_backward_weights(queue, args);
   const int64_t parts = part_count(queue, groups, (T + V) * 16);
   queue.run(parts, [args, T, D, V, groups, parts](int64_t part) {
     const auto range = part_range(groups, parts, part);

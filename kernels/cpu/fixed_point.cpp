@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/fixed_point.h"
+#include "kernels/cuda/fixed_point.h"
 #include "kernels/profile.h"
 
 #include <string>
@@ -79,6 +80,7 @@ void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
   check_scale(args.scale_bits, args.units);
   const double scale = power_of_two(args.scale_bits);
   const float bound = least_out_of_range(args.scale_bits, args.units);
+  if (queue.is_cuda()) return cuda::accumulate_unit(queue, args, scale, bound);
   const int64_t count = args.unit.count(), chunks = (count + stride - 1) / stride;
   const int64_t parts = part_count(queue, chunks, 4 * stride);
   queue.run(parts, [args, scale, bound, count, chunks, parts](int64_t part) {
@@ -115,6 +117,7 @@ void add_fixed_point(Queue& queue, const AddFixedPointArgs& args) {
   expect_flat("add_fixed_point sum", args.sum, DType::i64);
   expect_same_count("add_fixed_point addend", args.addend, args.sum);
   const int64_t count = args.sum.count();
+  if (queue.is_cuda()) return cuda::add_fixed_point(queue, args);
   const int64_t parts = part_count(queue, count, 2);
   queue.run(parts, [args, count, parts](int64_t part) {
     const auto [begin, end] = part_range(count, parts, part);

@@ -9,6 +9,7 @@
 #include "kernels/buffer.h"
 #include "kernels/cpu/gemm_block.h"
 #include "kernels/cpu/gemm_plan.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/gemm.cpp"
@@ -46,6 +47,8 @@ void gemm(Queue& queue, const GemmArgs& args) {
                         .cols = N,
                         .depth = K,
                         .add = args.add_to_c};
+  expect_operands("gemm", {args.a, args.b, args.c}, queue.device());
+  if (queue.is_cuda()) return cuda::multiply(queue, "gemm", {whole});
   run_product(queue, whole, TROUPE_ISA_CALL(multiply_block<false>));
 }
 
@@ -65,9 +68,11 @@ void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
       expect_shape(name.c_str(), args.b[g], DType::f32, {K, N});
     }
     const int64_t first = args.offsets[g], rows = args.offsets[g + 1] - first;
+    expect_operands(name.c_str(), {args.a, args.b[g], args.c}, queue.device());
     groups.push_back(row_product(row_range(args.a, first, rows), args.b[g], args.transpose_b,
                                  row_range(args.c, first, rows)));
   }
+  if (queue.is_cuda()) return cuda::multiply(queue, "grouped_gemm", groups);
   run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
 }
 
@@ -83,9 +88,11 @@ void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
     const std::string name = "grouped_gemm_weights c[" + std::to_string(g) + "]";
     expect_shape(name.c_str(), args.c[g], DType::f32, {M, N});
     const int64_t first = args.offsets[g], rows = args.offsets[g + 1] - first;
+    expect_operands(name.c_str(), {args.a, args.b, args.c[g]}, queue.device());
     groups.push_back(column_product(row_range(args.a, first, rows),
                                     row_range(args.b, first, rows), args.c[g]));
   }
+  if (queue.is_cuda()) return cuda::multiply(queue, "grouped_gemm_weights", groups);
   run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
 }
 

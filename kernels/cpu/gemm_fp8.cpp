@@ -11,6 +11,7 @@
 #include "kernels/cpu/gemm_block.h"
 #include "kernels/cpu/gemm_plan.h"
 #include "kernels/cpu/narrow_product.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/profile.h"
 #include "kernels/rounding.h"
 
@@ -36,7 +37,10 @@ MultiplyBlock function_of(const Summing& summing) {
                                                     : TROUPE_ISA_CALL(multiply_block<true>);
 }
 
-void expect_summing(const std::string& what, const Summing& summing) {
+void expect_summing(const std::string& what, const Summing& summing, Device queue) {
+  if (summing.accumulator == Accumulator::narrow && queue == Device::cuda) {
+    throw KernelError(what + " with the narrow accumulator is on the GPU, wanted a queue on the CPU");
+  }
   const int64_t every = summing.promote_every;
   if (summing.accumulator == Accumulator::f32 && every != scale_depth) {
     throw KernelError(what + " promote_every is " + std::to_string(every) +
@@ -116,13 +120,16 @@ void gemm_fp8(Queue& queue, const GemmFp8Args& args) {
                             .summing = {args.accumulator, args.promote_every}};
   const int64_t M = args.a.rows(), K = args.a.cols();
   const int64_t N = args.transpose_b ? args.b.rows() : args.b.cols();
-  expect_summing("gemm_fp8", product.summing);
+  expect_summing("gemm_fp8", product.summing, queue.device());
   expect_tile_rows("gemm_fp8", args.a_tile_rows);
   expect_shape("gemm_fp8 a", args.a, DType::f32, {M, K});
   expect_shape("gemm_fp8 c", args.c, DType::f32, {M, N});
   expect_shape("gemm_fp8 a scales", args.a_scales, DType::f32,
                {args.a_tile_rows == 1 ? M : blocks_over(M), blocks_over(K)});
   expect_b(product);
+  expect_operands("gemm_fp8", {args.a, args.a_scales, args.b, args.b_scales, args.c},
+                  queue.device());
+  if (queue.is_cuda()) return cuda::multiply_codes(queue, "gemm_fp8", {block_of(product)});
   run_product(queue, block_of(product), function_of(product.summing));
 }
 
@@ -130,7 +137,7 @@ void grouped_gemm_fp8(Queue& queue, const GroupedGemmFp8Args& args) {
   const OperatorLabel label("grouped_gemm_fp8");
   const Summing summing{args.accumulator, args.promote_every};
   const int64_t R = args.a.rows(), K = args.a.cols(), N = args.c.cols();
-  expect_summing("grouped_gemm_fp8", summing);
+  expect_summing("grouped_gemm_fp8", summing, queue.device());
   expect_tile_rows("grouped_gemm_fp8", args.a_tile_rows);
   expect_shape("grouped_gemm_fp8 a", args.a, DType::f32, {R, K});
   expect_shape("grouped_gemm_fp8 c", args.c, DType::f32, {R, N});
@@ -157,9 +164,12 @@ void grouped_gemm_fp8(Queue& queue, const GroupedGemmFp8Args& args) {
                               .a_tile_rows = args.a_tile_rows,
                               .summing = summing};
     expect_b(product);
+    expect_operands(product.what.c_str(),
+                    {args.a, args.a_scales, args.b[g], args.b_scales[g], args.c}, queue.device());
     groups.push_back(block_of(product));
     first_tile += tiles;
   }
+  if (queue.is_cuda()) return cuda::multiply_codes(queue, "grouped_gemm_fp8", groups);
   run_groups(queue, std::move(groups), function_of(summing));
 }
 
@@ -167,7 +177,7 @@ void grouped_gemm_weights_fp8(Queue& queue, const GroupedGemmWeightsFp8Args& arg
   const OperatorLabel label("grouped_gemm_weights_fp8");
   const Summing summing{args.accumulator, args.promote_every};
   const int64_t R = args.a.rows(), M = args.a.cols(), N = args.b.cols();
-  expect_summing("grouped_gemm_weights_fp8", summing);
+  expect_summing("grouped_gemm_weights_fp8", summing, queue.device());
   expect_shape("grouped_gemm_weights_fp8 a", args.a, DType::f32, {R, M});
   expect_shape("grouped_gemm_weights_fp8 b", args.b, DType::f32, {R, N});
   expect_offsets("grouped_gemm_weights_fp8", args.offsets, args.c.size(), R);
@@ -195,8 +205,11 @@ void grouped_gemm_weights_fp8(Queue& queue, const GroupedGemmWeightsFp8Args& arg
         .first_row = 0,
         .first_col = 0,
         .promote_every = every_of(summing)};
+    expect_operands(name.c_str(), {args.a, args.a_scales, args.b, args.b_scales, args.c[g]},
+                    queue.device());
     first_tile += blocks_over(rows);
   }
+  if (queue.is_cuda()) return cuda::multiply_codes(queue, "grouped_gemm_weights_fp8", groups);
   run_groups(queue, std::move(groups), function_of(summing));
 }
 

@@ -123,6 +123,10 @@ void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_
   }
 }
 
+void expect_operands(const char* what, std::initializer_list<ConstTensor> operands, Device queue) {
+  for (const ConstTensor& operand : operands) expect_reachable(what, operand, queue);
+}
+
 void run_product(Queue& queue, const GemmBlock& whole, MultiplyBlock multiply) {
   if (whole.rows == 0 || whole.cols == 0) return;
   const int64_t panels = panels_of(whole.cols);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <vector>
 
 #include "kernels/cpu/gemm_block.h"
@@ -20,6 +21,9 @@ GemmBlock column_product(const ConstTensor& a, const ConstTensor& b, const Tenso
 /// Throws KernelError unless there are groups + 1 ascending row numbers from 0 to `rows`.
 void expect_offsets(const char* what, const std::vector<int64_t>& offsets, size_t groups,
                     int64_t rows);
+
+/// Throws KernelError if a queue on `queue` does not reach one of them.
+void expect_operands(const char* what, std::initializer_list<ConstTensor> operands, Device queue);
 
 /// Enqueues one product.
 void run_product(Queue& queue, const GemmBlock& whole, MultiplyBlock multiply);

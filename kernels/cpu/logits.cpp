@@ -35,6 +35,7 @@ void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
   expect_shape("cross_entropy log_sums", args.log_sums, DType::f32, {T});
   if (V < 1)
     throw KernelError("cross_entropy logits " + describe(args.logits) + " have no columns");
+  if (queue.is_cuda()) return cuda::cross_entropy(queue, args);
   const int64_t parts = part_count(queue, T, 6 * V);
   queue.run(parts, [args, T, V, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -59,6 +60,7 @@ void cross_entropy_backward(Queue& queue, const CrossEntropyBackwardArgs& args) 
   expect_shape("cross_entropy_backward targets", args.targets, DType::i32, {T});
   expect_shape("cross_entropy_backward log_sums", args.log_sums, DType::f32, {T});
   expect_shape("cross_entropy_backward dlogits", args.dlogits, DType::f32, {T, V});
+  if (queue.is_cuda()) return cuda::cross_entropy_backward(queue, args);
   const int64_t parts = part_count(queue, T, 5 * V);
   queue.run(parts, [args, T, V, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -74,6 +76,7 @@ void sum_losses(Queue& queue, const SumLossesArgs& args) {
   const int64_t T = args.losses.count();
   expect_shape("sum_losses losses", args.losses, DType::f32, {T});
   expect_shape("sum_losses sum", args.sum, DType::f32, {1});
+  if (queue.is_cuda()) return cuda::sum_losses(queue, args);
   queue.run(1, [args, T](int64_t) {
     double sum = 0;
     for (int64_t t = 0; t < T; ++t) sum += static_cast<double>(values<float>(args.losses)[t]);

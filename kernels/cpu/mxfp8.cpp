@@ -12,23 +12,12 @@ namespace troupe::kernels {
 
 using namespace cpu;
 
-namespace {
-
-constexpr int64_t mx_tile = 32;
-/// The least amax, 2^-119, gives the least scale, 2^-127.
-constexpr TileRule mx_rule{.largest = 448.0f,
-                           .least_normal = 0x1p-6f,
-                           .rounder = 0x1.8p20f,
-                           .least_amax = 0x1p-119f,
-                           .scaling = Scaling::mx};
-
-}  // namespace
-
 void round_mxfp8(Queue& queue, const RoundMxfp8Args& args) {
   const OperatorLabel label("round_mxfp8");
   const int64_t T = args.x.rows(), K = args.x.cols();
   expect_shape("round_mxfp8 x", args.x, DType::f32, {T, K});
   expect_shape("round_mxfp8 y", args.y, DType::f32, {T, K});
+  if (queue.is_cuda()) return cuda::round_mxfp8(queue, args);
   const int64_t parts = part_count(queue, T, K + 1);
   queue.run(parts, [args, T, K, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);

@@ -17,6 +17,7 @@ void rms_norm(Queue& queue, const RmsNormArgs& args) {
   expect_shape("rms_norm weight", args.weight, DType::f32, {D});
   expect_shape("rms_norm y", args.y, DType::f32, {T, D});
   expect_shape("rms_norm inverse_rms", args.inverse_rms, DType::f32, {T});
+  if (queue.is_cuda()) return cuda::rms_norm(queue, args);
   const int64_t parts = part_count(queue, T, D / 2);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -32,6 +33,7 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   expect_shape("rms_norm_backward weight", args.weight, DType::f32, {D});
   expect_shape("rms_norm_backward inverse_rms", args.inverse_rms, DType::f32, {T});
   expect_shape("rms_norm_backward dx", args.dx, DType::f32, {T, D});
+  if (queue.is_cuda()) return cuda::rms_norm_backward_inputs(queue, args);
   const int64_t parts = part_count(queue, T, D);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -47,6 +49,7 @@ void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& ar
   expect_shape("rms_norm_backward_weights inverse_rms", args.inverse_rms, DType::f32, {T});
   expect_shape("rms_norm_backward_weights dweight", args.dweight, DType::f32, {D});
   const int64_t groups = (D + 15) / 16;  // parts own columns: each sum stays one chain over rows
+  if (queue.is_cuda()) return cuda::rms_norm_backward_weights(queue, args);
   const int64_t parts = part_count(queue, groups, T * 16);
   queue.run(parts, [args, groups, parts, D](int64_t part) {
     const auto [begin, end] = part_range(groups, parts, part);

@@ -31,6 +31,7 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args) {
   const int64_t n = args.gradient.count();
   expect_shape("squared_norm gradient", args.gradient, DType::i64, {n});
   const double unit = unit_of(args.scale_bits);
+  if (queue.is_cuda()) return cuda::squared_norm(queue, args);
   queue.run(1, [args, n, unit](int64_t) {  // one part: the order of the sum is the block's
     *args.sum = TROUPE_ISA_CALL(sum_of_squares)(values<int64_t>(args.gradient), n, unit);
   });
@@ -58,6 +59,7 @@ void adamw(Queue& queue, const AdamWArgs& args) {
   expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
   const double unit = unit_of(args.scale_bits);
   const int64_t groups = (n + 15) / 16;
+  if (queue.is_cuda()) return cuda::adamw(queue, args);
   const int64_t parts = part_count(queue, groups, 16 * 16);
   queue.run(parts, [args, n, groups, parts, unit](int64_t part) {
     const auto [begin, end] = part_range(groups, parts, part);
@@ -72,6 +74,7 @@ void update_ema(Queue& queue, const UpdateEmaArgs& args) {
   expect_shape("update_ema ema", args.ema, DType::f32, {n});
   expect_shape("update_ema new_ema", args.new_ema, DType::f32, {n});
   const int64_t groups = (n + 15) / 16;
+  if (queue.is_cuda()) return cuda::update_ema(queue, args);
   const int64_t parts = part_count(queue, groups, 16 * 16);
   queue.run(parts, [args, n, groups, parts](int64_t part) {
     const auto [begin, end] = part_range(groups, parts, part);

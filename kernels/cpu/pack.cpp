@@ -52,6 +52,7 @@ void pack_rows(Queue& queue, const PackRowsArgs& args) {
   const int64_t R = args.x.rows(), D = args.x.cols();
   expect_shape("pack_rows x", args.x, DType::f32, {R, D});
   expect_packed("pack_rows y", args.y, R, D);
+  if (queue.is_cuda()) return cuda::pack_rows(queue, args);
   const int64_t parts = part_count(queue, R, 4 * D);
   queue.run(parts, [args, R, D, parts](int64_t part) {
     const auto [begin, end] = part_range(R, parts, part);
@@ -72,6 +73,7 @@ void unpack_rows(Queue& queue, const UnpackRowsArgs& args) {
   if (args.scales.data) {
     expect_shape("unpack_rows scales", args.scales, DType::f32, {R, tiles_over(D, args.tile)});
   }
+  if (queue.is_cuda()) return cuda::unpack_rows(queue, args);
   const int64_t parts = part_count(queue, R, 4 * D);
   queue.run(parts, [args, R, D, parts](int64_t part) {
     const auto [begin, end] = part_range(R, parts, part);

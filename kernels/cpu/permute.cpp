@@ -67,6 +67,7 @@ void gather_rows(Queue& queue, const GatherRowsArgs& args) {
   expect_shape("gather_rows x", args.x, DType::f32, {T, D});
   expect_shape("gather_rows index", args.index, DType::i32, {R});
   expect_shape("gather_rows y", args.y, DType::f32, {R, D});
+  if (queue.is_cuda()) return cuda::gather_rows(queue, args);
   const int64_t parts = part_count(queue, R, D);
   queue.run(parts, [args, T, D, R, parts](int64_t part) {
     const auto [begin, end] = part_range(R, parts, part);
@@ -93,6 +94,7 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   expect_shape("combine_rows group", args.group, DType::i32, {T, K});
   if (args.weight.data) expect_shape("combine_rows weight", args.weight, DType::f32, {T, K});
   expect_shape("combine_rows y", args.y, DType::f32, {T, D});
+  if (queue.is_cuda()) return cuda::combine_rows(queue, args);
   const int64_t parts = part_count(queue, T, (K + 1) * D);
   queue.run(parts, [args, T, K, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -110,6 +112,7 @@ void scale_rows(Queue& queue, const ScaleRowsArgs& args) {
   expect_shape("scale_rows x", args.x, DType::f32, {R, D});
   expect_shape("scale_rows scale", args.scale, DType::f32, {R});
   expect_shape("scale_rows y", args.y, DType::f32, {R, D});
+  if (queue.is_cuda()) return cuda::scale_rows(queue, args);
   const int64_t parts = part_count(queue, R, D);
   queue.run(parts, [args, R, parts](int64_t part) {
     const auto [begin, end] = part_range(R, parts, part);
@@ -123,6 +126,7 @@ void dot_rows(Queue& queue, const DotRowsArgs& args) {
   expect_shape("dot_rows a", args.a, DType::f32, {R, D});
   expect_shape("dot_rows b", args.b, DType::f32, {R, D});
   expect_shape("dot_rows y", args.y, DType::f32, {R});
+  if (queue.is_cuda()) return cuda::dot_rows(queue, args);
   const int64_t parts = part_count(queue, R, D);
   queue.run(parts, [args, R, parts](int64_t part) {
     const auto [begin, end] = part_range(R, parts, part);
@@ -136,6 +140,7 @@ void add(Queue& queue, const AddArgs& args) {
   expect_shape("add a", args.a, DType::f32, {T, D});
   expect_shape("add b", args.b, DType::f32, {T, D});
   expect_shape("add y", args.y, DType::f32, {T, D});
+  if (queue.is_cuda()) return cuda::add(queue, args);
   const int64_t parts = part_count(queue, T, D);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -147,12 +152,27 @@ void copy(Queue& queue, const CopyArgs& args) {
   const OperatorLabel label("copy");
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("copy y", args.y, args.x.dtype, {T, D});
+  if (queue.is_cuda()) return cuda::copy(queue, args);
   const int64_t parts = part_count(queue, T, D), element = size_of(args.x.dtype);
   queue.run(parts, [args, T, D, parts, element](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
     for (int64_t t = begin; t < end; ++t) {
       std::memcpy(values<char>(args.y) + t * args.y.row_stride * element,
                   values<char>(args.x) + t * args.x.row_stride * element,
+                  static_cast<size_t>(D * element));
+    }
+  });
+}
+
+void set_zero(Queue& queue, const SetZeroArgs& args) {
+  const OperatorLabel label("set_zero");
+  const int64_t T = args.y.rows(), D = args.y.cols();
+  if (queue.is_cuda()) return cuda::set_zero(queue, args);
+  const int64_t parts = part_count(queue, T, D), element = size_of(args.y.dtype);
+  queue.run(parts, [args, T, D, parts, element](int64_t part) {
+    const auto [begin, end] = part_range(T, parts, part);
+    for (int64_t t = begin; t < end; ++t) {
+      std::memset(values<char>(args.y) + t * args.y.row_stride * element, 0,
                   static_cast<size_t>(D * element));
     }
   });

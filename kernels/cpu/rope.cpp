@@ -103,6 +103,7 @@ void rope(Queue& queue, const RopeArgs& args) {
   expect_shape("rope cosines", args.cosines, DType::f32, {P, R / 2});
   expect_shape("rope sines", args.sines, DType::f32, {P, R / 2});
   expect_shape("rope y", args.y, DType::f32, {T * args.heads, R});
+  if (queue.is_cuda()) return cuda::rope(queue, args);
   const int64_t parts = part_count(queue, T, 2 * args.heads * R);
   queue.run(parts, [args, T, P, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);

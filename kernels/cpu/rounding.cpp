@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/gemm_plan.h"
 #include "kernels/cpu/tile_codes.h"
+#include "kernels/cuda/rounding.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/rounding.cpp"
@@ -58,6 +59,17 @@ class TileRows {
   std::vector<int64_t> starts_{0};  ///< tiles before each group
 };
 
+/// As the GPU takes them: none where they follow from tile_rows.
+std::vector<cuda::TileBand> bands_of(const QuantizeTilesArgs& args, const TileRows& tiles) {
+  std::vector<cuda::TileBand> bands;
+  if (args.offsets.size() <= 2 || args.tile_rows == 1) return bands;
+  for (int64_t tile = 0; tile < tiles.count(); ++tile) {
+    const Range rows = tiles.rows(tile);
+    bands.push_back({rows.begin, rows.end - rows.begin});
+  }
+  return bands;
+}
+
 void expect_tiles(const std::string& what, const QuantizeTilesArgs& args) {
   const int64_t T = args.x.rows(), K = args.x.cols();
   if (args.tile_rows < 1 || args.tile_cols < 1) {
@@ -75,9 +87,15 @@ void expect_tiles(const std::string& what, const QuantizeTilesArgs& args) {
 }
 
 /// Everything of `args` is checked; without scales the codes are decoded.
-void run_tiles(Queue& queue, const QuantizeTilesArgs& args) {
+void run_tiles(Queue& queue, const char* what, const QuantizeTilesArgs& args) {
   const int64_t K = args.x.cols();
   const auto bands = std::make_shared<const TileRows>(args.offsets, args.x.rows(), args.tile_rows);
+  if (queue.is_cuda()) {
+    return cuda::encode_tiles(queue, {.what = what, .rule = rule_of(args), .x = args.x,
+                                      .y = args.codes, .scales = args.scales,
+                                      .tile_rows = args.tile_rows, .tile_cols = args.tile_cols,
+                                      .bands = bands_of(args, *bands)});
+  }
   const int64_t across = tiles_over(K, args.tile_cols);
   // An item is some neighbouring tiles of a row of tiles: about 128 columns.
   const int64_t together = std::max<int64_t>(1, 128 / args.tile_cols);
@@ -123,6 +141,7 @@ void round_bf16(Queue& queue, const RoundBf16Args& args) {
   const int64_t T = args.x.rows(), D = args.x.cols();
   expect_shape("round_bf16 x", args.x, DType::f32, {T, D});
   expect_shape("round_bf16 y", args.y, DType::f32, {T, D});
+  if (queue.is_cuda()) return cuda::round_bf16(queue, args);
   const int64_t parts = part_count(queue, T, D / 4 + 1);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -138,7 +157,7 @@ void quantize_tiles(Queue& queue, const QuantizeTilesArgs& args) {
   expect_shape("quantize_tiles codes", args.codes, DType::f32, {T, K});
   expect_shape("quantize_tiles scales", args.scales, DType::f32,
                {down, tiles_over(K, args.tile_cols)});
-  if (T > 0 && K > 0) run_tiles(queue, args);
+  if (T > 0 && K > 0) run_tiles(queue, "quantize_tiles", args);
 }
 
 void round_tiles(Queue& queue, const RoundTilesArgs& args) {
@@ -155,7 +174,7 @@ void round_tiles(Queue& queue, const RoundTilesArgs& args) {
   expect_tiles("round_tiles", same);
   const int64_t T = args.x.rows(), K = args.x.cols();
   expect_shape("round_tiles y", args.y, DType::f32, {T, K});
-  if (T > 0 && K > 0) run_tiles(queue, same);
+  if (T > 0 && K > 0) run_tiles(queue, "round_tiles", same);
 }
 
 }  // namespace troupe::kernels

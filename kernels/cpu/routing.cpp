@@ -179,6 +179,7 @@ void route_tokens(Queue& queue, const RouteTokensArgs& args) {
   const OperatorLabel label("route_tokens");
   check_route(args);
   const int64_t T = args.logits.rows(), E = args.logits.cols();
+  if (queue.is_cuda()) return cuda::route_tokens(queue, args);
   const int64_t parts = part_count(queue, T, 16 * E);
   queue.run(parts, [args, T, E, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -203,6 +204,7 @@ void route_tokens_backward(Queue& queue, const RouteTokensBackwardArgs& args) {
     expect_shape("route_tokens_backward dscores", args.dscores, DType::f32, {T, E});
   }
   expect_shape("route_tokens_backward dlogits", args.dlogits, DType::f32, {T, E});
+  if (queue.is_cuda()) return cuda::route_tokens_backward(queue, args);
   const int64_t parts = part_count(queue, T, E + 4 * K);
   queue.run(parts, [args, T, E, K, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -230,6 +232,7 @@ void balance_loss(Queue& queue, const BalanceLossArgs& args) {
   expect_shape("balance_loss expert_ids", args.expert_ids, DType::i32, {T, K});
   expect_shape("balance_loss losses", args.losses, DType::f32, {T / S});
   expect_shape("balance_loss dscores", args.dscores, DType::f32, {T, E});
+  if (queue.is_cuda()) return cuda::balance_loss(queue, args);
   queue.run(T / S, [args, E, K, S](int64_t sequence) {
     std::vector<int32_t> chosen(static_cast<size_t>(K));
     std::vector<int64_t> counts(static_cast<size_t>(E));
@@ -258,6 +261,7 @@ void count_experts(Queue& queue, const CountExpertsArgs& args) {
   const int64_t T = args.expert_ids.rows(), K = args.expert_ids.cols(), E = args.loads.cols();
   expect_shape("count_experts expert_ids", args.expert_ids, DType::i32, {T, K});
   expect_shape("count_experts loads", args.loads, DType::i64, {E});
+  if (queue.is_cuda()) return cuda::count_experts(queue, args);
   queue.run(1, [args, T, K, E](int64_t) {
     int64_t* loads = values<int64_t>(args.loads);
     std::fill(loads, loads + E, int64_t{0});

@@ -48,19 +48,6 @@ inline void store_lanes(float* p, F16 a, int n) {
   }
 }
 
-/// Nearest bfloat16, ties to even; beyond the largest one infinity; NaN stays NaN.
-inline F16 nearest_bf16(F16 value) {
-  const I16 bits = as_int(value), upper = set1_int(-0x10000);
-  const I16 odd = shift_right_arithmetic<16>(bits) & set1_int(1);
-  const I16 rounded = (bits + set1_int(0x7fff) + odd) & upper;
-  const I16 quiet = (bits & upper) | set1_int(0x400000);
-  // The lesser one is NaN where the value is, and finite everywhere else.
-  const F16 magnitude = as_float(bits & set1_int(0x7fffffff));
-  const F16 finite = lesser_of(set1(std::numeric_limits<float>::max()), magnitude);
-  return select_less(finite, set1(std::numeric_limits<float>::infinity()), as_float(rounded),
-                     as_float(quiet));
-}
-
 /// Sum of products of two rows: lane i takes elements i, i + 16, ... by FMA, then the fixed tree.
 inline float dot(const float* a, const float* b, int64_t count) {
   F16 sum = zero();
@@ -70,29 +57,6 @@ inline float dot(const float* a, const float* b, int64_t count) {
   return sum_lanes(sum);
 }
 
-/// e^x. Largest error 1.06 ulp; exp(x) is +0 below -104 and +infinity above 88.73; NaN stays NaN.
-/// 2^n * e^r with n = round(x / ln 2); a Taylor polynomial of degree 7 on |r| <= 0.35.
-inline F16 exp(F16 x) {
-  // Clamped so that n stays in range; the comparison keeps NaN (greater_of's second operand).
-  const F16 clamped = greater_of(set1(-105.0f), lesser_of(set1(89.0f), x));
-  const I16 n = round_to_int(clamped * set1(1.44269504f));
-  const F16 nf = to_float(n);
-  F16 r = fma(nf, set1(-0.693145751953125f), clamped);  // ln 2, upper bits
-  r = fma(nf, set1(-1.42860677e-06f), r);               // ln 2, the rest
-  F16 p = set1(1.98412698e-04f);
-  p = fma(p, r, set1(1.38888889e-03f));
-  p = fma(p, r, set1(8.33333333e-03f));
-  p = fma(p, r, set1(4.16666667e-02f));
-  p = fma(p, r, set1(1.66666667e-01f));
-  p = fma(p, r, set1(5.00000000e-01f));
-  p = fma(p * r, r, r) + set1(1.0f);
-  // Two factors, so that results below the normal range are rounded once and not flushed.
-  const I16 half = shift_right_arithmetic<1>(n);
-  const I16 rest = n - half;
-  const F16 a = as_float(shift_left<23>(half + set1_int(127)));
-  const F16 b = as_float(shift_left<23>(rest + set1_int(127)));
-  return (p * a) * b;
-}
-
-/// 1 / (1 + e^-x).
-inline F16 sigmoid(F16 x) { return set1(1.0f) / (set1(1.0f) + exp(zero() - x)); }
+#define TROUPE_LANE inline
+#include "kernels/lane_math.inl"
+#undef TROUPE_LANE

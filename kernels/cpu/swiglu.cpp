@@ -16,6 +16,7 @@ void swiglu(Queue& queue, const SwigluArgs& args) {
   expect_shape("swiglu gate", args.gate, DType::f32, {T, F});
   expect_shape("swiglu up", args.up, DType::f32, {T, F});
   expect_shape("swiglu y", args.y, DType::f32, {T, F});
+  if (queue.is_cuda()) return cuda::swiglu(queue, args);
   const int64_t parts = part_count(queue, T, 8 * F);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);
@@ -31,6 +32,7 @@ void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args) {
   expect_shape("swiglu_backward up", args.up, DType::f32, {T, F});
   expect_shape("swiglu_backward dgate", args.dgate, DType::f32, {T, F});
   expect_shape("swiglu_backward dup", args.dup, DType::f32, {T, F});
+  if (queue.is_cuda()) return cuda::swiglu_backward(queue, args);
   const int64_t parts = part_count(queue, T, 8 * F);
   queue.run(parts, [args, T, parts](int64_t part) {
     const auto [begin, end] = part_range(T, parts, part);

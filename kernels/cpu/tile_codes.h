@@ -1,4 +1,4 @@
-// What rounding.cpp and mxfp8.cpp share with their kernels per instruction set.
+// What rounding.cpp and mxfp8.cpp share with their kernels, per instruction set and on the GPU.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,14 @@ struct TileRule {
   float least_amax;    ///< what a tile is scaled by at least
   Scaling scaling;
 };
+
+/// MXFP8. The least amax, 2^-119, gives the least scale, 2^-127.
+constexpr int64_t mx_tile = 32;
+constexpr TileRule mx_rule{.largest = 448.0f,
+                           .least_normal = 0x1p-6f,
+                           .rounder = 0x1.8p20f,
+                           .least_amax = 0x1p-119f,
+                           .scaling = Scaling::mx};
 
 /// Neighbouring tiles of one row of tiles.
 struct TileBlock {

@@ -1,0 +1,164 @@
+#include "kernels/cuda/device.h"
+
+#include <cuda_runtime.h>
+
+#include <atomic>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels::cuda {
+namespace {
+
+constexpr int wanted_major = 9, wanted_minor = 0;  // what sm_90a code runs on
+
+std::atomic<bool> opened{false};
+
+/// By FaultName: what the number is, as the CPU's error has it.
+const char* name_of(FaultName name) {
+  static constexpr const char* names[] = {"",
+                                          "embed id",
+                                          "embed_backward_weights id",
+                                          "cross_entropy target",
+                                          "cross_entropy_backward target",
+                                          "gather_rows index",
+                                          "combine_rows source",
+                                          "combine_rows row",
+                                          "combine_rows group",
+                                          "rope position",
+                                          "route_tokens_backward expert id",
+                                          "balance_loss expert id",
+                                          "count_experts expert id"};
+  return names[static_cast<size_t>(name)];
+}
+
+/// Errors behind which every call of the process fails.
+bool ends_context(cudaError_t status) {
+  switch (status) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorContained:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // of what can be forgotten: a failed launch, a full memory
+  throw DeviceError(std::string(what) + ": " + cudaGetErrorString(status), ends_context(status));
+}
+
+std::string why_no_gpu() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    return std::string("the driver says: ") + cudaGetErrorString(status);
+  }
+  if (count == 0) return "the driver sees no GPU";
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+  if (major == wanted_major && minor == wanted_minor) return "";
+  return "the GPU has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+         ", wanted 9.0";
+}
+
+std::string describe_gpu() {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "properties of the GPU");
+  const int64_t tenths = static_cast<int64_t>(properties.totalGlobalMem * 10 >> 30);
+  return std::string(properties.name) + ", " + std::to_string(properties.multiProcessorCount) +
+         " multiprocessors, " + std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) +
+         " GiB";
+}
+
+bool is_open() { return opened.load(std::memory_order_acquire); }
+
+void open() {
+  if (is_open()) return;
+  const std::string reason = why_no_gpu();
+  if (!reason.empty()) throw KernelError("no GPU to compute on: " + reason);
+  opened.store(true, std::memory_order_release);
+}
+
+void* allocate_device(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check(status, "memory of the GPU");
+  return memory;
+}
+
+void free_device(void* memory) { cudaFree(memory); }
+
+void* allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaHostAlloc(&memory, bytes, cudaHostAllocDefault);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check(status, "pinned memory");
+  return memory;
+}
+
+void free_pinned(void* memory) { cudaFreeHost(memory); }
+
+void copy_bytes(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, cudaStreamPerThread), "a copy");
+  check(cudaStreamSynchronize(cudaStreamPerThread), "a copy");
+}
+
+void zero_bytes(void* to, size_t bytes) {
+  if (bytes == 0) return;
+  check(cudaMemsetAsync(to, 0, bytes, cudaStreamPerThread), "zeros");
+  check(cudaStreamSynchronize(cudaStreamPerThread), "zeros");
+}
+
+Stream::Stream() {
+  open();
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
+  check(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming), "an event");
+  fault_ = static_cast<Fault*>(allocate_pinned(sizeof(Fault)));
+  if (fault_ == nullptr) throw DeviceError("a stream: no pinned memory", false);
+  *fault_ = {};
+}
+
+Stream::~Stream() {
+  cudaStreamDestroy(stream_);
+  cudaEventDestroy(mark_);
+  free_pinned(fault_);
+}
+
+void Stream::mark() { check(cudaEventRecord(mark_, stream_), "work of the GPU"); }
+
+bool Stream::has_passed_mark() {
+  const cudaError_t status = cudaEventQuery(mark_);
+  if (status == cudaErrorNotReady) return false;
+  check(status, "work of the GPU");
+  if (fault_->name == FaultName::none) return true;
+  const Fault found = *fault_;
+  *fault_ = {};
+  throw KernelError(std::string(name_of(found.name)) + " " + std::to_string(found.value) +
+                    " at row " + std::to_string(found.row) + ", wanted " +
+                    std::to_string(found.least) + " to " + std::to_string(found.most));
+}
+
+}  // namespace troupe::kernels::cuda

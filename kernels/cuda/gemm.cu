@@ -1,0 +1,9 @@
+#include "kernels/cuda/gemm_block.cuh"
+
+namespace troupe::kernels::cuda {
+
+void multiply(Queue& queue, const char* what, const std::vector<cpu::GemmBlock>& products) {
+  launch_products<false>(queue, what, products);
+}
+
+}  // namespace troupe::kernels::cuda

@@ -1,0 +1,60 @@
+// A build without CUDA: no queue is on the GPU, so nobody comes here. Everything says why.
+#include "kernels/attention.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/fixed_point.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/rounding.h"
+#include "kernels/embedding.h"
+#include "kernels/logfmt.h"
+#include "kernels/logits.h"
+#include "kernels/mxfp8.h"
+#include "kernels/norm.h"
+#include "kernels/optimizer.h"
+#include "kernels/pack.h"
+#include "kernels/permute.h"
+#include "kernels/rope.h"
+#include "kernels/rounding.h"
+#include "kernels/routing.h"
+#include "kernels/swiglu.h"
+
+namespace troupe::kernels::cuda {
+
+void attention(Queue&, const AttentionArgs&) { open(); }
+void attention_backward(Queue&, const AttentionBackwardArgs&) { open(); }
+void embed(Queue&, const EmbedArgs&) { open(); }
+void embed_backward_weights(Queue&, const EmbedWeightGradientArgs&) { open(); }
+void add_fixed_point(Queue&, const AddFixedPointArgs&) { open(); }
+void round_logfmt(Queue&, const RoundLogfmtArgs&) { open(); }
+void cross_entropy(Queue&, const CrossEntropyArgs&) { open(); }
+void cross_entropy_backward(Queue&, const CrossEntropyBackwardArgs&) { open(); }
+void sum_losses(Queue&, const SumLossesArgs&) { open(); }
+void round_mxfp8(Queue&, const RoundMxfp8Args&) { open(); }
+void rms_norm(Queue&, const RmsNormArgs&) { open(); }
+void rms_norm_backward_inputs(Queue&, const RmsNormBackwardArgs&) { open(); }
+void rms_norm_backward_weights(Queue&, const RmsNormWeightGradientArgs&) { open(); }
+void squared_norm(Queue&, const SquaredNormArgs&) { open(); }
+void adamw(Queue&, const AdamWArgs&) { open(); }
+void update_ema(Queue&, const UpdateEmaArgs&) { open(); }
+void pack_rows(Queue&, const PackRowsArgs&) { open(); }
+void unpack_rows(Queue&, const UnpackRowsArgs&) { open(); }
+void gather_rows(Queue&, const GatherRowsArgs&) { open(); }
+void combine_rows(Queue&, const CombineRowsArgs&) { open(); }
+void set_zero(Queue&, const SetZeroArgs&) { open(); }
+void scale_rows(Queue&, const ScaleRowsArgs&) { open(); }
+void dot_rows(Queue&, const DotRowsArgs&) { open(); }
+void add(Queue&, const AddArgs&) { open(); }
+void copy(Queue&, const CopyArgs&) { open(); }
+void rope(Queue&, const RopeArgs&) { open(); }
+void round_bf16(Queue&, const RoundBf16Args&) { open(); }
+void route_tokens(Queue&, const RouteTokensArgs&) { open(); }
+void route_tokens_backward(Queue&, const RouteTokensBackwardArgs&) { open(); }
+void balance_loss(Queue&, const BalanceLossArgs&) { open(); }
+void count_experts(Queue&, const CountExpertsArgs&) { open(); }
+void swiglu(Queue&, const SwigluArgs&) { open(); }
+void swiglu_backward(Queue&, const SwigluBackwardArgs&) { open(); }
+void accumulate_unit(Queue&, const AccumulateUnitArgs&, double, float) { open(); }
+void multiply(Queue&, const char*, const std::vector<cpu::GemmBlock>&) { open(); }
+void multiply_codes(Queue&, const char*, const std::vector<cpu::GemmBlock>&) { open(); }
+void encode_tiles(Queue&, const EncodeTilesArgs&) { open(); }
+
+}  // namespace troupe::kernels::cuda

@@ -1,0 +1,78 @@
+#include "kernels/permute.h"
+
+#include "tests/kernels/cuda/twins.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace kernels;
+
+using PermuteCudaTest = GpuTest;
+
+TEST_F(PermuteCudaTest, RowsAreGatheredScaledAddedAndCopiedAsOnTheCpu) {
+  constexpr int64_t T = 50, R = 77, D = 41;
+  const Buffer x = normal({T, D}, 1), y = normal({R, D}, 2), scale = normal({R}, 3);
+  const Buffer index = integers(random_integers(R, T, 4), {R});
+
+  expect_twins([&](Side& side) {
+    const Tensor rows = side.out({R, D}), scaled = side.out({R, D}), sums = side.out({R, D});
+    const Tensor dots = side.out({R}), copied = side.out({R, D + 3}), on = side.in(y);
+    gather_rows(side.queue, {.x = side.in(x), .index = side.plain(index), .y = rows});
+    scale_rows(side.queue, {.x = rows, .scale = side.plain(scale), .y = scaled});
+    dot_rows(side.queue, {.a = rows, .b = on, .y = dots});
+    add(side.queue, {.a = scaled, .b = on, .y = sums});
+    copy(side.queue, {.x = on, .y = columns(copied, 2, D)});
+    set_zero(side.queue, {.y = columns(row_range(copied, 3, 9), 4, 5)});
+    return side.bytes({rows, scaled, dots, sums, copied});
+  });
+}
+
+TEST_F(PermuteCudaTest, CombinesAsTheCpuWithEmptyPlacesAndSumsOfGroups) {
+  constexpr int64_t T = 40, K = 6, D = 35, R = 90;
+  const Buffer first = normal({R, D}, 5), second = normal({R, D}, 6), weight = normal({T, K}, 7);
+  std::vector<int32_t> source = random_integers(T * K, 3, 8), group = random_integers(T * K, 4, 9);
+  for (int32_t& s : source) s -= 1;
+  for (int64_t t = 0; t < T; ++t) std::sort(group.begin() + t * K, group.begin() + (t + 1) * K);
+  const Buffer sources = integers(source, {T, K}), groups = integers(group, {T, K});
+  const Buffer rows = integers(random_integers(T * K, R, 10), {T, K});
+
+  for (const bool weighs : {false, true}) {
+    for (const bool rounds : {false, true}) {
+      expect_twins([&](Side& side) {
+        const Tensor y = side.out({T, D});
+        combine_rows(side.queue, {.rows = {side.in(first), side.in(second)},
+                                  .source = side.plain(sources),
+                                  .row = side.plain(rows),
+                                  .group = side.plain(groups),
+                                  .weight = weighs ? ConstTensor(side.in(weight)) : ConstTensor{},
+                                  .y = y,
+                                  .rounds_groups = rounds,
+                                  .are_sums = {false, true}});
+        return side.bytes({y});
+      });
+    }
+  }
+}
+
+TEST_F(PermuteCudaTest, ATableThatLeadsOutsideIsAnError) {
+  ThreadPool pool(1);
+  Side side(pool, Device::cuda);
+  const Tensor x = side.in(normal({3, 4}, 1)), zero = side.plain(integers({0}, {1, 1}));
+
+  gather_rows(side.queue,
+              {.x = x, .index = side.plain(integers({0, 3}, {2})), .y = side.out({2, 4})});
+  EXPECT_EQ(kernel_error([&] { side.queue.wait(); }),
+            "gather_rows index 3 at row 1, wanted 0 to 2");
+
+  combine_rows(side.queue, {.rows = {x},
+                            .source = side.plain(integers({1}, {1, 1})),
+                            .row = zero,
+                            .group = zero,
+                            .weight = {},
+                            .y = side.out({1, 4})});
+  EXPECT_EQ(kernel_error([&] { side.queue.wait(); }),
+            "combine_rows source 1 at row 0, wanted -1 to 0");
+}
+
+}  // namespace
+}  // namespace troupe::tests
