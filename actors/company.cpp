@@ -14,6 +14,11 @@ std::map<Address, int> indices_of(const std::vector<Address>& cast) {
   return indices;
 }
 
+/// The state stays on the host, and who updates it too.
+kernels::Device computes_on(kernels::Device device, Role role) {
+  return is_of_model(role) ? device : kernels::Device::cpu;
+}
+
 /// MoE layers of a stage, MTP's behind the last stage's own.
 std::vector<int64_t> moe_layers_of(const config::Plan& plan, const kernels::ModelShape& s,
                                    int stage) {
@@ -63,15 +68,17 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
 }
 
 Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
-                 kernels::ThreadPool& threads, BatchSource source, int number)
-    : recipe(r), plan(p), process(number), arena(a), pool(threads), batches(std::move(source)),
-      tensors(arena, recipe), timeline(recipe), placement(plan, recipe.shape, arena),
-      office(directory, placement, process), contexts_(recipe, timeline),
+                 kernels::ThreadPool& threads, BatchSource source, int number,
+                 kernels::Device where)
+    : recipe(r), plan(p), process(number), device(where), arena(a), pool(threads),
+      batches(std::move(source)), tensors(arena, recipe, device), timeline(recipe),
+      placement(plan, recipe.shape, arena), office(directory, placement, process, device),
+      contexts_(recipe, timeline, device),
       indices_(indices_of(cast_of(plan, recipe.shape))) {}
 
 kernels::Queue& Company::lane(const Address& address) {
   std::lock_guard lock(mutex_);
-  return lanes_.try_emplace(address, pool).first->second;
+  return lanes_.try_emplace(address, pool, computes_on(device, address.role)).first->second;
 }
 
 void Company::record_units() {

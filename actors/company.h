@@ -35,11 +35,13 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
 class Company {
  public:
   Company(const Recipe& recipe, const config::Plan& plan, runtime::StateArena& arena,
-          kernels::ThreadPool& pool, BatchSource batches, int process = 0);
+          kernels::ThreadPool& pool, BatchSource batches, int process = 0,
+          kernels::Device device = kernels::Device::cpu);
 
   const Recipe recipe;
   const config::Plan plan;
   const int process;  ///< this one, of `plan.processes`
+  const kernels::Device device;  ///< where stages, shards, routers and experts compute
   runtime::StateArena& arena;
   kernels::ThreadPool& pool;
   const BatchSource batches;

@@ -24,8 +24,12 @@ void record_rows(runtime::UnitRecorder& recorder, const runtime::UnitEpoch& epoc
   const kernels::ConstTensor rows = message.tensors[0];
   const kernels::ConstTensor part = kernels::row_range(rows, first, end - first);
   if (message.tensors.size() == 1) return recorder.record(epoch, unit, {part});
-  const float* weights = kernels::values<float>(kernels::ConstTensor(message.tensors[1]));
-  recorder.record(epoch, unit, {part, kernels::tensor(weights + first, {end - first})});
+  kernels::ConstTensor weights = message.tensors[1];
+  weights.data = kernels::values<float>(weights) + first;
+  weights.rank = 1;
+  weights.shape = {end - first};
+  weights.row_stride = end - first;
+  recorder.record(epoch, unit, {part, weights});
 }
 
 }  // namespace
@@ -55,8 +59,14 @@ void record_message(Company& company, const Address& from, const Address& to,
 }
 
 void flip_bit(const kernels::Tensor& tensor) {
+  if (tensor.count() == 0) return;
+  kernels::Tensor first = tensor;
+  first.rank = 1;
+  first.shape = {1};
+  const kernels::Buffer host = kernels::on_host(first);
   // Of a float's lowest byte: the run goes on, and no number looks strange.
-  if (tensor.count() > 0) *static_cast<unsigned char*>(tensor.data) ^= 0x10;
+  *static_cast<unsigned char*>(host.view.data) ^= 0x10;
+  if (host.view.data != first.data) kernels::copy_now(host, first);
 }
 
 }  // namespace troupe::actors

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "kernels/buffer.h"
+
 namespace troupe::actors {
 namespace {
 
@@ -11,6 +13,32 @@ constexpr std::array verb_names{"forward",     "backward",  "attended", "routed"
 
 Address address_of(const wire::Letter& letter) {
   return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
+}
+
+/// What the data plane reads: it knows the host's memory alone.
+std::vector<runtime::TensorRef> on_host(const std::vector<runtime::TensorRef>& tensors) {
+  std::vector<runtime::TensorRef> out = tensors;
+  for (runtime::TensorRef& tensor : out) {
+    if (tensor.view.device != kernels::Device::cuda) continue;
+    kernels::Buffer host = kernels::on_host(tensor.view);
+    tensor = {host.view, std::move(host.memory)};
+  }
+  return out;
+}
+
+/// What has come, where actors of the model read it: tables of integers in shared memory.
+void move_to(kernels::Device device, std::vector<runtime::TensorRef>& tensors) {
+  for (runtime::TensorRef& tensor : tensors) {
+    const kernels::Tensor& host = tensor.view;
+    const bool is_table = host.dtype == kernels::DType::i32;
+    const kernels::Buffer there = kernels::allocate(is_table ? kernels::Device::shared : device,
+                                                    host.dtype, {host.rows(), host.cols()});
+    kernels::copy_now(host, there);
+    kernels::Tensor view = host;
+    view.data = there.view.data;
+    view.device = there.view.device;
+    tensor = {view, there.memory};
+  }
 }
 
 }  // namespace
@@ -51,7 +79,7 @@ void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message)
   letter.set_index(to.index);
   *letter.mutable_header() = *message.header;
   try {
-    plane_->send(process, {letter.SerializeAsString(), message.tensors});
+    plane_->send(process, {letter.SerializeAsString(), on_host(message.tensors)});
   } catch (const runtime::DataPlaneError&) {
     if (!is_lost(process)) throw;
   }
@@ -89,6 +117,9 @@ bool PostOffice::received(runtime::Parcel parcel) const {
   }
   TokenMessage message{Pb<wire::TokenHeader>(std::move(*letter.mutable_header())),
                        std::move(parcel.tensors)};
+  const bool is_for_gpu = device_ == kernels::Device::cuda &&
+                          is_of_model(static_cast<Role>(letter.role()));
+  if (is_for_gpu) move_to(device_, message.tensors);
   deliver(address_of(letter), static_cast<Verb>(letter.verb()), std::move(message));
   return true;
 }

@@ -34,8 +34,10 @@ inline Verb verb_of(restored_atom) { return Verb::restored; }
 /// Thread-safe once the plane is set.
 class PostOffice {
  public:
-  PostOffice(const Directory& directory, const Placement& placement, int process)
-      : directory_(directory), placement_(placement), process_(process) {}
+  /// `device` is where actors of the model compute in this process.
+  PostOffice(const Directory& directory, const Placement& placement, int process,
+             kernels::Device device = kernels::Device::cpu)
+      : directory_(directory), placement_(placement), process_(process), device_(device) {}
 
   /// What others are reached by. Before the first message; null: there are no others.
   void set_plane(runtime::DataPlane* plane) { plane_ = plane; }
@@ -61,6 +63,7 @@ class PostOffice {
   const Directory& directory_;
   const Placement& placement_;
   const int process_;
+  const kernels::Device device_;
   runtime::DataPlane* plane_ = nullptr;
   mutable std::mutex mutex_;
   mutable std::set<int> lost_;

@@ -15,6 +15,11 @@ enum class Role : uint8_t {
 };
 inline constexpr int roles = 11;
 const char* to_string(Role role);
+/// Whether it computes forward and backward.
+inline bool is_of_model(Role role) {
+  return role == Role::stage || role == Role::attention_shard || role == Role::router ||
+         role == Role::expert_shard;
+}
 /// No value if no role is called so.
 std::optional<Role> role_of(std::string_view name);
 

@@ -12,7 +12,7 @@ std::string bytes_of(const kernels::Buffer& tokens) {
 
 kernels::Buffer tokens_of(const std::string& bytes) {
   kernels::Buffer buffer =
-      kernels::allocate(kernels::DType::i32, {static_cast<int64_t>(bytes.size() / 4)});
+      kernels::allocate_shared(kernels::DType::i32, {static_cast<int64_t>(bytes.size() / 4)});
   std::memcpy(buffer.view.data, bytes.data(), bytes.size() / 4 * 4);
   return buffer;
 }

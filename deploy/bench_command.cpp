@@ -18,6 +18,7 @@
 #include "config/validate.h"
 #include "deploy/bench_recompute.h"
 #include "deploy/bench_restart.h"
+#include "deploy/device_option.h"
 #include "deploy/machine.h"
 #include "deploy/median.h"
 #include "deploy/set_option.h"
@@ -35,6 +36,7 @@ struct Options {
   int64_t steps = 8;
   int rounds = 5;
   std::vector<int> threads;       // empty: 1 and every core
+  std::string device = "cpu";
   std::vector<std::string> ways;  // empty: all of way_names
   bool is_json = false;
 
@@ -162,7 +164,7 @@ class StepBench {
 
   void play_plainly(Way& way) {
     kernels::ThreadPool pool(way.plan.threads);
-    kernels::Queue queue(pool);
+    kernels::Queue queue(pool, device_of(options_.device));
     actors::PlainLoop loop(fresh_arena(), *recipe_, queue);
     for (int64_t step = 1; step <= recipe_->steps; ++step) {
       const Clock begin = Clock::now();
@@ -176,7 +178,8 @@ class StepBench {
     kernels::ThreadPool pool(way.plan.threads);
     auto company = std::make_shared<actors::Company>(
         *recipe_, way.plan, fresh_arena(), pool,
-        [this](uint64_t step) { return data_.step(timeline_->at(step)); });
+        [this](uint64_t step) { return data_.step(timeline_->at(step)); }, 0,
+        device_of(options_.device));
     actors::RoutingBias bias;
     bias.values.assign(static_cast<size_t>(recipe_->moe_layers() * recipe_->shape.experts), 0.0f);
     actors::Troupe troupe({.company = company,
@@ -200,7 +203,7 @@ class StepBench {
     const double flops = config::train_flops_per_token(
         model_.model, static_cast<int32_t>(recipe_->sequence_rows));
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
-                                {"rounds", options_.rounds},
+                                {"rounds", options_.rounds}, {"device", options_.device},
                                 {"flop_per_token", flops}};
     bool is_equal = true;
     double plain = 0, plain_cpu = 0;
@@ -213,7 +216,7 @@ class StepBench {
       if (way.is_plain) plain_cpu = cpu;
       is_equal = is_equal && way.hash == ways.front().hash;
       const double rate = tokens / seconds;
-      const double gemm_rate = measure_peak_flops(way.plan.threads);
+      const double gemm_rate = measure_peak_flops(way.plan.threads, device_of(options_.device));
       const double share = rate * flops / gemm_rate;
       const bool has_plain = plain > 0;
       const auto to_plain = [&](double value, double of_plain) {
@@ -294,6 +297,7 @@ void add_bench_command(CLI::App& app) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   operators->add_option("--threads", options->threads, "that compute; default 1")
       ->check(CLI::Range(1, 1024))->expected(1);
+  add_device_option(*step, options->device);
   step->add_option("--rounds", options->rounds, "in turn")->check(CLI::Range(1, 1000))
       ->capture_default_str();
   step->footer(step_help);

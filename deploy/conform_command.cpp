@@ -9,6 +9,7 @@
 #include <string>
 
 #include "actors/model/conformance.h"
+#include "deploy/device_option.h"
 
 namespace troupe::deploy {
 namespace {
@@ -16,6 +17,7 @@ namespace {
 struct Options {
   std::string folder;
   int threads = 2;
+  std::string device = "cpu";
   bool is_full = false;
 };
 
@@ -46,7 +48,7 @@ nlohmann::ordered_json to_json(const actors::ConformanceCheck& check) {
 
 void conform(const Options& options) {
   kernels::ThreadPool pool(options.threads);
-  kernels::Queue queue(pool);
+  kernels::Queue queue(pool, device_of(options.device));
   const actors::ConformanceReport report = actors::conform(options.folder, queue);
   nlohmann::ordered_json checks;
   std::map<std::string, double> worst;
@@ -75,6 +77,7 @@ void add_conform_command(CLI::App& app) {
   command->add_option("CASE", options->folder, "folder of the case")->required();
   command->add_option("--threads", options->threads, "that compute")
       ->check(CLI::Range(1, 1024))->capture_default_str();
+  add_device_option(*command, options->device);
   command->add_flag("--full", options->is_full, "every gradient, not the worst alone");
   command->footer(examples);
   command->callback([options] { conform(*options); });

@@ -11,14 +11,15 @@
 
 namespace troupe::deploy {
 
-double measure_peak_flops(int threads) {
+double measure_peak_flops(int threads, kernels::Device device) {
   using namespace kernels;
   using Clock = std::chrono::steady_clock;
-  constexpr int64_t n = 384;
+  const int64_t n = device == Device::cuda ? 4096 : 384;
   ThreadPool pool(threads);
-  Queue queue(pool);
-  const Buffer a = allocate_zeros(DType::f32, {n, n}), b = allocate_zeros(DType::f32, {n, n});
-  const Buffer c = allocate_zeros(DType::f32, {n, n});
+  Queue queue(pool, device);
+  const Buffer a = allocate(device, DType::f32, {n, n}), b = allocate(device, DType::f32, {n, n});
+  const Buffer c = allocate(device, DType::f32, {n, n});
+  for (const Buffer& factor : {a, b}) zero_now(factor);
   double best = 0;
   for (int round = 0; round < 12; ++round) {
     const auto begin = Clock::now();
@@ -26,7 +27,7 @@ double measure_peak_flops(int threads) {
                  .add_to_c = false});
     queue.wait();
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    best = std::max(best, 2.0 * n * n * n / seconds);
+    best = std::max(best, 2.0 * static_cast<double>(n * n * n) / seconds);
   }
   return best;
 }

@@ -18,6 +18,7 @@
 #include "deploy/cluster/leader.h"
 #include "deploy/cluster/leader_supervisor.h"
 #include "deploy/console.h"
+#include "deploy/device_option.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
 #include "deploy/plan_command.h"
@@ -40,6 +41,7 @@ struct Options {
   std::string out;
   bool is_dry_run = false;
   bool writes_training_text = false;
+  std::string device;
   ClusterOptions cluster;
   FailpointOptions failpoints;
 };
@@ -51,6 +53,7 @@ constexpr const char* examples = R"(Examples:
   troupe train my_run.textproto --dry-run
   troupe train my_run.textproto --nodes 4
   troupe train --resume runs/short --set train.steps=100
+  troupe train my_run.textproto --device cuda
 
 Ctrl-C (or SIGTERM) ends a run after the step under way, with a checkpoint and its model; a second
 one ends it at once. The last line of a run holds the hash of its final state: two runs are the same
@@ -86,11 +89,16 @@ config::LoadedRun load(const Options& options) {
                               ? config::load_run(options.run, options.settings)
                               : load_resumed_run(options.resume, options.settings);
   if (options.cluster.nodes > 0) run.run.mutable_cluster()->set_nodes(options.cluster.nodes);
+  set_device(options.device, *run.run.mutable_cluster());
   return run;
 }
 
 /// Of all processes; those of this machine share its cores.
 double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
+  const kernels::Device device = device_of(setup.run.run.cluster());
+  if (device == kernels::Device::cuda) {
+    return measure_peak_flops(1, device) * setup.plan.processes;
+  }
   if (!cluster.listen.empty()) return measure_peak_flops(setup.plan.threads) * setup.plan.processes;
   return measure_peak_flops(std::min(setup.cores, setup.plan.threads * setup.plan.processes));
 }
@@ -204,7 +212,8 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   kernels::ThreadPool pool(p.plan.threads);
   const actors::Timeline timeline(recipe);
   const auto batches = [&](uint64_t step) { return data.step(timeline.at(step)); };
-  auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches);
+  auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches, 0,
+                                                   device_of(p.run.run.cluster()));
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
   company->failpoints.set(failpoints, fired);
@@ -338,6 +347,7 @@ void add_train_command(CLI::App& app) {
       "--resume", options->resume, "go on in a run folder; only train.steps may be set anew");
   run->excludes(resume);
   add_set_option(*command, options->settings, "set a field of the run: train.steps=200");
+  add_device_option(*command, options->device);
   command->add_option("--out", options->out, "run folder; default runs/<name>-<time>")
       ->excludes(resume);
   command->add_flag("--dry-run", options->is_dry_run,

@@ -23,7 +23,7 @@ caf::result<void> AttentionShardActor::begin(const Pb<wire::BeginStep>& step) {
 void AttentionShardActor::forward(const TokenMessage& message) {
   if (!takes(message, Phase::forward)) return;
   const int64_t layer = message.id().layer();
-  auto passage = std::make_shared<Passage>();
+  auto passage = std::make_shared<Passage>(queue().device());
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->x = message.tensors.at(0);
   const int64_t T = passage->x.view.rows(), rows = company().sequence_rows(layer, numbers());

@@ -14,6 +14,7 @@ class AttentionShardActor : public LaneActor<AttentionShard> {
  private:
   /// A layer's forward that waits for its backward.
   struct Passage {
+    explicit Passage(kernels::Device device) : scratch(device) {}
     kernels::Scratch scratch;
     kernels::AttentionBlockArgs args;
     kernels::AttentionBlockSaved saved;

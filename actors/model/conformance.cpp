@@ -120,7 +120,8 @@ double count_different(const std::vector<int32_t>& a, const std::vector<int32_t>
 class Case {
  public:
   Case(const std::filesystem::path& folder, kernels::Queue& queue)
-      : folder_(folder), queue_(queue), expected_(folder / "expected.safetensors"),
+      : folder_(folder), queue_(queue), host_queue_(queue, kernels::Device::cpu),
+        expected_(folder / "expected.safetensors"),
         model_(load_model_folder(folder)) {
     report_.notes = model_.notes;
     const auto shape = expected_.shape("tokens");
@@ -215,6 +216,7 @@ class Case {
   void gradients(const std::string& prefix, runtime::StateArena& arena) {
     for (const std::string& name : expected_.names(prefix)) {
       const int tensor = arena.index(name.substr(prefix.size()));
+      // In the arena, also where the GPU has computed it: there it has been fetched.
       const kernels::Tensor sum = arena.gradient(tensor, model_.recipe.scale_bits, 1).sum;
       std::vector<float> found(static_cast<size_t>(sum.count()));
       for (size_t i = 0; i < found.size(); ++i) {
@@ -234,7 +236,7 @@ class Case {
     }
     for (const auto form : {kernels::AttentionForm::expanded, kernels::AttentionForm::absorbed}) {
       Decoder decoder({.arena = *model_.arena, .recipe = model_.recipe,
-                       .routing_bias = model_.routing_bias, .queue = queue_, .form = form,
+                       .routing_bias = model_.routing_bias, .queue = host_queue_, .form = form,
                        .state = 0, .page_rows = 16});
       DecoderSequence sequence = decoder.new_sequence();
       std::vector<int32_t> next(tokens_.begin(), tokens_.begin() + 8), made;
@@ -279,6 +281,7 @@ class Case {
 
   const std::filesystem::path folder_;
   kernels::Queue& queue_;
+  kernels::Queue host_queue_;  // decoding has no kernels on the GPU yet
   Expected expected_;
   LoadedModel model_;
   std::vector<int32_t> tokens_;

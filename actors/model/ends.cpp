@@ -46,7 +46,7 @@ void HeadEnd::forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
   norm_ = kernels::norm_forward(queue, scratch, x, tensors_.final_norm(module_, step_),
                                 recipe_.shape.rms_eps);
   head_ = kernels::head_forward(queue, scratch, head_args());
-  loss_ = scratch.f32({1});
+  loss_ = scratch.shared(kernels::DType::f32, {1});
   kernels::sum_losses(queue, {.losses = head_.losses,
                               .scale = 1.0 / static_cast<double>(denominator_), .sum = loss_});
 }

@@ -41,7 +41,7 @@ void ExpertShardActor::dispatched(const TokenMessage& message) {
   if (company().recipe.precision == kernels::Precision::fp32) {
     return hand_on(message, message.tensors.at(0));
   }
-  const auto scratch = std::make_shared<kernels::Scratch>();
+  const auto scratch = std::make_shared<kernels::Scratch>(queue().device());
   std::vector<kernels::ConstTensor> packed;
   for (size_t i = 0; i < kernels::tensors_of_dispatched(company().recipe.precision); ++i) {
     packed.push_back(message.tensors.at(i));
@@ -109,7 +109,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   if (!takes(message, Phase::forward)) return;
   const int64_t layer = message.id().layer();
   const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
-  auto passage = std::make_shared<Passage>();
+  auto passage = std::make_shared<Passage>(queue().device());
   passages_[{message.id().micro_batch(), message.id().layer()}] = passage;  // before what may throw
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());

@@ -16,6 +16,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
 
  private:
   struct Passage {
+    explicit Passage(kernels::Device device) : scratch(device) {}
     kernels::Scratch scratch;
     kernels::ExpertsArgs args;
     kernels::ExpertsSaved saved;

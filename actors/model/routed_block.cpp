@@ -32,7 +32,7 @@ void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
   const bool by_sequence = recipe_.balance == Balance::sequence;
   const double share = by_sequence ? 1.0 : static_cast<double>(T / sequence_rows);
   const int64_t rows = by_sequence ? sequence_rows : T;
-  balance_losses_ = scratch.f32({T / rows});
+  balance_losses_ = scratch.shared(kernels::DType::f32, {T / rows});
   dscores_ = scratch.f32({T, recipe_.shape.experts});
   kernels::balance_loss(
       queue, {.scores = gate_.scores, .expert_ids = gate_.expert_ids, .sequence_rows = rows,
@@ -51,7 +51,7 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
   combine_row_ = plan_.row;
   if (holders_.hosts.empty()) return;
   const auto copy_of = [](const kernels::Buffer& from) {
-    kernels::Buffer to = kernels::allocate(kernels::DType::i32, {from.view.rows(), from.view.cols()});
+    kernels::Buffer to = kernels::allocate_shared(kernels::DType::i32, {from.view.rows(), from.view.cols()});
     std::copy_n(kernels::values<int32_t>(from.view), from.view.count(),
                 kernels::values<int32_t>(to.view));
     return to;
@@ -76,10 +76,10 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
       met.push_back(static_cast<int32_t>(t));
     }
     Host host;
-    host.tokens = kernels::allocate(kernels::DType::i32, {static_cast<int64_t>(met.size())});
+    host.tokens = kernels::allocate_shared(kernels::DType::i32, {static_cast<int64_t>(met.size())});
     std::copy(met.begin(), met.end(), kernels::values<int32_t>(host.tokens.view));
     each([&](const auto& source, const int32_t* index) {
-      host.index.push_back(kernels::allocate(kernels::DType::i32, {source.rows()}));
+      host.index.push_back(kernels::allocate_shared(kernels::DType::i32, {source.rows()}));
       int32_t* out = kernels::values<int32_t>(host.index.back().view);
       for (int64_t r = 0; r < source.rows(); ++r) out[r] = place[static_cast<size_t>(index[r])];
     });

@@ -23,7 +23,7 @@ caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
   report_.Clear();
   begin_epoch(*step);
   const int64_t E = company().recipe.shape.experts;
-  bias_ = kernels::allocate_f32({E});  // the old one may still be read by what is in the queue
+  bias_ = kernels::allocate_shared(kernels::DType::f32, {E});  // the old one may still be read by what is in the queue
   std::copy_n(step->bias().begin() + company().moe_index(place().index) * E, E,
               kernels::values<float>(bias_.view));
   return answer_when_done();

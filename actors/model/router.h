@@ -16,7 +16,8 @@ class RouterActor : public LaneActor<Router> {
  private:
   struct Passage {
     Passage(Company& company, int64_t layer, StepView view)
-        : block(company.tensors, company.recipe, layer, view,
+        : scratch(company.device),
+          block(company.tensors, company.recipe, layer, view,
                 company.expert_holders(company.stage_of(layer))) {}
     kernels::Scratch scratch;
     RoutedBlock block;

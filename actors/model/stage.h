@@ -31,6 +31,7 @@ class StageActor : public LaneActor<Stage> {
  private:
   /// A micro-batch in a stage, between its forward and the end of its backward.
   struct Passage {
+    explicit Passage(kernels::Device device) : scratch(device) {}
     uint32_t micro_batch;
     int stage;
     bool leaves_weights = false;  // its backward does
@@ -87,7 +88,7 @@ class StageActor : public LaneActor<Stage> {
   template <class F>
   void enqueue_units(const PassagePtr& passage, F f) {
     if (passage->leaves_weights) return passage->left.push_back(std::move(f));
-    passage->units = std::make_shared<kernels::Scratch>();
+    passage->units = std::make_shared<kernels::Scratch>(queue().device());
     f(*passage->units);
     release_when_done(std::exchange(passage->units, nullptr));
   }

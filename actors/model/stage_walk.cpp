@@ -8,7 +8,7 @@ using kernels::Tensor;
 
 void StageActor::begin_forward(int stage, int micro_batch) {
   const auto number = static_cast<uint32_t>(micro_batch);
-  auto passage = std::make_shared<Passage>();
+  auto passage = std::make_shared<Passage>(queue().device());
   passage->micro_batch = number;
   passage->stage = stage;
   passage->tokens = &tokens_.micro_batches->at(number);

@@ -27,10 +27,17 @@ auto map(const MtpTensors<int>& t, F f) -> MtpTensors<decltype(f(0))> {
   return {f(t.embedding), f(t.enorm), f(t.hnorm), f(t.eh_proj)};
 }
 
+runtime::GpuMirror* mirror_for(runtime::StateArena& arena, kernels::Device device) {
+  if (device != kernels::Device::cuda) return nullptr;
+  arena.open_mirror();
+  return arena.mirror();
+}
+
 }  // namespace
 
-ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
-    : arena_(arena), shared_sites_(1 + recipe.shape.mtp_layers) {
+ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
+                           kernels::Device device)
+    : arena_(arena), mirror_(mirror_for(arena, device)), shared_sites_(1 + recipe.shape.mtp_layers) {
   const auto find = [&](const std::string& name) {
     return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;
   };
@@ -74,14 +81,16 @@ ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe)
 
 ConstTensor ModelTensors::weight(int tensor, StepView step) const {
   if (tensor == absent) return {};
+  if (mirror_) return mirror_->weight(tensor, step.state, step.epoch, step.reads_ema);
   return step.reads_ema ? arena_.ema(tensor, step.state) : arena_.weight(tensor, step.state);
 }
 
 GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) const {
   if (tensor == absent) return {};
   const bool is_shared = tensor == embedding_ || tensor == head_;
-  GradientSum sum = arena_.gradient(tensor, step.scale_bits,
-                                    step.micro_batches * (is_shared ? shared_sites_ : 1));
+  const int64_t units = step.micro_batches * (is_shared ? shared_sites_ : 1);
+  GradientSum sum = mirror_ ? mirror_->gradient(tensor, step.scale_bits, units)
+                            : arena_.gradient(tensor, step.scale_bits, units);
   if (step.recorder == nullptr) return sum;
   wire::UnitHash unit;
   unit.set_kind(wire::UnitHash::GRADIENT);

@@ -8,6 +8,7 @@
 #include "kernels/layers/mtp.h"
 #include "kernels/layers/residual.h"
 #include "runtime/state/arena.h"
+#include "runtime/state/gpu_mirror.h"
 #include "runtime/state/unit_recorder.h"
 
 namespace troupe::actors {
@@ -31,7 +32,9 @@ struct StepView {
 /// Layers are numbered as their names are: MTP module m is layer `layers + m`.
 class ModelTensors {
  public:
-  ModelTensors(runtime::StateArena& arena, const Recipe& recipe);
+  /// For queues on `device`: on the GPU they are those of the arena's mirror.
+  ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
+               kernels::Device device = kernels::Device::cpu);
 
   kernels::AttentionWeights attention(int64_t layer, StepView step) const;
   kernels::AttentionGradients attention_gradients(int64_t layer, StepView step) const;
@@ -76,6 +79,7 @@ class ModelTensors {
   const Layer& layer(int64_t number) const { return layers_[static_cast<size_t>(number)]; }
 
   runtime::StateArena& arena_;
+  runtime::GpuMirror* const mirror_;  // null on the CPU
   const int64_t shared_sites_;  // that give units to embedding and head
   std::vector<Layer> layers_;
   std::vector<kernels::MtpTensors<int>> mtp_;

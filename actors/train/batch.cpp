@@ -19,7 +19,7 @@ int64_t targets_in(const MicroBatch& batch) {
 
 MicroBatch mtp_batch(const MicroBatch& main, int64_t depth) {
   const int64_t B = main.sequences(), S = main.rows, kept = S - 1 - depth;
-  MicroBatch out{kernels::allocate(DType::i32, {B * kept}), kernels::allocate(DType::i32, {B * kept}),
+  MicroBatch out{kernels::allocate_shared(DType::i32, {B * kept}), kernels::allocate_shared(DType::i32, {B * kept}),
                  kept};
   for (int64_t b = 0; b < B; ++b) {
     for (int64_t i = 0; i < kept; ++i) {
@@ -32,7 +32,7 @@ MicroBatch mtp_batch(const MicroBatch& main, int64_t depth) {
 }
 
 Buffer positions(int64_t sequences, int64_t rows) {
-  Buffer out = kernels::allocate(DType::i32, {sequences * rows});
+  Buffer out = kernels::allocate_shared(DType::i32, {sequences * rows});
   for (int64_t i = 0; i < sequences * rows; ++i) {
     values<int32_t>(out.view)[i] = static_cast<int32_t>(i % rows);
   }
@@ -54,8 +54,8 @@ Denominators denominators(std::span<const MicroBatch> step, int64_t mtp_layers) 
 
 MicroBatch make_micro_batch(std::span<const int32_t> tokens, int64_t sequences) {
   const int64_t width = static_cast<int64_t>(tokens.size()) / sequences, S = width - 1;
-  MicroBatch out{kernels::allocate(DType::i32, {sequences * S}),
-                 kernels::allocate(DType::i32, {sequences * S}), S};
+  MicroBatch out{kernels::allocate_shared(DType::i32, {sequences * S}),
+                 kernels::allocate_shared(DType::i32, {sequences * S}), S};
   for (int64_t b = 0; b < sequences; ++b) {
     for (int64_t i = 0; i < S; ++i) {
       const int32_t input = tokens[static_cast<size_t>(b * width + i)];

@@ -94,6 +94,10 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::prepare, *step)) return stale;
+  company().arena.fetch_gradients(queue(), blocks_);
+  for (const BlockEdge& edge : owned_by_others_) {
+    company().arena.fetch_gradients(queue(), edge.blocks);
+  }
   record_gradients(*step);
   send_gradients(*step);
   may_add_ = true;

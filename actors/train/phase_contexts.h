@@ -10,12 +10,15 @@ namespace troupe::actors {
 /// How attention computes in every phase of a run.
 class PhaseContexts {
  public:
-  /// `recipe` and `timeline` outlive it.
-  PhaseContexts(const Recipe& recipe, const Timeline& timeline)
+  /// For queues on `device`. `recipe` and `timeline` outlive it.
+  PhaseContexts(const Recipe& recipe, const Timeline& timeline,
+                kernels::Device device = kernels::Device::cpu)
       : recipe_(recipe), phases_(timeline.phases()) {
     const kernels::ModelShape& s = recipe.shape;
     for (const RunPhase& phase : phases_) {
-      ropes_.push_back(kernels::rope_table(phase.sequence_rows, s.rope, s.rope_theta, phase.yarn));
+      const kernels::RopeTable table =
+          kernels::rope_table(phase.sequence_rows, s.rope, s.rope_theta, phase.yarn);
+      ropes_.push_back({on(device, table.cosines), on(device, table.sines)});
     }
   }
 
@@ -24,6 +27,14 @@ class PhaseContexts {
   }
 
  private:
+  static kernels::Buffer on(kernels::Device device, const kernels::Buffer& host) {
+    if (device == kernels::Device::cpu) return host;
+    kernels::Buffer copy =
+        kernels::allocate(device, host.view.dtype, {host.view.rows(), host.view.cols()});
+    kernels::copy_now(host, copy);
+    return copy;
+  }
+
   const Recipe& recipe_;
   const std::vector<RunPhase>& phases_;
   std::vector<kernels::RopeTable> ropes_;

@@ -1,5 +1,6 @@
 #include "actors/train/plain_loop.h"
 
+#include <atomic>
 #include <cstring>
 #include <deque>
 #include <numeric>
@@ -21,8 +22,14 @@ using kernels::Tensor;
 
 template <class T>
 std::vector<T> to_host(const ConstTensor& t) {
-  const T* data = kernels::values<T>(t);
+  const kernels::Buffer host = kernels::on_host(t);
+  const T* data = kernels::values<T>(host.view);
   return {data, data + t.count()};
+}
+
+uint64_t next_number() {
+  static std::atomic<uint64_t> loops{0};
+  return ++loops;
 }
 
 }  // namespace
@@ -72,7 +79,9 @@ struct PlainLoop::Pass {
     const Recipe& recipe = loop.recipe_;
     const int64_t E = recipe.shape.experts;
     const size_t moe_layer = static_cast<size_t>(layer - recipe.shape.dense_layers);
-    const ConstTensor bias = kernels::tensor(loop.bias_.values.data() + moe_layer * E, {E});
+    const Tensor bias = scratch.shared(kernels::DType::f32, {E});
+    std::copy_n(loop.bias_.values.data() + moe_layer * static_cast<size_t>(E), E,
+                kernels::values<float>(bias));
     pass.routed.emplace(loop.tensors_, recipe, layer, view, ExpertHolders::one(E));
     pass.routed->choose(queue(), scratch, pass.mlp.normed(), bias, rows, step.sequences);
     queue().wait();
@@ -157,8 +166,9 @@ struct PlainLoop::Pass {
 };
 
 PlainLoop::PlainLoop(runtime::StateArena& arena, const Recipe& recipe, kernels::Queue& queue)
-    : arena_(arena), recipe_(recipe), timeline_(recipe), queue_(queue), tensors_(arena, recipe),
-      contexts_(recipe_, timeline_) {
+    : arena_(arena), recipe_(recipe), timeline_(recipe), queue_(queue),
+      state_queue_(queue, kernels::Device::cpu), tensors_(arena, recipe, queue.device()),
+      contexts_(recipe_, timeline_, queue.device()), number_(next_number()) {
   bias_.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
 }
 
@@ -168,9 +178,12 @@ void PlainLoop::micro_batch(const MicroBatch& batch, const Denominators& step,
   const StepNumbers numbers = timeline_.at(attempt.step);
   const StepView version{.state = attempt.step - 1,
                          .scale_bits = attempt.scale_bits,
+                         .epoch = {.term = number_, .n = attempts_, .step = attempt.step},
                          .micro_batches = numbers.micro_batches,
                          .mtp_weight = numbers.mtp_weight};
-  Pass pass{*this, numbers, version, step, sums, attempt, view, {}, {}, {}};
+  const kernels::Device device = queue_.device();
+  Pass pass{*this,   numbers, version,         step, sums,
+            attempt, view,    Scratch(device), Scratch(device), {}};
   EmbeddingEnd embedding(tensors_, version);
   HeadEnd head(tensors_, recipe_, -1, version);
   std::deque<MtpEnd> mtp;
@@ -229,21 +242,23 @@ StepSums PlainLoop::gradients(std::span<const MicroBatch> batches, std::span<con
   sums.mtp_loss.assign(static_cast<size_t>(recipe_.shape.mtp_layers), 0);
   sums.loads.resize(static_cast<size_t>(recipe_.moe_layers()));
   for (auto& layer : sums.loads) layer.mutable_rows()->Resize(static_cast<int>(recipe_.shape.experts), 0);
-  arena_.clear_gradients(queue_);
-  queue_.wait();
+  ++attempts_;
+  arena_.clear_gradients(state_queue_);
+  state_queue_.wait();
   const Denominators step = denominators(batches, recipe_.shape.mtp_layers);
   for (size_t i = 0; i < batches.size(); ++i) {
     const size_t which = order.empty() ? i : static_cast<size_t>(order[i]);
     micro_batch(batches[which], step, attempt, sums, view);
   }
+  arena_.fetch_gradients(state_queue_);
   sums.faults |= arena_.faults();
   sums.block_norms.resize(arena_.blocks().size());
   for (size_t id = 0; id < sums.block_norms.size(); ++id) {
-    kernels::squared_norm(queue_, {.gradient = arena_.block_gradient(static_cast<int64_t>(id)),
+    kernels::squared_norm(state_queue_, {.gradient = arena_.block_gradient(static_cast<int64_t>(id)),
                                    .scale_bits = attempt.scale_bits,
                                    .sum = &sums.block_norms[id]});
   }
-  queue_.wait();
+  state_queue_.wait();
   return sums;
 }
 
@@ -274,11 +289,11 @@ void PlainLoop::apply(const wire::StepRecord& record) {
   const kernels::AdamWStep adamw = adamw_step(recipe_, record);
   for (int64_t id = 0; id < static_cast<int64_t>(arena_.blocks().size()); ++id) {
     const auto& spec = arena_.spec(arena_.blocks()[static_cast<size_t>(id)].tensor);
-    apply_block(queue_, arena_, {id, state, record.apply(), adamw,
+    apply_block(state_queue_, arena_, {id, state, record.apply(), adamw,
                                  weight_decay(recipe_, spec), ema_rate(recipe_),
                                  record.scale_bits()});
   }
-  queue_.wait();
+  state_queue_.wait();
   steps_done_ = state;
   consumed_tokens_ = record.consumed_tokens();
   trend_ = record.trend();

@@ -24,7 +24,8 @@ struct ForwardView {
 
 class PlainLoop {
  public:
-  /// The arena holds the model's parameters; state 0 has been filled.
+  /// The arena holds the model's parameters; state 0 has been filled. With a queue on the GPU the
+  /// state still is updated on the host.
   PlainLoop(runtime::StateArena& arena, const Recipe& recipe, kernels::Queue& queue);
 
   RoutingBias& bias() { return bias_; }
@@ -54,9 +55,12 @@ class PlainLoop {
   const Recipe recipe_;
   const Timeline timeline_;
   kernels::Queue& queue_;
+  kernels::Queue state_queue_;  // of the host
   ModelTensors tensors_;
   const PhaseContexts contexts_;
   RoutingBias bias_;
+  const uint64_t number_;  // of the loop, so that no weights of another are taken for its own
+  uint64_t attempts_ = 0;
   uint64_t steps_done_ = 0;
   uint64_t consumed_tokens_ = 0;
   wire::LossTrend trend_;

@@ -16,6 +16,7 @@
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
+#include "deploy/device_option.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
@@ -198,7 +199,8 @@ Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
   runtime::StateArena& arena = *held;
   kernels::ThreadPool pool(plan.threads);
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
-                                                   actors::BatchSource(), start.process());
+                                                   actors::BatchSource(), start.process(),
+                                                   device_of(run.run.cluster()));
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * run.run.cluster().step_deadline()));
   std::vector<actors::Failpoint> failpoints;

@@ -32,12 +32,12 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
   const int64_t R = x.rows(), D = x.cols();
   if (precision == Precision::fp32) return {x};
   if (precision == Precision::bf16) {
-    const Tensor packed = scratch.keep(allocate(DType::bf16, {R, D}));
+    const Tensor packed = scratch.of(DType::bf16, {R, D});
     pack_rows(queue, {.x = x, .y = packed});
     return {packed};
   }
   const Tensor codes = scratch.f32({R, D}), scales = scratch.f32({R, tiles_over(D, tile)});
-  const Tensor packed = scratch.keep(allocate(DType::f8_e4m3, {R, D}));
+  const Tensor packed = scratch.of(DType::f8_e4m3, {R, D});
   quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,
                          .power_of_two = true, .codes = codes, .scales = scales,
                          .least_amax = least_amax_of(what)});
@@ -62,7 +62,7 @@ Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<Const
 
 Tensor pack_sums(Queue& queue, Scratch& scratch, Precision precision, const Tensor& sums) {
   if (precision == Precision::fp32) return sums;
-  const Tensor packed = scratch.keep(allocate(DType::bf16, {sums.rows(), sums.cols()}));
+  const Tensor packed = scratch.of(DType::bf16, {sums.rows(), sums.cols()});
   pack_rows(queue, {.x = sums, .y = packed});
   return packed;
 }

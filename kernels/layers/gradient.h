@@ -16,8 +16,21 @@ namespace troupe::kernels {
 /// Memory of operations under way. Whoever enqueues keeps it until the queue has passed them.
 class Scratch {
  public:
-  Tensor f32(std::initializer_list<int64_t> shape) { return keep(allocate_f32(shape)); }
-  Tensor i32(std::initializer_list<int64_t> shape) { return keep(allocate(DType::i32, shape)); }
+  /// For queues on `device`.
+  Scratch() = default;
+  explicit Scratch(Device device) : device_(device) {}
+
+  Tensor f32(std::initializer_list<int64_t> shape) { return of(DType::f32, shape); }
+  /// Where the queue computes.
+  Tensor of(DType dtype, std::initializer_list<int64_t> shape) {
+    return keep(allocate(device_, dtype, shape));
+  }
+  /// Tables of integers: the host makes them or reads them.
+  Tensor i32(std::initializer_list<int64_t> shape) { return shared(DType::i32, shape); }
+  /// What the host reads or writes too.
+  Tensor shared(DType dtype, std::initializer_list<int64_t> shape) {
+    return keep(device_ == Device::cpu ? allocate(dtype, shape) : allocate_shared(dtype, shape));
+  }
   Tensor keep(Buffer buffer) {
     kept_.push_back(std::move(buffer));
     return kept_.back().view;
@@ -34,6 +47,7 @@ class Scratch {
   }
 
  private:
+  Device device_ = Device::cpu;
   std::deque<Buffer> kept_;
 };
 
@@ -41,9 +55,15 @@ class Scratch {
 /// end of the scope has ended.
 class PassingScratch {
  public:
-  explicit PassingScratch(Queue& queue) : queue_(queue) {}
+  explicit PassingScratch(Queue& queue)
+      : queue_(queue), scratch_(std::make_shared<Scratch>(queue.device())) {}
   ~PassingScratch() {
-    if (!scratch_->is_empty()) queue_.then([kept = std::move(scratch_)](std::exception_ptr) {});
+    if (scratch_->is_empty()) return;
+    if (queue_.is_cuda()) {  // a callback would keep what is behind it from being launched
+      queue_.launch([kept = std::move(scratch_)](const GpuLane&) {});
+    } else {
+      queue_.then([kept = std::move(scratch_)](std::exception_ptr) {});
+    }
   }
   PassingScratch(const PassingScratch&) = delete;
   PassingScratch& operator=(const PassingScratch&) = delete;
@@ -52,7 +72,7 @@ class PassingScratch {
 
  private:
   Queue& queue_;
-  std::shared_ptr<Scratch> scratch_ = std::make_shared<Scratch>();
+  std::shared_ptr<Scratch> scratch_;
 };
 
 /// The fixed-point sum of one tensor's gradient in a step. `data` is empty for a tensor that is

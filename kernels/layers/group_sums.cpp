@@ -7,7 +7,7 @@ namespace troupe::kernels {
 namespace {
 
 Buffer table(const std::vector<int32_t>& values, int64_t rows, int64_t cols) {
-  Buffer buffer = allocate(DType::i32, {rows, cols});
+  Buffer buffer = allocate_shared(DType::i32, {rows, cols});
   std::copy(values.begin(), values.end(), kernels::values<int32_t>(buffer.view));
   return buffer;
 }
@@ -54,8 +54,8 @@ GroupSums plan_group_sums(const HolderRows& rows) {
   plan.row = table(row, S, W);
   plan.group = table(std::vector<int32_t>(source.size(), 0), S, W);
   plan.flat_row = plan.row;
-  plan.flat_row.view = tensor(values<int32_t>(plan.row.view), {S * W});
-  plan.lone = allocate(DType::i32, {static_cast<int64_t>(lone.size())});
+  plan.flat_row.view = reshape(plan.row.view, {S * W});
+  plan.lone = allocate_shared(DType::i32, {static_cast<int64_t>(lone.size())});
   std::copy(lone.begin(), lone.end(), values<int32_t>(plan.lone.view));
   return plan;
 }

@@ -1,5 +1,7 @@
 #include "kernels/layers/mla.h"
 
+#include <algorithm>
+
 #include "kernels/layers/mla_projections.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
@@ -61,7 +63,8 @@ Tensor repeat_index(Scratch& scratch, int64_t rows, int64_t heads) {
 void sum_over_heads(Queue& queue, Scratch& scratch, const ModelShape& s, const Tensor& dk,
                     const Tensor& sum) {
   const int64_t T = dk.rows(), H = s.heads;
-  const Tensor zero = scratch.keep(allocate_zeros(DType::i32, {T, H}));
+  const Tensor zero = scratch.i32({T, H});
+  std::fill_n(values<int32_t>(zero), T * H, 0);
   const Tensor row = scratch.i32({T, H});
   for (int64_t i = 0; i < T * H; ++i) values<int32_t>(row)[i] = static_cast<int32_t>(i);
   combine_rows(queue, {.rows = {head_columns(dk, H, s.nope, s.rope)}, .source = zero, .row = row,

@@ -62,12 +62,12 @@ Dispatch plan_dispatch(const ConstTensor& expert_ids, const std::vector<int>& ow
     next[static_cast<size_t>(e)] = first;
   }
   for (auto& source : plan.sources) {
-    source.index = allocate(DType::i32, {source.rows()});
-    source.slot = allocate(DType::i32, {source.rows()});
+    source.index = allocate_shared(DType::i32, {source.rows()});
+    source.slot = allocate_shared(DType::i32, {source.rows()});
   }
-  plan.source = allocate(DType::i32, {T, K});
-  plan.row = allocate(DType::i32, {T, K});
-  plan.group = allocate(DType::i32, {T, K});
+  plan.source = allocate_shared(DType::i32, {T, K});
+  plan.row = allocate_shared(DType::i32, {T, K});
+  plan.group = allocate_shared(DType::i32, {T, K});
   for (int64_t i = 0; i < T * K; ++i) {
     const size_t e = static_cast<size_t>(ids[i]);
     auto& source = plan.sources[static_cast<size_t>(owner[e])];

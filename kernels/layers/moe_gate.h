@@ -38,7 +38,7 @@ Tensor moe_gate_backward_inputs(Queue& queue, Scratch& scratch, const GateBackwa
 void moe_gate_backward_weights(Queue& queue, Scratch& scratch, const GateBackwardArgs& args,
                                const Tensor& dlogits, const GradientSum& gradient);
 
-/// Which rows go where: made on the host once the choice is known.
+/// Which rows go where: made on the host once the choice is known, in shared memory.
 struct Dispatch {
   struct Source {                  ///< a holder of experts
     std::vector<int64_t> offsets;  ///< rows of each of its experts, in id order: one more than experts

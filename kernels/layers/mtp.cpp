@@ -1,7 +1,5 @@
 #include "kernels/layers/mtp.h"
 
-#include <cstring>
-
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
@@ -40,7 +38,7 @@ MtpDeltas mtp_backward_inputs(Queue& queue, Scratch& scratch, const MtpArgs& arg
                                    .inverse_rms = saved.e_inverse_rms, .dx = deltas.dembedded});
   // One more row, of zeros: where the last row of a sequence takes its gradient from.
   const Tensor rows = scratch.f32({T + 1, D});
-  std::memset(values<float>(rows) + T * D, 0, static_cast<size_t>(D) * sizeof(float));
+  set_zero(queue, {.y = row_range(rows, T, 1)});
   rms_norm_backward_inputs(queue, {.dy = columns(deltas.djoined, D, D), .x = saved.h_rows,
                                    .weight = args.weights.hnorm,
                                    .inverse_rms = saved.h_inverse_rms,

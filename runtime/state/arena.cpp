@@ -4,6 +4,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "runtime/state/gpu_mirror.h"
+
 namespace troupe::runtime {
 namespace {
 
@@ -104,6 +106,14 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat fo
   for (auto& stamps : stamps_) stamps = std::vector<std::atomic<uint64_t>>(blocks_.size());
 }
 
+StateArena::~StateArena() = default;
+
+void StateArena::open_mirror() {
+  if (!mirror_) mirror_ = std::make_unique<GpuMirror>(*this);
+}
+
+uint32_t StateArena::faults() const { return faults_.load() | (mirror_ ? mirror_->faults() : 0); }
+
 int StateArena::index(std::string_view name) const {
   const auto found = by_name_.find(std::string(name));
   if (found == by_name_.end()) throw StateError("no tensor is named " + std::string(name));
@@ -169,6 +179,7 @@ kernels::GradientSum StateArena::gradient(int tensor, int scale_bits, int64_t un
 
 void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks) {
   faults_ = 0;
+  if (mirror_) mirror_->forget_faults();
   // Ids are copied: the operation may outlive the caller's list.
   queue.run(static_cast<int64_t>(blocks.size()),
             [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
@@ -176,7 +187,23 @@ void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t>
               const Buffer& g = storage_[static_cast<size_t>(b.tensor)].gradient;
               std::memset(kernels::values<int64_t>(g.view) + b.first, 0,
                           static_cast<size_t>(b.count) * sizeof(int64_t));
+              if (mirror_) mirror_->clear(b);
             });
+}
+
+void StateArena::fetch_gradients(kernels::Queue& queue, std::span<const int64_t> blocks) {
+  if (!mirror_) return;
+  queue.run(static_cast<int64_t>(blocks.size()),
+            [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
+              const int64_t id = ids[static_cast<size_t>(i)];
+              mirror_->fetch(blocks_[static_cast<size_t>(id)], mutable_block_gradient(id));
+            });
+}
+
+void StateArena::fetch_gradients(kernels::Queue& queue) {
+  std::vector<int64_t> all(blocks_.size());
+  std::iota(all.begin(), all.end(), int64_t{0});
+  fetch_gradients(queue, all);
 }
 
 void StateArena::clear_gradients(kernels::Queue& queue) {

@@ -20,6 +20,8 @@
 
 namespace troupe::runtime {
 
+class GpuMirror;
+
 class StateError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -66,9 +68,11 @@ struct BlockState {
 /// State N is what holds after step N. Two versions of everything stand side by side, state N at
 /// N mod 2: an apply reads one and writes the other, so an interrupted one starts again at the
 /// first block whose stamp is not N (commit law).
+/// The state stands in the host's memory, also when the GPU computes: then it has a mirror there.
 class StateArena {
  public:
   explicit StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format = {});
+  ~StateArena();
 
   const StateFormat& format() const { return format_; }
 
@@ -95,12 +99,21 @@ class StateArena {
   uint64_t stamp(int64_t id, uint64_t state) const;
   void set_stamp(int64_t id, uint64_t state);
 
+  /// Keeps a mirror on the GPU from now on. Before anything is enqueued.
+  void open_mirror();
+  /// Null without one.
+  GpuMirror* mirror() const { return mirror_.get(); }
+  /// Enqueues that the gradients of blocks are those that units have been added to on the GPU: behind
+  /// all units of the step, in a queue of the host. Without a mirror they stand here already.
+  void fetch_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
+  void fetch_gradients(kernels::Queue& queue);  ///< of all blocks
+
   /// Where units of the step add `tensor`'s gradient. `units` is how many there are.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
   /// Zeroes the gradients of blocks, and all faults: a step, or an epoch of it, begins.
   void clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void clear_gradients(kernels::Queue& queue);  ///< of all blocks
-  uint32_t faults() const { return faults_.load(); }
+  uint32_t faults() const;
 
   int64_t parameter_count() const;
   /// Bytes of both versions and the gradients.
@@ -119,6 +132,7 @@ class StateArena {
   std::vector<Block> blocks_;
   std::vector<std::atomic<uint64_t>> stamps_[2];
   std::atomic<uint32_t> faults_{0};
+  std::unique_ptr<GpuMirror> mirror_;
 };
 
 /// Fills state 0 from the seed (law 5: by tensor name and element), its EMA with the same values. Of

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "kernels/buffer.h"
 #include "runtime/state/unit_file.h"
 
 namespace troupe::runtime {
@@ -40,8 +41,9 @@ void UnitRecorder::record(const UnitEpoch& epoch, wire::UnitHash unit,
   const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
   XXH3_64bits_reset(state.get());
   for (const kernels::ConstTensor& tensor : payload) {
-    if (listener) listener(unit, tensor);
-    update(state.get(), tensor);
+    const kernels::Buffer host = kernels::on_host(tensor);
+    if (listener) listener(unit, host);
+    update(state.get(), host);
   }
   record(epoch, std::move(unit), XXH3_64bits_digest(state.get()));
 }

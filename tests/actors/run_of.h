@@ -18,6 +18,7 @@ namespace troupe::tests {
 struct Layout {
   int threads, pipeline, data, expert, attention, optimizer_shards;
   config::Parallel::Schedule schedule = config::Parallel::ONE_F_ONE_B;
+  kernels::Device device = kernels::Device::cpu;
 };
 
 inline std::string to_string(const Layout& l) {
@@ -25,7 +26,7 @@ inline std::string to_string(const Layout& l) {
          " data " + std::to_string(l.data) + " expert " + std::to_string(l.expert) +
          " attention " + std::to_string(l.attention) + " optimizer " +
          std::to_string(l.optimizer_shards) + " " +
-         config::Parallel::Schedule_Name(l.schedule);
+         config::Parallel::Schedule_Name(l.schedule) + " on " + kernels::to_string(l.device);
 }
 
 /// Of the recipe's largest step.
@@ -100,7 +101,7 @@ inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layo
   runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   auto company = std::make_shared<actors::Company>(recipe, plan_of(layout, recipe), arena, pool,
-                                                   batches);
+                                                   batches, 0, layout.device);
   company->failpoints.set(trouble.failpoints, {});
   company->deadlines.step = trouble.deadline;
   if (trouble.prepare) trouble.prepare(*company);
@@ -124,10 +125,11 @@ inline Outcome play_with_actors(const actors::Recipe& recipe, const Layout& layo
 }
 
 inline Outcome play_plainly(const actors::Recipe& recipe, const actors::BatchSource& batches,
-                            int threads = 2) {
+                            int threads = 2,
+                            kernels::Device device = kernels::Device::cpu) {
   Outcome outcome;
   kernels::ThreadPool pool(threads);
-  kernels::Queue queue(pool);
+  kernels::Queue queue(pool, device);
   runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   actors::PlainLoop loop(arena, recipe, queue);

@@ -34,7 +34,7 @@ struct SpreadProcess {
       : pool(args.layout.threads),
         arena(kernels::parameters(recipe.shape), actors::state_format(recipe)) {
     company = std::make_shared<actors::Company>(recipe, spread_plan(args, recipe), arena, pool,
-                                                batches, number);
+                                                batches, number, args.layout.device);
     company->failpoints.set(args.trouble.failpoints, {});
     company->deadlines.step = args.trouble.deadline;
     if (number == 0 || !args.hands_out_state) {

@@ -1,0 +1,111 @@
+// Whole runs on the GPU. Its kernels give the CPU's bits, so every hash is the CPU's.
+#include <gtest/gtest.h>
+
+#include "actors/launch.h"
+#include "kernels/cuda/device.h"
+#include "tests/actors/run_of.h"
+#include "tests/actors/spread_run.h"
+#include "tests/actors/train/small_recipe.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+using kernels::Device;
+
+class LaunchCudaTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string reason = kernels::cuda::why_no_gpu();
+    if (!reason.empty()) GTEST_SKIP() << "no GPU to compute on: " << reason;
+  }
+};
+
+Recipe recipe_of(int64_t layers, int64_t micro_batches, int64_t steps) {
+  Recipe recipe = small_recipe();
+  recipe.shape.layers = layers;
+  recipe.shape.dense_layers = 1;
+  recipe.micro_batches = micro_batches;
+  recipe.steps = steps;
+  return recipe;
+}
+
+BatchSource learnable(const Recipe& recipe) {
+  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
+}
+
+Layout on_gpu(Layout layout) {
+  layout.device = Device::cuda;
+  return layout;
+}
+
+TEST_F(LaunchCudaTest, ThirtyStepsHaveTheCpusHashInEveryPrecision) {
+  for (const auto precision :
+       {kernels::Precision::fp32, kernels::Precision::bf16, kernels::Precision::fp8}) {
+    Recipe recipe = recipe_of(3, 2, 30);
+    recipe.precision = precision;
+    const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+    for (int run = 0; run < 2; ++run) {
+      EXPECT_EQ(play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash, wanted)
+          << to_string(precision);
+    }
+    const Outcome outcome = play_with_actors(recipe, on_gpu({4, 2, 2, 2, 1, 2}), learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << to_string(precision) << outcome.error;
+  }
+}
+
+TEST_F(LaunchCudaTest, LayoutsSchedulesAndRecomputationShowInNoBit) {
+  using config::Parallel;
+  Recipe recipe = recipe_of(4, 8, 2);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  recipe.recompute = true;
+
+  for (const Layout& layout :
+       {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 4, 3, 1, 4}, Layout{4, 4, 1, 2, 2, 2},
+        Layout{4, 4, 1, 2, 1, 2, Parallel::ZERO_BUBBLE}, Layout{4, 4, 1, 2, 2, 3, Parallel::DUALPIPE}}) {
+    const Outcome outcome = play_with_actors(recipe, on_gpu(layout), learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << to_string(layout) << outcome.error;
+  }
+}
+
+TEST_F(LaunchCudaTest, GqaAndDenseModelsHaveTheCpusHash) {
+  Recipe recipe = recipe_of(3, 3, 2);
+  recipe.shape = small_gqa_shape(4, 2);
+  recipe.shape.layers = recipe.shape.dense_layers = 3;
+  recipe.shape.mtp_layers = 0;
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+  EXPECT_EQ(play_with_actors(recipe, on_gpu({2, 1, 1, 1, 1, 1}), learnable(recipe)).hash, wanted);
+}
+
+TEST_F(LaunchCudaTest, AnActorThatIsLostInAStepLeavesTheHash) {
+  const Recipe recipe = recipe_of(4, 4, 2);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+  for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard,
+                          Role::optimizer_shard}) {
+    const Phase phase = role == Role::optimizer_shard ? Phase::apply : Phase::backward;
+    const Failpoint f{.role = role, .index = 0, .step = 2, .phase = phase};
+    const Outcome outcome =
+        play_with_actors(recipe, on_gpu({2, 2, 1, 2, 1, 2}), learnable(recipe), {}, {{f}});
+    EXPECT_EQ(outcome.hash, wanted) << to_string(f) << outcome.error;
+    EXPECT_EQ(outcome.count(wire::Event::ACTOR_RESTARTED), 1) << to_string(f);
+  }
+}
+
+// Rows travel through the host's memory.
+TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
+  for (const auto precision : {kernels::Precision::fp32, kernels::Precision::fp8}) {
+    Recipe recipe = recipe_of(4, 4, 2);
+    recipe.precision = precision;
+    const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+
+    const SpreadOutcome outcome =
+        play_spread({.layout = on_gpu({2, 1, 2, 2, 1, 2}), .processes = 2}, recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << to_string(precision) << outcome.error;
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
