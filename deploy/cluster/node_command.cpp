@@ -177,6 +177,8 @@ Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
     }
     try {
       follow_another(way, start, line, plane, door, system, desk, watch);
+    } catch (const runtime::ComeAgain&) {
+      throw;
     } catch (const ClusterError& error) {
       throw ClusterError(why + "; " + error.what());
     }

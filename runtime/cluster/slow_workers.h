@@ -19,7 +19,7 @@ class SlowWorkers {
                         ///< beyond it
     double well;        ///< cleared below so many times it
   };
-  static constexpr Options usual{.steps = 31, .slow = 1.4, .deviations = 5, .well = 1.2};
+  static constexpr Options usual{.steps = 31, .slow = 1.6, .deviations = 5, .well = 1.3};
 
   explicit SlowWorkers(const Options& options) : options_(options) {}
 
