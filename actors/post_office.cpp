@@ -15,10 +15,11 @@ Address address_of(const wire::Letter& letter) {
   return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
 }
 
-/// What the data plane reads: it knows the host's memory alone.
+/// What the data plane reads: it knows the host's memory alone, which shared memory is.
 std::vector<runtime::TensorRef> on_host(const std::vector<runtime::TensorRef>& tensors) {
   std::vector<runtime::TensorRef> out = tensors;
   for (runtime::TensorRef& tensor : out) {
+    if (tensor.view.device == kernels::Device::shared) tensor.view.device = kernels::Device::cpu;
     if (tensor.view.device != kernels::Device::cuda) continue;
     kernels::Buffer host = kernels::on_host(tensor.view);
     tensor = {host.view, std::move(host.memory)};
