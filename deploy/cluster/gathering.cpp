@@ -104,6 +104,9 @@ std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_o
   const auto deadline = within(start_time);
   while (!is_over) {
     if (auto member = admit_one()) return member;
+    if (at_.starts_nodes && processes_.has_last_ended()) {
+      throw ClusterError("a node process that was started has ended before it had joined");
+    }
     if (at_.starts_nodes && std::chrono::steady_clock::now() > deadline) {
       throw ClusterError("a node process that was started has not joined within 60 s");
     }

@@ -19,6 +19,8 @@ using namespace std::chrono_literals;
 using runtime::ClusterError;
 using runtime::Members;
 
+/// So often one behind the other nobody may get into a lost one's place.
+constexpr int most_replacements = 5;
 /// For nodes to make their arenas and actors.
 constexpr auto ready_time = 300s;
 /// For nodes to reach one that has come anew.
@@ -241,8 +243,13 @@ void Leader::replace_loop() {
     }
     try {
       replace(process);
+      failed_replacements_ = 0;
       wait_until_restored(process);
-    } catch (const std::exception& error) {
+    } catch (const std::exception& error) {  // whoever was to take the place may be lost too
+      company_->happened(event_of(wire::Event::ALARM, "nobody has taken the place of process " +
+                                                          std::to_string(process) + " yet: " +
+                                                          error.what()));
+      if (++failed_replacements_ < most_replacements) continue;
       std::lock_guard lock(mutex_);
       give_up(gone_[process] + "; nobody could take its place: " + error.what());
     }

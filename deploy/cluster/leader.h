@@ -108,6 +108,7 @@ class Leader {
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;
+  int failed_replacements_ = 0;            // one behind the other
   int wake_ = -1;  // eventfd: the replacing thread shall look
   std::unique_ptr<NodeWatch> watch_;
   SlowNodes slow_nodes_;

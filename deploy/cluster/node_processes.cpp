@@ -71,6 +71,12 @@ void NodeProcesses::check() {
   }
 }
 
+bool NodeProcesses::has_last_ended() {
+  if (living_.empty() || ::waitpid(living_.back(), nullptr, WNOHANG) != living_.back()) return false;
+  living_.pop_back();
+  return true;
+}
+
 void NodeProcesses::reap() {
   std::erase_if(living_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; });
 }

@@ -26,6 +26,8 @@ class NodeProcesses {
   void check();
   /// They go on without this process: whoever is its parent reaps them.
   void let_go() { living_.clear(); }
+  /// Whether the last one that was started has ended: it is forgotten then.
+  bool has_last_ended();
   /// Forgets those that have ended.
   void reap();
 

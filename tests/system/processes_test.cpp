@@ -130,6 +130,26 @@ TEST_F(Processes, ANodeThatIsKilledIsReplacedAndNoBitChanges) {
   }
 }
 
+TEST_F(Processes, WhoIsKilledBeforeItHasTakenALostOnesPlaceIsReplacedToo) {
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=80")), 0) << output_;
+  const std::string wanted = last_hash(output_);
+  Background run(command(long_train("--nodes 3 --set train.steps=80")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 20 ")) << run.text();
+  std::vector<pid_t> known = nodes_of(run);
+  ASSERT_EQ(known.size(), 2u);
+  ::kill(known[0], SIGKILL);
+  for (int killed = 0; killed < 3 && !run.has_ended();) {
+    for (const pid_t node : nodes_of(run)) {
+      if (std::find(known.begin(), known.end(), node) != known.end()) continue;
+      ::kill(node, SIGKILL);  // as soon as it is there
+      known.push_back(node);
+      ++killed;
+    }
+  }
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+}
+
 TEST_F(Processes, WithoutBuddiesANodeThatIsKilledEndsTheRunByNameAndAResumeEndsInTheHash) {
   const std::string arguments = long_train("--nodes 3 --set parallel.data=2 --set cluster.redundancy=0");
   {
