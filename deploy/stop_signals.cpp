@@ -7,10 +7,17 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <iostream>
 #include <system_error>
 
 namespace troupe::deploy {
+namespace {
+
+/// A signal from outside and the same from the parent within this time are one.
+constexpr std::chrono::seconds one_stop{1};
+
+}  // namespace
 
 StopSignals::StopSignals() {
   sigemptyset(&taken_);
@@ -57,6 +64,9 @@ int StopSignals::received() const {
 
 void StopSignals::watch() {
   pollfd files[] = {{signals_, POLLIN, 0}, {end_, POLLIN, 0}};
+  uint32_t sender = 0;
+  std::chrono::steady_clock::time_point first;
+  const auto parent = static_cast<uint32_t>(::getppid());
   for (bool is_first = true;; is_first = false) {
     while (::poll(files, 2, -1) < 0 && errno == EINTR) {}
     if (files[1].revents != 0) return;
@@ -68,8 +78,13 @@ void StopSignals::watch() {
                 << ": the run ends after the step under way; a second signal ends it at once"
                 << std::endl;
       request(signal);
+      sender = info.ssi_pid;
+      first = std::chrono::steady_clock::now();
       continue;
     }
+    // Who stops all processes of a run at once reaches this one by the process that watches it too.
+    const bool is_passed_on = (info.ssi_pid == parent) != (sender == parent);
+    if (is_passed_on && std::chrono::steady_clock::now() - first < one_stop) continue;
     // Nothing is lost: committed steps are in the journal. The default action ends the process.
     std::signal(signal, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &taken_, nullptr);

@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <future>
+#include <string>
 
 namespace troupe::tests {
 namespace {
@@ -49,6 +51,37 @@ TEST(StopSignals, TheSecondSignalEndsTheProcess) {
 
   ASSERT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(WTERMSIG(status), SIGINT);
+}
+
+// Who stops a group of processes reaches one of them twice: by itself, and by its parent.
+TEST(StopSignals, OneThatTheParentPassesOnIsNoSecond) {
+  int line[2];
+  ASSERT_EQ(::pipe(line), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    StopSignals signals;
+    signals.on_stop([&] { static_cast<void>(!::write(line[1], "x", 1)); });
+    ::kill(::getpid(), SIGTERM);
+    while (true) ::pause();
+  }
+  char told = 0;
+  ASSERT_EQ(::read(line[0], &told, 1), 1);
+  ::kill(child, SIGTERM);
+  const auto is_taken = [child] {
+    std::ifstream status("/proc/" + std::to_string(child) + "/status");
+    for (std::string text; std::getline(status, text);) {
+      if (text.starts_with("ShdPnd:")) return text.find_first_not_of("0\t ", 7) == std::string::npos;
+    }
+    return true;
+  };
+  while (!is_taken()) {
+  }
+  ::kill(child, SIGKILL);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
 }
 
 // nohup, and what a shell starts in the background.
