@@ -164,13 +164,6 @@ std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const LeaderLife&
   return gather_nodes(*prepared.meeting, plan.processes - 1);
 }
 
-wire::Event event_of(wire::Event::Kind kind, std::string text) {
-  wire::Event event;
-  event.set_kind(kind);
-  event.set_text(std::move(text));
-  return event;
-}
-
 /// The same run, over so many processes.
 void plan_for(RunSetup& setup, int processes) {
   setup.run.run.mutable_cluster()->set_nodes(processes);
@@ -260,17 +253,17 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
     if (leader) watch.emplace(*leader, troupe, "; troupe train --resume " + folder.path().string() +
                                                   " goes on");
     if (!life.loss().empty()) {
-      wire::Event lost = event_of(wire::Event::PROCESS_LOST, life.loss());
+      wire::Event lost = Leader::event_of(wire::Event::PROCESS_LOST, life.loss());
       lost.set_unix_us(life.loss_us());
       company->happened(lost);
-      company->happened(event_of(wire::Event::PROCESS_JOINED,
+      company->happened(Leader::event_of(wire::Event::PROCESS_JOINED,
                                  "process 0 (pid " + std::to_string(::getpid()) + ") leads in its place"));
       if (leader && !takes_over && p.plan.redundancy > 0) {
-        company->happened(event_of(wire::Event::STATE_LOST, life.loss()));
+        company->happened(Leader::event_of(wire::Event::STATE_LOST, life.loss()));
       }
     }
     if (life.is_first_of_plan()) {
-      company->happened(event_of(wire::Event::PLAN_CHANGED,
+      company->happened(Leader::event_of(wire::Event::PLAN_CHANGED,
                                  std::to_string(p.plan.processes) + " processes from step " +
                                      std::to_string(start.from.record.step() + 1) + " on"));
     }

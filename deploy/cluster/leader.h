@@ -40,6 +40,8 @@ class Leader {
   Leader& operator=(const Leader&) = delete;
 
   caf::actor_system& actors() { return *system_; }
+  /// What happens to the run's processes, for its witness.
+  static wire::Event event_of(wire::Event::Kind kind, std::string text);
   /// The run was ended after a step for it to go on with so many processes; and why.
   struct Change {
     int processes;
@@ -68,7 +70,6 @@ class Leader {
   };
 
  private:
-  static wire::Event event_of(wire::Event::Kind kind, std::string text);
   wire::NodeStart start_message() const;
   void start_nodes();
   bool is_news(int process, uint32_t life) const;
