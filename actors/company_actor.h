@@ -61,6 +61,13 @@ class CompanyActor : public Interface::base {
     return Interface::base::enqueue(std::move(element), unit);
   }
 
+  caf::resumable::resume_result resume(caf::execution_unit* unit, size_t most) override {
+    const uint64_t resumed = cell_ ? cell_->resumes() : 0;
+    const auto result = Interface::base::resume(unit, most);
+    if (cell_) cell_->rests(resumed);
+    return result;
+  }
+
  protected:
   Company& company() const { return *company_; }
   const std::shared_ptr<Company>& shared_company() const { return company_; }

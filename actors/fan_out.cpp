@@ -8,7 +8,7 @@ caf::error fan_out_error(const Address& whom, const caf::error& error,
   return runtime::make_error(runtime::Errc::late,
                              to_string(whom) + " has not answered within " +
                                  std::to_string(deadline.count()) +
-                                 " ms (cluster.step_deadline)");
+                                 " ms (cluster.step_deadline at most, else by measured steps)");
 }
 
 }  // namespace troupe::actors

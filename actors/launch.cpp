@@ -217,7 +217,7 @@ Troupe::~Troupe() { system_->tree.reset(); }
 /// Everybody has the state before the first step.
 void Troupe::hand_out_state() {
   caf::scoped_actor& self = system_->watcher;
-  const auto deadline = company_->deadlines.around_crew();
+  const auto deadline = company_->deadlines.around_states();
   std::vector<decltype(runtime::ask(self.ptr(), caf::actor(), deadline, scatter_atom_v,
                                     Pb<wire::StepRecord>()))> requests;
   const auto crews = company_->directory.of(Role::crew);

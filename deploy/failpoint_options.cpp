@@ -70,6 +70,7 @@ void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   add("--segfault", options.segfault, "SIGSEGV to it");
   add("--exit", options.exit, "it ends by itself");
   add("--freeze", options.freeze, "SIGSTOP to it");
+  add("--hang", options.hang, "the actor's handler never comes back");
   command.add_option("--random-kills", options.random_kills, "SEED[:COUNT] kills, 10 by default")
       ->group("Failures");
   command.add_option("--random-faults", options.random_faults, "SEED[:COUNT] failures of actors of every kind")
@@ -93,6 +94,7 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
   add(Fault::segfault, options.segfault);
   add(Fault::exit, options.exit);
   add(Fault::freeze, options.freeze);
+  add(Fault::hang, options.hang);
   auto counts = actor_counts(field);
   counts[static_cast<size_t>(Role::evaluator)] = field.has_evaluator ? 1 : 0;
   for (const Failpoint& f : all) {
@@ -116,6 +118,8 @@ void strike_process(Fault fault) {
       return;
     case Fault::exit: ::_exit(1);
     case Fault::freeze: ::raise(SIGSTOP); return;
+    case Fault::hang:
+      while (true) ::pause();
     default: ::raise(SIGKILL);
   }
 }

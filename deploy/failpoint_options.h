@@ -12,7 +12,7 @@ namespace troupe::deploy {
 
 struct FailpointOptions {
   std::vector<std::string> kill, fail, drop, delay, flip;  ///< ROLE[/INDEX]@STEP:PHASE
-  std::vector<std::string> crash, segfault, exit, freeze;  ///< likewise, of its process
+  std::vector<std::string> crash, segfault, exit, freeze, hang;  ///< likewise, of its process
   std::string random_kills;                          ///< SEED[:COUNT]
   std::string random_faults;                         ///< likewise, of every kind of an actor's
   std::string random_crashes;                        ///< likewise, of processes
@@ -35,7 +35,7 @@ std::vector<int> actor_counts(const FailpointField& field);
 std::vector<actors::Failpoint> failpoints_of(const FailpointOptions& options,
                                              const FailpointField& field);
 
-/// Does a fault of a whole process to this one; comes back from a freeze alone, if somebody wakes it.
+/// Does a fault of a whole process to this one; comes back from a freeze alone, if somebody wakes it, and never from a hang.
 void strike_process(actors::Fault fault);
 
 /// Witnesses of an event log: failpoints that have fired in earlier lives of the run.

@@ -15,6 +15,7 @@
 #include "config/load.h"
 #include "config/parameters.h"
 #include "config/phases.h"
+#include "deploy/cluster/end_if_hung.h"
 #include "deploy/cluster/leader.h"
 #include "deploy/cluster/leader_supervisor.h"
 #include "deploy/console.h"
@@ -228,6 +229,7 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   std::optional<wire::StepDone> last = start.last;
   // Nodes make the first state themselves unless it comes from a model's files.
   const bool hands_out_state = nodes && !takes_over && (!is_first_state || p.weights);
+  const auto hang_watch = nodes ? end_if_hung(*company) : nullptr;  // also while what follows is taken down
   std::unique_ptr<Leader> leader;
   if (nodes) {
     leader = std::make_unique<Leader>(

@@ -92,7 +92,7 @@ void CoordinatorActor::restore(const std::set<int>& newcomers, Generation genera
   waits_for("restored");
   const auto left = std::make_shared<size_t>(newcomers.size());
   for (const int process : newcomers) {
-    ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_crew(),
+    ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_states(),
                   [](size_t) {},
                   {[this, newcomers, left, next] {
                      if (--*left > 0) return;
@@ -270,7 +270,7 @@ void CoordinatorActor::gather(Generation generation, const wire::StepRecord& rec
                               std::function<void()> next) {
   if (!company().has_others()) return next();
   waits_for("gathered");
-  ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_crew(),
+  ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_states(),
                 [](size_t) {}, {std::move(next), on_failure(generation, "crew")}, gather_atom_v,
                 Pb<wire::StepRecord>(record));
 }

@@ -55,7 +55,7 @@ uint64_t checkpoint_step(uint64_t step, const RandomFailpointsArgs& args) {
 
 const char* to_string(Fault fault) {
   constexpr std::array names{"kill",  "fail",     "drop", "delay", "flip",
-                             "crash", "segfault", "exit", "freeze"};
+                             "crash", "segfault", "exit", "freeze", "hang"};
   static_assert(names.size() == faults);
   return names[static_cast<size_t>(fault)];
 }
@@ -88,6 +88,7 @@ std::vector<Phase> phases_of(Role role) {
 }
 
 bool can_have(Role role, Fault fault) {
+  if (fault == Fault::hang) return role != Role::journal && role != Role::checkpointer;
   if (fault == Fault::kill || fault == Fault::fail || is_of_process(fault)) return true;
   return role == Role::stage || role == Role::attention_shard || role == Role::router ||
          role == Role::expert_shard || role == Role::optimizer_shard;
@@ -133,6 +134,9 @@ Failpoint parse_failpoint(Fault fault, std::string_view text) {
     refuse(text, std::string(to_string(f.role)) + " has nothing to flip at " + to_string(f.phase));
   }
   if (!can_have(f.role, fault)) {
+    if (fault == Fault::hang) {
+      refuse(text, std::string(to_string(f.role)) + " waits for disks, so nobody can tell that it hangs");
+    }
     refuse(text, std::string(to_string(f.role)) + " answers by no lane, so nothing of it can be " +
                      (fault == Fault::drop ? "dropped" : "delayed"));
   }
@@ -156,7 +160,7 @@ Failpoint failpoint_of(std::string_view witness) {
       return parse_failpoint(fault, witness.substr(space + 1));
     }
   }
-  refuse(witness, "does not begin with kill, fail, drop, delay, flip, crash, segfault, exit or freeze");
+  refuse(witness, "does not begin with kill, fail, drop, delay, flip, crash, segfault, exit, freeze or hang");
 }
 
 std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {

@@ -29,8 +29,9 @@ enum class Fault : uint8_t {
   segfault,  ///< SIGSEGV
   exit,      ///< it ends with code 1 and says goodbye to nobody
   freeze,    ///< SIGSTOP
+  hang,      ///< the actor's handler never comes back; everything else of it goes on
 };
-constexpr int faults = 9;
+constexpr int faults = 10;
 const char* to_string(Fault fault);
 /// Whether it is one of the whole process.
 bool is_of_process(Fault fault);
@@ -40,7 +41,8 @@ const char* to_string(Phase phase);
 
 /// Phases that a role comes to.
 std::vector<Phase> phases_of(Role role);
-/// Drop and delay are for roles whose answers go by a lane; flips for those that hold numbers.
+/// Drop and delay are for roles whose answers go by a lane; flips for those that hold numbers; hangs
+/// are not for those that wait for disks, which may take any time.
 bool can_have(Role role, Fault fault);
 /// A flip is of a message forward or backward, or of an optimizer shard's weights (begin) or
 /// gradient (prepare).

@@ -44,17 +44,18 @@ std::function<void(size_t)> CrewActor::waits_for_answers() {
 /// are zeroed.
 caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
   at_step(step->step());
+  company().deadlines.times.begun(step->step(), std::chrono::steady_clock::now());
   passes(Phase::begin, step->step());
   const auto promise = promised(make_response_promise<void>());
   const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
   const auto zero = [this, promise, failed, step] {
-    ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.step,
+    ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.part(),
                   waits_for_answers(),
                   {[promise] { promise->deliver(); }, failed}, begin_atom_v, step);
   };
   ask_all<void>(this,
                 cast_of({Role::stage, Role::attention_shard, Role::router, Role::expert_shard}),
-                company().deadlines.step, waits_for_answers(), {zero, failed}, begin_atom_v, step);
+                company().deadlines.part(), waits_for_answers(), {zero, failed}, begin_atom_v, step);
   return *promise;
 }
 
@@ -80,12 +81,12 @@ caf::result<Pb<wire::StepReport>> CrewActor::start(const Pb<wire::BeginStep>& st
   const auto gather = [this, promise, failed, answered, report, step] {
     ask_all<Pb<wire::StepReport>>(
         this, cast_of({Role::attention_shard, Role::router, Role::expert_shard}),
-        company().deadlines.step, waits_for_answers(),
+        company().deadlines.part(), waits_for_answers(),
         {answered,
          [promise, report] { promise->deliver(Pb<wire::StepReport>(*report)); }, failed},
         report_atom_v, step->step());
   };
-  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::stage}), company().deadlines.step,
+  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::stage}), company().deadlines.part(),
                                 waits_for_answers(), {answered, gather, failed}, start_atom_v,
                                 tokens);
   return *promise;
@@ -101,7 +102,7 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
   const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
   const auto take_norms = [this, promise, prepared, step, failed] {
     ask_all<Pb<wire::Prepared>>(
-        this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
+        this, cast_of({Role::optimizer_shard}), company().deadlines.part(), waits_for_answers(),
         {[prepared](const Pb<wire::Prepared>& part) {
            const uint32_t faults = prepared->faults() | part->faults();
            prepared->MergeFrom(*part);
@@ -110,7 +111,7 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
          [promise, prepared] { promise->deliver(Pb<wire::Prepared>(*prepared)); }, failed},
         prepare_atom_v, step);
   };
-  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::expert_shard}), company().deadlines.step,
+  ask_all<Pb<wire::StepReport>>(this, cast_of({Role::expert_shard}), company().deadlines.part(),
                                 waits_for_answers(),
                                 {[](const Pb<wire::StepReport>&) {}, take_norms, failed},
                                 report_atom_v, step->step());
@@ -124,9 +125,10 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
   const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
   auto applied = std::make_shared<wire::Applied>();
   ask_all<Pb<wire::Applied>>(
-      this, cast_of({Role::optimizer_shard}), company().deadlines.step, waits_for_answers(),
+      this, cast_of({Role::optimizer_shard}), company().deadlines.part(), waits_for_answers(),
       {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
-       [this, promise, applied] {
+       [this, promise, applied, step = record->step()] {
+         company().deadlines.times.done(step, std::chrono::steady_clock::now());
          if (company().has_others()) {
            *applied->add_wire() = company().office.wire_use();
            wire::ProcessWork& work = *applied->add_work();

@@ -161,7 +161,7 @@ void add_chaos_command(CLI::App& app) {
   command->add_option("--seed", options->seed, "that they are drawn by")->excludes(plan)
       ->capture_default_str();
   command->add_option("--kinds", options->kinds,
-                      "of actors: kill, fail, drop, delay; of processes: crash, segfault, exit, freeze")
+                      "of actors: kill, fail, drop, delay; of processes: crash, segfault, exit, freeze, hang")
       ->excludes(plan)->delimiter(',')->capture_default_str();
   command->add_option("--every", options->every, "steps from one to the next")->excludes(plan)
       ->check(CLI::Range(1, 100'000))->capture_default_str();

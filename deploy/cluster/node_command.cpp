@@ -10,6 +10,7 @@
 #include "actors/front_desk.h"
 #include "actors/launch.h"
 #include "config/plan/planner.h"
+#include "deploy/cluster/end_if_hung.h"
 #include "deploy/cluster/gathering.h"
 #include "deploy/cluster/leader_watch.h"
 #include "deploy/cluster/node_line.h"
@@ -223,6 +224,7 @@ Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
   door.set(company);
   door.addresses.clear();
   connect_plane(*plane_here, start, door);
+  const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
   actors::SystemConfig config(start.control_token(), tls);
   caf::actor_system system(config);
   Word word = Word::end;

@@ -49,7 +49,8 @@ static_assert(sizeof(FileHeader) == 4096 + run_folder_bytes + name_capacity * na
 struct alignas(64) CellSlot {
   // Written by whoever sends, so apart from the rest.
   Word arrived, bytes, parked;
-  uint64_t senders_reserved[5];
+  Word resumed;  // by the actor, with all that it does at one go: answers are no messages of `turn`
+  uint64_t senders_reserved[4];
   // Written by the actor, with every message. `turn` guards began, kind and unit.
   Word turn, handled, busy, began, kind, unit, step, hired;
   // Written now and then. `life` guards the identity: restarts, incarnation and the texts of it.

@@ -109,7 +109,14 @@ class CellParser {
     view.busy_ns = scale_.ns(get(slot.busy));
     const uint64_t begun = view.messages + (began != 0 ? 1 : 0);
     view.mailbox = arrived > begun ? arrived - begun : 0;
+    const uint64_t resumed = get(slot.resumed);
+    if (began == 0 && resumed != 0 && !view.is_dead) {
+      view.message = "an answer";
+      view.turn = resumed;
+      view.message_ns = scale_.between(resumed, now);
+    }
     if (began == 0) return;
+    view.turn = began;
     view.message = name(get(slot.kind));
     if (view.message.empty()) view.message = "unnamed";
     view.unit = std::bit_cast<UnitTag>(get(slot.unit));

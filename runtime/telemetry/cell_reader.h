@@ -32,7 +32,8 @@ struct CellView {
   uint64_t step = 0;
   uint64_t life_ns = 0;  ///< from its begin until its end or now
   uint64_t busy_ns = 0;  ///< of it in messages, the present one included
-  std::string message;   ///< the present one; empty: none
+  std::string message;   ///< the present one, "an answer" where it is none of its own; empty: none
+  uint64_t turn = 0;     ///< another one has another
   UnitTag unit;
   uint64_t message_ns = 0;  ///< how long it has been at it
   std::string waits_for;    ///< empty: nothing

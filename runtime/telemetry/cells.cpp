@@ -76,7 +76,7 @@ void fill_header(FileHeader& header, const std::string& run_folder) {
 /// Everything but the identity, as at the begin of a life.
 void clear(CellSlot& slot) {
   for (Word* word :
-       {&slot.arrived, &slot.bytes, &slot.parked, &slot.handled, &slot.busy, &slot.began,
+       {&slot.arrived, &slot.bytes, &slot.parked, &slot.resumed, &slot.handled, &slot.busy, &slot.began,
         &slot.kind, &slot.unit, &slot.step, &slot.ended, &slot.wait_since, &slot.wait_detail}) {
     word->store(0, std::memory_order_release);
   }
@@ -222,6 +222,20 @@ MessageKind Glass::kind(std::string_view name) {
   std::copy(known.begin(), known.end(), header.names[number]);
   header.names_used.store(number + 1, std::memory_order_release);
   return state_->kinds[known] = static_cast<MessageKind>(number);
+}
+
+bool Glass::read(uint64_t offset, void* to, size_t bytes) const {
+  if (offset > cell_file_bytes || cell_file_bytes - offset < bytes) return false;
+  const std::lock_guard lock(state_->mutex);  // of names that are being written
+  const char* from = static_cast<const char*>(state_->file.memory) + offset;
+  char* out = static_cast<char*>(to);
+  // Cells are words of 8 bytes that their actors go on to write.
+  for (; bytes >= 8; bytes -= 8, from += 8, out += 8) {
+    const uint64_t word = __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_ACQUIRE);
+    std::memcpy(out, &word, 8);
+  }
+  std::memcpy(out, from, bytes);
+  return true;
 }
 
 const std::string& Glass::path() const { return state_->path; }

@@ -31,7 +31,7 @@ struct CellIdentity {
 };
 
 /// What one life of an actor writes. No call locks, allocates or fails. `begin`, `end`,
-/// `waiting_for`, `waits_no_more` and `set_step` are called by one thread at a time, as a mailbox
+/// `resumes`, `rests`, `waiting_for`, `waits_no_more` and `set_step` are called by one thread at a time, as a mailbox
 /// sees to; everything else by any, also after the life has ended.
 class Cell {
  public:
@@ -44,6 +44,10 @@ class Cell {
   void arrived();
   void begin(MessageKind what, UnitTag unit = {});
   void end();
+  /// A thread has the actor, and has it no more: around everything, answers to it included. Another
+  /// thread may have it already when this one says so.
+  uint64_t resumes();
+  void rests(uint64_t resumed);
 
   /// `detail`: what helps to find the culprit, such as the number of answers that are missing.
   void waiting_for(MessageKind what, uint64_t detail = 0);
@@ -103,6 +107,9 @@ class Glass {
   /// MessageKind::other.
   MessageKind kind(std::string_view name);
 
+  /// Copies bytes of the cells as a file of them has them; false: there are not that many. For this
+  /// process's own looks (cell_reader.h), also where there is no file.
+  bool read(uint64_t offset, void* to, size_t bytes) const;
   /// Empty: there is no file.
   const std::string& path() const;
   /// What the user should know; empty: nothing.

@@ -35,6 +35,17 @@ inline void Cell::end() {
   s.turn.store(turn + 1, std::memory_order_release);
 }
 
+inline uint64_t Cell::resumes() {
+  const uint64_t now = cell_ticks();
+  slot().resumed.store(now, std::memory_order_release);
+  return now;
+}
+
+inline void Cell::rests(uint64_t resumed) {
+  slot().resumed.compare_exchange_strong(resumed, 0, std::memory_order_release,
+                                         std::memory_order_relaxed);
+}
+
 inline void Cell::set_step(uint64_t step) { slot().step.store(step, std::memory_order_relaxed); }
 
 inline void Cell::set_state(CellState state) {

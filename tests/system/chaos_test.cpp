@@ -31,6 +31,19 @@ TEST_F(ChaosTest, FortyFailuresOfEveryKindAndRoleEndInTheHashOfTheQuietRun) {
   EXPECT_THAT(read_file(folder_ / "campaign" / "report.json"), HasSubstr("\"exit_code\": 0"));
 }
 
+// Supervision law: what cannot be interrupted goes with its process, which says what hung.
+TEST_F(ChaosTest, HandlersThatHangEndTheirProcessesAndNoBitChanges) {
+  std::ofstream(folder_ / "plan.txt") << "hang stage/1@4:forward\nhang coordinator/0@8:begin\n";
+
+  ASSERT_EQ(troupe(chaos("--nodes 2 --plan plan.txt --set parallel.pipeline=2")), 0) << output_;
+
+  EXPECT_THAT(output_, HasSubstr("failures 2  witnessed all yes  exit code 0"));
+  EXPECT_THAT(output_, HasSubstr("equal yes"));
+  const std::string log = read_file(folder_ / "campaign" / "faults.log");
+  EXPECT_THAT(log, HasSubstr("hung: process 1: stage/1.0.0 has been at forward of step 4"));
+  EXPECT_THAT(log, HasSubstr("troupe: process 0: coordinator/0.0.0 has been at "));
+}
+
 TEST_F(ChaosTest, AFailureThatDoesNotHappenFailsTheCampaign) {
   std::ofstream(folder_ / "plan.txt") << "crash stage/0@3:forward\nkill stage/0@2:forward#99\n";
 

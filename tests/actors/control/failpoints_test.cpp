@@ -47,6 +47,7 @@ TEST(Failpoint, SaysWhatIsWrongAndWhatWasWanted) {
   EXPECT_THAT(error_of("stage@99999999999999999999:begin"), HasSubstr("no number"));
   EXPECT_THAT(error_of("stage@1:commit"), HasSubstr("stage has no phase 'commit', it has begin"));
   EXPECT_THAT(error_of("coordinator@1:begin", Fault::drop), HasSubstr("can be dropped"));
+  EXPECT_THAT(error_of("journal@1:commit", Fault::hang), HasSubstr("waits for disks"));
 }
 
 TEST(Failpoints, FireOnceWhereTheyAre) {

@@ -1,0 +1,16 @@
+// A process with an actor that hangs ends itself: the run goes on with another in its place.
+#pragma once
+
+#include <memory>
+
+#include "actors/company.h"
+#include "runtime/cluster/hang_watch.h"
+
+namespace troupe::deploy {
+
+/// As long as it lives, this process is killed (SIGKILL: nothing in it is to be waited for) when one of
+/// the company's actors hangs, with a HANDLER_HUNG event before. The company, which has its glass,
+/// outlives it.
+std::unique_ptr<runtime::HangWatch> end_if_hung(actors::Company& company);
+
+}  // namespace troupe::deploy
