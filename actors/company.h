@@ -52,6 +52,9 @@ class Company {
   PostOffice office;
   Deadlines deadlines;
   Failpoints failpoints;
+  /// Whether states are held against the hashes that were taken when they were made, before a step
+  /// that has read them is committed. Before any actor.
+  bool verifies_state = false;
   std::unique_ptr<runtime::Glass> glass;  ///< null: nobody looks
   std::unique_ptr<runtime::UnitRecorder> units;  ///< hashes of every unit; null: none are taken
   /// From the next step on every unit is hashed. Before any actor is started.

@@ -123,6 +123,7 @@ void Console::happened(const wire::Event& event) {
       return print(fmt::format("step {} goes on in epoch {}.{}: {}", event.step(),
                                event.epoch_term(), event.epoch_n(), event.text()));
     case wire::Event::HANDLER_HUNG: return print("hung: " + event.text());
+    case wire::Event::STATE_DAMAGED: return print("damaged: " + event.text());
     case wire::Event::PROCESS_LOST: return print("lost: " + event.text());
     case wire::Event::PROCESS_JOINED: return print("joined: " + event.text());
     case wire::Event::PLAN_CHANGED: return print("plan changed: " + event.text());

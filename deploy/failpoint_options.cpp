@@ -65,7 +65,8 @@ void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   add("--delay", options.delay, "its answer comes later: ROLE[/INDEX]@STEP:PHASE+MILLISECONDS");
   add("--flip", options.flip,
       "another bit in what it sends (forward, backward), or in an optimizer shard's weights (begin) "
-      "or gradient (prepare): changes the run, and train.unit_hashes finds it");
+      "or gradient (prepare): changes the run, and train.unit_hashes finds it; a flip of weights is "
+      "found and healed where train.hash_every and train.verify_state are on");
   add("--crash", options.crash, "SIGKILL to the process that has the actor");
   add("--segfault", options.segfault, "SIGSEGV to it");
   add("--exit", options.exit, "it ends by itself");

@@ -9,7 +9,7 @@ constexpr std::string_view names[] = {"ok",             "stale epoch",   "wrong 
                                       "stopped on NaN", "kernel failed", "shutting down",
                                       "replay differs", "supervisor ended", "killed",
                                       "no progress",    "late",          "overloaded",
-                                      "stopped on a loss spike"};
+                                      "stopped on a loss spike", "damaged"};
 
 }  // namespace
 

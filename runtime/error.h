@@ -24,6 +24,7 @@ enum class Errc : uint8_t {
   late,              ///< somebody did not answer within the deadline
   overloaded,        ///< more waits for the actor than its credit allows
   stopped_on_spike,  ///< a loss was far above its trend and train.spike.policy is STOP
+  damaged,         ///< a state is not what it was when it was made, and no copy of it is left
 };
 
 std::string to_string(Errc code);

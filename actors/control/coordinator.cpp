@@ -167,8 +167,11 @@ void CoordinatorActor::ask_crews(const char* kind, Generation generation, const 
   for (const auto& [address, crew] : company().directory.of(Role::crew)) {
     runtime::ask(this, crew, company().deadlines.around_crew(), values...)
         .then(
-            [this, generation](const Pb<decltype(Part::part)>& part) {
+            [this, generation, process = address.index](const Pb<decltype(Part::part)>& part) {
               if constexpr (std::is_same_v<Part, heard::Applied>) hear_wire(*part);
+              if constexpr (std::is_same_v<Part, heard::Prepared>) {
+                if (part->damaged_size() > 0) return damaged(process, generation, *part);
+              }
               happened(Part{generation, *part});
             },
             on_failure(generation, to_string(address)));
@@ -179,6 +182,29 @@ void CoordinatorActor::play(const wanted::Prepare& wanted) {
   passes(Phase::prepare, wanted.begin.step());
   ask_crews<heard::Prepared>("prepared", wanted.generation, prepare_atom_v,
                              Pb<wire::BeginStep>(wanted.begin));
+}
+
+/// A process that holds a damaged state gets it again like one that has none, from those whose state is
+/// whole; the step that has read it is begun again.
+void CoordinatorActor::damaged(int process, Generation generation, const wire::Prepared& part) {
+  const runtime::Block& block =
+      company().arena.blocks()[static_cast<size_t>(part.damaged(0))];
+  const std::string text =
+      "in process " + std::to_string(process) + " memory has changed " +
+      std::to_string(part.damaged_size()) + " of the blocks of state " +
+      std::to_string(part.step() - 1) + ", first block " + std::to_string(block.index) + " of " +
+      company().arena.spec(block.tensor).name;
+  wire::Event event = event_of(wire::Event::STATE_DAMAGED, part.epoch());
+  event.set_text(text);
+  company().happened(std::move(event));
+  std::set<int> empty = company().newcomers.get();
+  empty.insert(process);
+  const bool has_copies =
+      company().has_others() && company().plan.redundancy > 0 &&
+      !have_lost_all_copies(empty, company().placement.processes());
+  if (has_copies) company().newcomers.add(process);
+  happened(heard::Damaged{generation, has_copies ? text : text + "; no copies of them are left",
+                          has_copies});
 }
 
 void CoordinatorActor::play(const wanted::Append& wanted) {

@@ -178,6 +178,7 @@ void RunCore::apply() {
   bias_ = bias_of(record_);
   is_final_ = record_.step() >= last_step() || is_stopping_;
   hashes_.assign(args_.blocks, 0);
+  kept_.clear();
   missing_ = args_.crews;
   phase_ = Phase::applying;
   wanted_.emplace_back(wanted::Apply{generation_, record_, is_due(args_.options.hash_every)});
@@ -188,6 +189,9 @@ void RunCore::on(const heard::Applied& applied) {
   for (int i = 0; i < applied.part.hashes_size(); ++i) {
     hashes_[applied.part.blocks(i)] = applied.part.hashes(i);
   }
+  for (int i = 0; i < applied.part.kept_hashes_size(); ++i) {
+    kept_[applied.part.kept_blocks(i)] = applied.part.kept_hashes(i);
+  }
   if (--missing_ == 0) this->applied();
 }
 
@@ -196,11 +200,24 @@ void RunCore::applied() {
   *done.mutable_record() = record_;
   if (is_due(args_.options.hash_every)) {
     done.set_hash(args_.state_hash(record_, hashes_));
-    if (!meets_journal(done.hash())) return;
+    if (!meets_journal(done.hash()) || !copies_are_equal()) return;
   }
   done.set_attempts(std::max(1u, attempts_));
   wanted_.emplace_back(wanted::Announce{std::move(done)});
   checkpoint();
+}
+
+/// Commit law: owner and buddy apply the same function to the same.
+bool RunCore::copies_are_equal() {
+  for (const auto& [block, hash] : kept_) {
+    if (hash == hashes_[block]) continue;
+    end(runtime::Errc::damaged,
+        "block " + std::to_string(block) + " of state " + std::to_string(record_.step()) +
+            " has hash " + runtime::to_hex(hashes_[block]) + " at its owner and " + runtime::to_hex(hash) +
+            " at its buddy: one of them has computed something else");
+    return false;
+  }
+  return true;
 }
 
 bool RunCore::meets_journal(uint64_t hash) {

@@ -67,6 +67,7 @@ class RunCore {
   void on(const heard::Standing& standing);
   void on(const heard::Collected& collected);
   void on(const heard::Prepared& prepared);
+  void on(const heard::Damaged& damaged);
   void on(const heard::Durable& durable);
   void on(const heard::HashDurable& durable);
   void on(const heard::Applied& applied);
@@ -102,6 +103,7 @@ class RunCore {
   uint64_t last_step() const;
   wire::BeginStep begin_message() const;
   bool meets_journal(uint64_t hash);
+  bool copies_are_equal();
   void sum(const wire::StepReport& report);
 
   const Args args_;
@@ -116,6 +118,7 @@ class RunCore {
   uint32_t attempts_ = 0;
   StepSums sums_;
   std::vector<uint64_t> hashes_;  // by block
+  std::map<uint64_t, uint64_t> kept_;  // by block, at its buddy
   std::map<uint64_t, uint64_t> unjournaled_;  // hashes of states that may not be in the journal yet
   size_t missing_ = 0;
   int recoveries_ = 0;        // since a step was committed

@@ -34,6 +34,8 @@ struct Standing {
 };
 struct Collected { Generation generation; wire::StepReport report; };
 struct Prepared { Generation generation; wire::Prepared part; };
+/// A process holds blocks that are not what they were.
+struct Damaged { Generation generation; std::string text; bool has_copies; };
 struct Durable { Generation generation; };
 struct HashDurable { uint64_t step; };
 struct Applied { Generation generation; wire::Applied part; };
@@ -45,7 +47,7 @@ struct Restarted { Role role; std::string text; };  ///< the text names actor an
 struct Saved {};                                    ///< a checkpoint's file work has ended
 struct Stop {};                                     ///< the run ends after the step under way
 }  // namespace heard
-using Heard = std::variant<heard::Run, heard::Standing, heard::Collected, heard::Prepared,
+using Heard = std::variant<heard::Run, heard::Standing, heard::Collected, heard::Prepared, heard::Damaged,
                            heard::Durable, heard::HashDurable, heard::Applied, heard::Copied, heard::Evaluated,
                            heard::Failed, heard::TimePassed, heard::Restarted, heard::Saved,
                            heard::Stop>;

@@ -36,6 +36,13 @@ void RunCore::on(const heard::Failed& failed) {
   wanted_.emplace_back(wanted::Wait{generation_, restart_patience});
 }
 
+/// Nothing of a step that has read a damaged state gets into the run.
+void RunCore::on(const heard::Damaged& damaged) {
+  if (!is_at(Phase::preparing, damaged.generation)) return;
+  if (!damaged.has_copies) return end(runtime::Errc::damaged, damaged.text);
+  recover(damaged.text);
+}
+
 void RunCore::on(const heard::TimePassed& passed) {
   if (is_at(Phase::waiting, passed.generation)) recover(last_failure_);
 }

@@ -43,6 +43,18 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
     own(to_first_, edge, edge.owner);
     own(from_others_, edge, edge.user);
   }
+  guard_ = make_guard();
+}
+
+/// Of everything that is held here; of what goes into the run's hash alone where states are not verified.
+StateGuard OptimizerShardActor::make_guard() const {
+  if (!company().verifies_state) return {blocks_, {}};
+  std::vector<int64_t> whole = blocks_, weights;
+  whole.insert(whole.end(), ward_blocks_.begin(), ward_blocks_.end());
+  for (const BlockEdge& edge : owned_by_others_) {
+    if (gets_weights(edge)) weights.insert(weights.end(), edge.blocks.begin(), edge.blocks.end());
+  }
+  return {std::move(whole), std::move(weights)};
 }
 
 void OptimizerShardActor::on_exit() {
@@ -121,14 +133,21 @@ void OptimizerShardActor::take_norms(const Pb<wire::BeginStep>& step, const Prep
     kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
                                     .scale_bits = step->scale_bits(), .sum = &(*norms)[i]});
   }
+  std::shared_ptr<const std::vector<uint8_t>> differs;
+  if (company().verifies_state) {
+    differs = guard_.check(queue(), company().arena, step->step() - 1);
+  }
   release_when_done(norms);  // a new epoch drops the answer, not what is in the lane
-  deliver_when_done(*promise, [this, norms, step, promise] {
+  deliver_when_done(*promise, [this, norms, differs, step, promise] {
     wire::Prepared prepared;
     *prepared.mutable_epoch() = step->epoch();
     prepared.set_step(step->step());
     prepared.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
     prepared.mutable_squared_norms()->Add(norms->begin(), norms->end());
     prepared.set_faults(company().arena.faults());
+    if (differs) {
+      for (const int64_t id : guard_.damaged(*differs)) prepared.add_damaged(static_cast<uint64_t>(id));
+    }
     promise->deliver(Pb<wire::Prepared>(std::move(prepared)));
   });
 }
@@ -176,22 +195,33 @@ caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRe
                                                            bool with_hashes) {
   comes_to(Phase::commit, record->step());
   const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
-  auto hashes = std::make_shared<std::vector<uint64_t>>(with_hashes ? blocks_.size() : 0);
-  when_done([this, promise, record, hashes] {
+  when_done([this, promise, record, with_hashes] {
     apply(*record);
     send_weights(*record);
-    hash(record->step(), hashes);
-    const auto answer = [this, promise, record, hashes] {
-      wire::Applied applied;
-      applied.set_step(record->step());
-      applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
-      applied.mutable_hashes()->Add(hashes->begin(), hashes->end());
-      promise->deliver(Pb<wire::Applied>(std::move(applied)));
-    };
-    wait_for({Verb::weights, record->step(), senders_of_weights(),
-              [this, promise, answer] { deliver_when_done(*promise, answer); }});
+    wait_for({Verb::weights, record->step(), senders_of_weights(), [this, promise, record, with_hashes] {
+                answer_commit(promise, record->step(), with_hashes);
+              }});
   });
   return *promise;
+}
+
+void OptimizerShardActor::answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes) {
+  std::shared_ptr<const std::vector<uint64_t>> hashes;
+  if (with_hashes) hashes = guard_.note(queue(), company().arena, step);
+  deliver_when_done(*promise, [this, promise, step, hashes] {
+    wire::Applied applied;
+    applied.set_step(step);
+    applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
+    if (hashes) {
+      const auto ward = hashes->begin() + static_cast<int64_t>(blocks_.size());
+      applied.mutable_hashes()->Add(hashes->begin(), ward);
+      if (company().verifies_state) {
+        applied.mutable_kept_blocks()->Add(ward_blocks_.begin(), ward_blocks_.end());
+        applied.mutable_kept_hashes()->Add(ward, ward + static_cast<int64_t>(ward_blocks_.size()));
+      }
+    }
+    promise->deliver(Pb<wire::Applied>(std::move(applied)));
+  });
 }
 
 /// The same to the ward's blocks: a function of what is held and of the record (commit law).
@@ -214,14 +244,6 @@ void OptimizerShardActor::apply_blocks(const wire::StepRecord& record,
                  .adamw = adamw, .weight_decay = weight_decay(all.recipe, spec),
                  .ema_rate = ema_rate(all.recipe), .scale_bits = record.scale_bits()});
   }
-}
-
-void OptimizerShardActor::hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes) {
-  queue().run(static_cast<int64_t>(hashes->size()),
-              [blocks = blocks_, &all = company(), hashes, state](int64_t i) {
-                (*hashes)[static_cast<size_t>(i)] =
-                    runtime::block_hash(all.arena, blocks[static_cast<size_t>(i)], state);
-              });
 }
 
 }  // namespace troupe::actors

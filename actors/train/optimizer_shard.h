@@ -3,6 +3,7 @@
 #include <set>
 
 #include "actors/lane_actor.h"
+#include "actors/train/state_guard.h"
 
 namespace troupe::actors {
 
@@ -20,6 +21,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
 
  private:
   using PreparedPtr = std::shared_ptr<caf::typed_response_promise<Pb<wire::Prepared>>>;
+  using AppliedPtr = std::shared_ptr<caf::typed_response_promise<Pb<wire::Applied>>>;
   /// Goes on when certain messages of others have been taken.
   struct Waiting {
     Verb verb;
@@ -40,12 +42,13 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void reduced(const TokenMessage& message);
   void restored(const TokenMessage& message);
 
+  void answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes);
   void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
   void apply(const wire::StepRecord& record);
   void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks);
   void record_weights(const wire::BeginStep& step);
   void record_gradients(const wire::BeginStep& step);
-  void hash(uint64_t state, std::shared_ptr<std::vector<uint64_t>> hashes);
+  StateGuard make_guard() const;
 
   void send_gradients(const wire::BeginStep& step);
   void send_reduced(const wire::BeginStep& step);
@@ -72,6 +75,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   // With shards of other processes: blocks that they use of ours, and that we use of theirs.
   std::vector<BlockEdge> used_by_others_, owned_by_others_;
   std::vector<BlockEdge> to_first_, from_others_;  // whole states: ours to process 0, theirs to us
+  StateGuard guard_;
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
   std::set<std::tuple<Verb, uint64_t, int>> taken_;  // verb, step, sender

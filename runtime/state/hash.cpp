@@ -37,6 +37,12 @@ uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state) {
   return hasher.digest();
 }
 
+uint64_t weight_hash(StateArena& arena, int64_t id, uint64_t state) {
+  Hasher hasher;
+  add(hasher, arena.block(id, state).weight);
+  return hasher.digest();
+}
+
 uint64_t state_hash(const StateArena& arena, const StateHashArgs& args) {
   if (args.block_hashes.size() != arena.blocks().size()) {
     throw StateError("a hash from " + std::to_string(args.block_hashes.size()) +

@@ -18,6 +18,9 @@ inline constexpr std::string_view cpu_arithmetic = "cpu.1";
 /// (f32 or bf16), and the EMA of the weight (f32) if the state has one.
 uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state);
 
+/// xxh3 of a block's weight alone.
+uint64_t weight_hash(StateArena& arena, int64_t id, uint64_t state);
+
 struct StateHashArgs {
   std::string_view arithmetic;
   uint64_t consumed_tokens;
