@@ -107,6 +107,16 @@ __device__ inline void copy_box_to(uint32_t target, const CUtensorMap* map, uint
       : "memory");
 }
 
+/// Copies `bytes` neighbouring bytes; addresses and count are multiples of 16.
+__device__ inline void copy_bytes(uint32_t target, const void* source, uint32_t bytes,
+                                  uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(target),
+      "l"(source), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
 __device__ inline void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

@@ -49,6 +49,10 @@ struct ProductE4m3;
 /// d (+)= 64 x 16 of a times 16 x N of b, bfloat16. `kOuter...`: see outer_tile.
 template <int kN, bool kOuterA, bool kOuterB>
 struct ProductBf16;
+/// The same with a in registers, as the sums of another product leave it: a[0] to a[3] are pairs of
+/// columns, (row, column) = (0, 0), (8, 0), (0, 8), (8, 8) from the thread's own on.
+template <int kN, bool kOuterB>
+struct ProductBf16OfRegisters;
 
 #define TROUPE_D8(i)                                                                          \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
@@ -56,6 +60,7 @@ struct ProductBf16;
 #define TROUPE_D16(i) TROUPE_D8(i), TROUPE_D8(i + 8)
 #define TROUPE_D32(i) TROUPE_D16(i), TROUPE_D16(i + 16)
 #define TROUPE_D64(i) TROUPE_D32(i), TROUPE_D32(i + 32)
+#define TROUPE_D96(i) TROUPE_D64(i), TROUPE_D32(i + 64)
 #define TROUPE_D128(i) TROUPE_D64(i), TROUPE_D64(i + 64)
 #define TROUPE_N8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define TROUPE_N16 TROUPE_N8 ",%8,%9,%10,%11,%12,%13,%14,%15"
@@ -64,10 +69,12 @@ struct ProductBf16;
   TROUPE_N32                                                         \
   ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
   ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define TROUPE_N96                                                   \
+  TROUPE_N64                                                         \
+  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79" \
+  ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 #define TROUPE_N128                                                              \
-  TROUPE_N64                                                                     \
-  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"             \
-  ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"             \
+  TROUPE_N96                                                                     \
   ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111" \
   ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 
@@ -102,7 +109,28 @@ TROUPE_PRODUCT_E4M3(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66")
     }                                                                                          \
   };
 
+TROUPE_PRODUCT_BF16(64, 32, TROUPE_D32(0), TROUPE_N32, "32", "33", "34", "35", "36")
 TROUPE_PRODUCT_BF16(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66", "67", "68")
+TROUPE_PRODUCT_BF16(192, 96, TROUPE_D96(0), TROUPE_N96, "96", "97", "98", "99", "100")
 TROUPE_PRODUCT_BF16(256, 128, TROUPE_D128(0), TROUPE_N128, "128", "129", "130", "131", "132")
+
+#define TROUPE_PRODUCT_BF16_OF_REGISTERS(N, COUNT, LIST, NAMES, A0, A1, A2, A3, B, P, TB)        \
+  template <bool kOuterB>                                                                        \
+  struct ProductBf16OfRegisters<N, kOuterB> {                                                    \
+    __device__ static void add(float (&d)[COUNT], const uint32_t* a, uint64_t b, bool add_to) {  \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" P                                        \
+                   ", 0;\n"                                                                      \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES "}, {%" A0 \
+                   ", %" A1 ", %" A2 ", %" A3 "}, %" B ", p, 1, 1, %" TB ";\n}"                  \
+                   : LIST                                                                        \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add_to}),       \
+                     "n"(int{kOuterB}));                                                         \
+    }                                                                                            \
+  };
+
+TROUPE_PRODUCT_BF16_OF_REGISTERS(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66", "67", "68",
+                                 "69", "70")
+TROUPE_PRODUCT_BF16_OF_REGISTERS(192, 96, TROUPE_D96(0), TROUPE_N96, "96", "97", "98", "99", "100",
+                                 "101", "102")
 
 }  // namespace troupe::kernels::cuda
