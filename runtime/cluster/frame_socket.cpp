@@ -205,6 +205,10 @@ wire::JoinFrame FrameSocket::receive(Deadline deadline) {
 
 bool FrameSocket::wait(Deadline deadline) const { return wait_for(file_, POLLIN, deadline); }
 
+bool FrameSocket::wait_to_send(Deadline deadline) const {
+  return wait_for(file_, POLLOUT, deadline);
+}
+
 Listener::Listener(const Endpoint& at) : endpoint_(at) {
   AddressList addresses;
   resolve(at, true, addresses);

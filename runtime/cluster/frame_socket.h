@@ -46,6 +46,8 @@ class FrameSocket {
   wire::JoinFrame receive(Deadline deadline);
   /// True if there is something to receive, or the peer is gone.
   bool wait(Deadline deadline) const;
+  /// True if it takes more to send, or the peer is gone.
+  bool wait_to_send(Deadline deadline) const;
 
   /// What may come is small until the peer is known.
   void set_limit(uint32_t bytes) { limit_ = bytes; }

@@ -198,10 +198,11 @@ bool JournalWriter::write_all(const std::string& bytes) {
   return true;
 }
 
-bool JournalWriter::append(const wire::JournalEntry& entry) {
+bool JournalWriter::append(std::span<const wire::JournalEntry> entries) {
   if (file_ < 0 && !open_term()) return false;
   uint64_t chain = chain_;
-  const std::string bytes = frame_entry(entry, chain);
+  std::string bytes;
+  for (const wire::JournalEntry& entry : entries) bytes += frame_entry(entry, chain);
   if (!write_all(bytes)) {
     error_ = term_file(folder_, term_).string() + ": " + std::strerror(errno);
     // What was written of it must not stay in front of the next try.

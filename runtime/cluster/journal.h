@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,9 @@ class JournalWriter {
   /// Writes and syncs. On failure nothing of the record remains, error() says why, and the call may
   /// be made again: after a failed write in the same file, after a failed sync in a new term's
   /// (what a failed sync has lost cannot be known).
-  bool append(const wire::JournalEntry& entry);
+  bool append(const wire::JournalEntry& entry) { return append(std::span(&entry, 1)); }
+  /// All of them, with one sync.
+  bool append(std::span<const wire::JournalEntry> entries);
   const std::string& error() const { return error_; }
 
  private:

@@ -1,0 +1,91 @@
+// An etcd of a test's own, on this machine. It ends with the test, however that ends.
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "config/paths.h"
+#include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/etcd.h"
+#include "runtime/cluster/lease.h"
+#include "tests/system/background.h"
+
+namespace troupe::tests {
+
+/// Empty: there is none here (deploy/install --tests brings one).
+inline std::string etcd_program() {
+  const std::string cached = (config::cache_folder() / "etcd/usr/bin/etcd").string();
+  if (std::system("command -v etcd > /dev/null 2>&1") == 0) return "etcd";
+  return std::filesystem::exists(cached) ? cached : "";
+}
+inline constexpr const char* why_no_etcd = "found no etcd on this machine";
+
+/// A port that nobody has, of a moment ago.
+inline int free_port() {
+  const int file = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  EXPECT_EQ(::bind(file, reinterpret_cast<sockaddr*>(&at), size), 0);
+  ::getsockname(file, reinterpret_cast<sockaddr*>(&at), &size);
+  ::close(file);
+  return ntohs(at.sin_port);
+}
+
+/// For a shell: etcd at `host`, with its data in `folder`.
+inline std::string etcd_line(const std::filesystem::path& folder, const std::string& host, int port,
+                             int peer_port) {
+  const std::string clients = "http://" + host + ":" + std::to_string(port);
+  const std::string peers = "http://" + host + ":" + std::to_string(peer_port);
+  return "exec " + etcd_program() + " --data-dir '" + (folder / "etcd").string() +
+         "' --listen-client-urls " + clients + " --advertise-client-urls " + clients +
+         " --listen-peer-urls " + peers + " --initial-advertise-peer-urls " + peers +
+         " --initial-cluster default=" + peers;
+}
+
+class EtcdServer {
+ public:
+  explicit EtcdServer(const std::filesystem::path& folder)
+      : folder_(folder), port_(free_port()), peer_port_(free_port()) {
+    std::filesystem::create_directories(folder);
+    start();
+  }
+
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  runtime::LeasePlace place(const std::string& name) const {
+    return {{{"127.0.0.1", static_cast<uint16_t>(port_)}}, name, 2};
+  }
+  pid_t pid() const { return process_->pid(); }
+  std::string text() const { return process_->text(); }
+
+  /// With what was there before; it answers when this returns.
+  void start() {
+    process_ = std::make_unique<Background>(
+        "exec setpriv --pdeathsig KILL " + etcd_line(folder_, "127.0.0.1", port_, peer_port_).substr(5),
+        folder_ / "etcd_output");
+    for (int i = 0; i < 300; ++i) {
+      try {
+        place("").client().run({});
+        return;
+      } catch (const runtime::ClusterError&) {
+        ::usleep(20'000);
+      }
+    }
+    ADD_FAILURE() << "etcd does not answer: " << process_->text();
+  }
+  void kill() { process_->kill(SIGKILL); }
+
+ private:
+  const std::filesystem::path folder_;
+  const int port_, peer_port_;
+  std::unique_ptr<Background> process_;
+};
+
+}  // namespace troupe::tests
