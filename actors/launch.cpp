@@ -184,7 +184,8 @@ Troupe::Troupe(Args args) : company_(args.company) {
   system.journaled = args.from.commits.size();
   if (args.hands_out_state) system.handed_out = args.from.record;
   auto keepers = std::make_shared<Keepers>(is_kept ? std::move(args.storage->journal) : nullptr,
-                                           args.from.commits.size());
+                                           args.from.commits.size(),
+                                           is_kept ? std::move(args.storage->commits) : CommitPlace());
   keepers->watcher = watcher;
   if (args.from.open_commit) keepers->ledger.take_over(*args.from.open_commit);
   if (is_kept) {

@@ -35,6 +35,7 @@ struct RunStorage {
   std::unique_ptr<runtime::JournalWriter> journal;
   CheckpointOptions checkpoints;
   std::unique_ptr<runtime::EventLog> events;  ///< null: none
+  CommitPlace commits = {};  ///< where the journal is a copy; it outlives the troupe
 };
 
 /// The actors of one process of several, but for the first, whose Troupe leads them.

@@ -1,5 +1,6 @@
 #include "config/validate.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "config/checks.h"
@@ -119,6 +120,32 @@ void check_checkpoint(const Run& run, Checks& checks) {
   if (checkpoint.has_keep()) checks.in_range("checkpoint.keep", checkpoint.keep(), 1, 1 << 20);
 }
 
+void check_lease(const Cluster& cluster, Checks& checks) {
+  const Cluster::Lease& lease = cluster.lease();
+  if (lease.etcd().empty()) {
+    checks.add("cluster.lease.etcd", "nothing", "where etcd answers, as http://10.0.0.9:2379");
+  }
+  for (const std::string& url : lease.etcd()) {
+    const bool is_plain = url.starts_with("http://") && url.find('/', 7) == std::string::npos &&
+                          url.find(':', 7) != std::string::npos;
+    if (!is_plain) checks.add("cluster.lease.etcd", url, "http://HOST:PORT");
+  }
+  const auto is_allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  };
+  if (lease.name().empty() || lease.name().size() > 64 ||
+      !std::all_of(lease.name().begin(), lease.name().end(), is_allowed)) {
+    checks.add("cluster.lease.name", lease.name().empty() ? "nothing" : lease.name(),
+               "1 to 64 letters, digits, dots, dashes and underscores");
+  }
+  checks.in_range("cluster.lease.seconds", lease.seconds(), 2, 600);
+  if (cluster.nodes() < 2) {
+    checks.add("cluster.lease", fmt::format("one with cluster.nodes {}", cluster.nodes()),
+               "at least 2 processes: those that are left hold what is gone with the one that led");
+  }
+}
+
 void check_parallel(const Run& run, Checks& checks) {
   const Parallel& parallel = run.parallel();
   const auto at_least_one = [&](const char* field, bool set, int32_t value) {
@@ -136,6 +163,7 @@ void check_parallel(const Run& run, Checks& checks) {
   checks.in_range("cluster.redundancy", run.cluster().redundancy(), 0,
                   run.cluster().nodes() > 1 ? 1 : 0);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
+  if (run.cluster().has_lease()) check_lease(run.cluster(), checks);
 }
 
 }  // namespace

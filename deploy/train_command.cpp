@@ -8,6 +8,7 @@
 #include <iostream>
 #include <optional>
 #include <stdexcept>
+#include <thread>
 
 #include "actors/launch.h"
 #include "actors/model/model_folder.h"
@@ -23,6 +24,7 @@
 #include "deploy/failpoint_options.h"
 #include "deploy/machine.h"
 #include "deploy/plan_command.h"
+#include "deploy/prepared_run.h"
 #include "deploy/resume.h"
 #include "deploy/run_folder.h"
 #include "deploy/run_setup.h"
@@ -34,18 +36,6 @@
 
 namespace troupe::deploy {
 namespace {
-
-struct Options {
-  std::string run;
-  std::string resume;
-  std::vector<std::string> settings;
-  std::string out;
-  bool is_dry_run = false;
-  bool writes_training_text = false;
-  std::string device;
-  ClusterOptions cluster;
-  FailpointOptions failpoints;
-};
 
 constexpr const char* examples = R"(Examples:
   troupe train config/runs/pretrain_tiny.textproto
@@ -85,7 +75,7 @@ class StopOnSignal {
 };
 
 /// How many processes there are changes no bit, so a resumed run may have others.
-config::LoadedRun load(const Options& options) {
+config::LoadedRun load(const TrainOptions& options) {
   config::LoadedRun run = options.resume.empty()
                               ? config::load_run(options.run, options.settings)
                               : load_resumed_run(options.resume, options.settings);
@@ -104,84 +94,60 @@ double peak_flops(const RunSetup& setup, const ClusterOptions& cluster) {
   return measure_peak_flops(std::min(setup.cores, setup.plan.threads * setup.plan.processes));
 }
 
-/// What is there before anybody leads, and stays when leaders come and go.
-struct PreparedRun {
-  const Options& options;
-  RunSetup setup;
-  const TrainingData data;
-  const std::vector<actors::Failpoint> failpoints;
-  RunFolder folder;
-  const std::unique_ptr<MeetingPoint> meeting;  // null: there is one process
+/// While it lives, a lease that is lost ends the troupe.
+class StopOnLoss {
+ public:
+  StopOnLoss(runtime::Leadership* leadership, std::function<void(const std::string&)> lost)
+      : leadership_(leadership) {
+    if (leadership_) leadership_->lease().on_loss(std::move(lost));
+  }
+  ~StopOnLoss() {
+    if (leadership_) leadership_->lease().on_loss({});
+  }
+
+ private:
+  runtime::Leadership* const leadership_;
 };
 
-RunFolder make_folder(const Options& options, const RunSetup& p, const TrainingData& data,
-                      const std::filesystem::path& place) {
-  const bool is_new = options.resume.empty();
-  RunFolder folder = is_new ? RunFolder::create(place) : RunFolder::open(place);
-  if (is_new) {
-    folder.write_run(p.run.run, p.model.model);
-    folder.write_file("tokenizer.json", data.tokenizer->json());
-    const std::string& names = data.tokenizer->config_json();  // of bos and eos
-    if (!names.empty()) folder.write_file("tokenizer_config.json", names);
-    folder.write_file("heldout.txt", data.heldout_text);
-  }
-  std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
-  if (options.writes_training_text) folder.write_file("train.txt", data.training_text());
-  return folder;
-}
-
-PreparedRun prepare(const Options& options, RunSetup p) {
-  check_memory(p);
-  // The folder is made when nothing can be wrong with the run any more.
-  const std::filesystem::path place =
-      options.resume.empty()
-          ? RunFolder::choose(options.out.empty() ? p.run.run.out() : options.out, p.run.name)
-          : std::filesystem::path(options.resume);
-  TrainingData data = read_training_data(p.run, p.model.model);
-  const bool has_evaluator = data.heldout && !data.heldout->empty();
-  auto failpoints = failpoints_of(
-      options.failpoints, {p.plan, runtime::model_shape(p.model.model), p.run.run.train().steps(),
-                           p.run.run.checkpoint().every(), has_evaluator});
-  auto meeting = p.plan.processes > 1 ? std::make_unique<MeetingPoint>(options.cluster) : nullptr;
-  RunFolder folder = make_folder(options, p, data, place);
-  return {options, std::move(p), std::move(data), std::move(failpoints), std::move(folder),
-          std::move(meeting)};
-}
-
-/// The nodes of a lost leader, if they hold all of the last commit; else new ones.
-std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const LeaderLife& life,
-                                  const runtime::JournalHistory& history, bool& takes_over) {
-  if (!prepared.meeting) return nullptr;
-  if (life.is_first_of_plan()) {
-    return gather_others(*prepared.meeting, prepared.setup.plan.processes - 1);
-  }
-  const config::Plan& plan = prepared.setup.plan;
-  if (!life.loss().empty() && plan.redundancy > 0 && !history.commits.empty()) {
-    if (auto nodes = gather_again(*prepared.meeting, plan.processes - 1)) {
-      takes_over = true;
-      return nodes;
+/// Nobody else is to go on with the run. Waits until etcd has it.
+void end_everywhere(runtime::Leadership& leadership, Leader& leader, const std::string& text) {
+  wire::LeasedEnd end;
+  end.set_text(text);
+  while (true) {
+    const runtime::Commitment outcome = leadership.finish(end);
+    if (outcome == runtime::Commitment::committed) return;
+    if (outcome == runtime::Commitment::fenced) {
+      leader.abandon();
+      throw Fenced("this process led the run to its end, and another leads now");
     }
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  return gather_nodes(*prepared.meeting, plan.processes - 1);
 }
 
-/// The same run, over so many processes.
-void plan_for(RunSetup& setup, int processes) {
-  setup.run.run.mutable_cluster()->set_nodes(processes);
-  setup.plan = config::make_plan(setup.plan_args());
+/// Whoever took over would fail in the same way. If etcd does not hear it, it does so.
+void end_in_failure(runtime::Leadership& leadership, const std::string& why) {
+  wire::LeasedEnd end;
+  end.set_text(why);
+  end.set_has_failed(true);
+  leadership.finish(end);
 }
 
 /// This process trains, with others if there are.
 void lead(PreparedRun& prepared, const LeaderLife& life) {
-  if (life.processes() > 0) plan_for(prepared.setup, life.processes());
-  const Options& options = prepared.options;
+  const TrainOptions& options = prepared.options;
   const RunSetup& p = prepared.setup;
   const TrainingData& data = prepared.data;
   RunFolder& folder = prepared.folder;
   const auto& failpoints = prepared.failpoints;
   auto history = runtime::read_journal(folder.path() / "journal");
+  const Mandate mandate = take_the_lead(prepared, life, history);
+  if (!mandate.end.empty()) {
+    std::cout << "the run has ended elsewhere: " << mandate.end << std::endl;
+    return;
+  }
+  runtime::Leadership* const leadership = mandate.leadership.get();
   bool takes_over = false;
-  auto nodes = gather(prepared, life, history, takes_over);
+  auto nodes = gather(prepared, mandate, history, takes_over);
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
   runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   const StartingPointArgs point{.folder = folder.path(),
@@ -196,6 +162,13 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   auto storage = std::make_unique<actors::RunStorage>();
   storage->journal = std::make_unique<runtime::JournalWriter>(
       folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));
+  if (!storage->journal->append(mandate.missing)) {
+    throw runtime::JournalError(storage->journal->error());
+  }
+  if (leadership) {
+    storage->commits = {[=](const wire::JournalEntry& entry) { return leadership->append(entry); },
+                        [=] { return leadership->error(); }};
+  }
   storage->checkpoints = {folder.path() / "checkpoints", p.run.run.checkpoint().every(),
                           p.run.run.checkpoint().keep(), folder.path() / "units"};
   start.from.term = storage->journal->term();
@@ -239,7 +212,8 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
                      .company = company,
                      .run_folder = std::filesystem::absolute(folder.path()).string(),
                      .hands_out_state = hands_out_state,
-                     .takes_over = takes_over});
+                     .takes_over = takes_over,
+                     .term = leadership ? leadership->term().term : 0});
   }
   try {
     actors::Troupe troupe({.company = company,
@@ -255,17 +229,22 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
     std::optional<Leader::Watch> watch;
     if (leader) watch.emplace(*leader, troupe, "; troupe train --resume " + folder.path().string() +
                                                   " goes on");
-    if (!life.loss().empty()) {
-      wire::Event lost = Leader::event_of(wire::Event::PROCESS_LOST, life.loss());
-      lost.set_unix_us(life.loss_us());
+    const StopOnLoss by_lease(leadership, [&](const std::string& how) {
+      if (leader) leader->abandon();
+      company->happened(Leader::event_of(wire::Event::PROCESS_FENCED, "this process leads no more: " + how));
+      troupe.give_up(how);
+    });
+    if (!mandate.loss.empty()) {
+      wire::Event lost = Leader::event_of(wire::Event::PROCESS_LOST, mandate.loss);
+      lost.set_unix_us(mandate.loss_us);
       company->happened(lost);
       company->happened(Leader::event_of(wire::Event::PROCESS_JOINED,
                                  "process 0 (pid " + std::to_string(::getpid()) + ") leads in its place"));
       if (leader && !takes_over && p.plan.redundancy > 0) {
-        company->happened(Leader::event_of(wire::Event::STATE_LOST, life.loss()));
+        company->happened(Leader::event_of(wire::Event::STATE_LOST, mandate.loss));
       }
     }
-    if (life.is_first_of_plan()) {
+    if (mandate.is_first_of_plan) {
       company->happened(Leader::event_of(wire::Event::PLAN_CHANGED,
                                  std::to_string(p.plan.processes) + " processes from step " +
                                      std::to_string(start.from.record.step() + 1) + " on"));
@@ -287,13 +266,27 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
                     },
                 .alarm = raise_alarm,
                 .happened = [&](const wire::Event& event) { console.happened(event); }});
+    const bool goes_on = leader && leader->change() && signals.received() == 0 && last &&
+                         last->record().step() < static_cast<uint64_t>(recipe.steps);
+    if (leadership && last && !goes_on) {
+      end_everywhere(*leadership, *leader, "step " + std::to_string(last->record().step()) + " of " +
+                                               std::to_string(recipe.steps));
+    }
   } catch (const actors::RunError& error) {
+    if (leadership && !leadership->lease().loss().empty()) {
+      throw Fenced("this process led the run in term " + std::to_string(leadership->term().term) +
+                   " and does no more: " + leadership->lease().loss());
+    }
+    if (leadership && !leader->has_lost_state()) end_in_failure(*leadership, error.what());
     if (leader && leader->has_lost_state()) throw BeginAgain(error.what());
     throw;
   }
   if (leader && last && last->record().step() < static_cast<uint64_t>(recipe.steps) &&
       signals.received() == 0) {
-    if (const auto change = leader->change()) throw GoOnWith(change->processes, change->why);
+    if (const auto change = leader->change()) {
+      if (leadership) leadership->lease().leave();
+      throw GoOnWith(change->processes, change->why);
+    }
   }
   leader.reset();
   for (const std::string& text : company->failpoints.unfired()) {
@@ -325,7 +318,7 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   }
 }
 
-void train(const Options& options) {
+void train(const TrainOptions& options) {
   config::LoadedRun run = load(options);
   if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
   PreparedRun prepared = prepare(options, set_up_run(std::move(run)));
@@ -336,7 +329,7 @@ void train(const Options& options) {
 }  // namespace
 
 void add_train_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TrainOptions>();
   CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
   CLI::Option* run = command->add_option("RUN", options->run, "run file (textproto)");
   CLI::Option* resume = command->add_option(

@@ -8,6 +8,8 @@
 namespace troupe::actors {
 namespace {
 
+constexpr std::chrono::milliseconds disk_retry{1000}, open_retry{100};
+
 int64_t milliseconds_since(std::chrono::steady_clock::time_point begun) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
                                                                begun).count();
@@ -46,31 +48,48 @@ caf::result<void> JournalActor::append(const Pb<wire::JournalEntry>& entry) {
 
 caf::result<Pb<wire::StepRecord>, bool> JournalActor::history() {
   waiting_.clear();
-  const auto last = keepers_->ledger.last_commit();
-  return {Pb<wire::StepRecord>(last ? *last : wire::StepRecord()),
-          keepers_->desk.unwritten() != nullptr};
+  auto promise = make_response_promise<Pb<wire::StepRecord>, bool>();
+  asked_.push_back(promise);
+  if (asked_.size() == 1) attempt();
+  return promise;
 }
 
-void JournalActor::attempt() {
+bool JournalActor::has_settled() {
+  if (!asked_.empty() && !keepers_->ledger.settle()) return false;
+  const auto last = keepers_->ledger.last_commit();
+  for (HistoryPromise& promise : std::exchange(asked_, {})) {
+    promise.deliver(Pb<wire::StepRecord>(last ? *last : wire::StepRecord()),
+                    keepers_->desk.unwritten() != nullptr);
+  }
+  return true;
+}
+
+bool JournalActor::append_all() {
   while (!waiting_.empty()) {
     auto& [entry, promise] = waiting_.front();
-    if (!keepers_->ledger.append(*entry)) {
-      if (!is_alarmed_) {
-        runtime::tell(keepers_->watcher, alarm_atom_v,
-                      "the journal waits: " + keepers_->ledger.error());
-      }
-      is_alarmed_ = true;
-      waits_for("room on the disk");
-      return runtime::tell_later(this, std::chrono::seconds(1), resume_atom_v);
-    }
-    if (is_alarmed_) {
-      runtime::tell(keepers_->watcher, alarm_atom_v, std::string("the journal goes on"));
-      waits_for(nullptr);
-    }
-    is_alarmed_ = false;
+    if (!keepers_->ledger.append(*entry)) return false;
     promise.deliver();
     waiting_.pop_front();
   }
+  return true;
+}
+
+void JournalActor::attempt() {
+  if (!has_settled() || !append_all()) return try_later();
+  if (std::exchange(is_alarmed_, false)) {
+    runtime::tell(keepers_->watcher, alarm_atom_v, std::string("the journal goes on"));
+    waits_for(nullptr);
+  }
+}
+
+void JournalActor::try_later() {
+  const Ledger& ledger = keepers_->ledger;
+  if (ledger.is_fenced()) return runtime::tell(keepers_->watcher, fault_atom_v, ledger.error());
+  if (!std::exchange(is_alarmed_, true)) {
+    runtime::tell(keepers_->watcher, alarm_atom_v, "the journal waits: " + ledger.error());
+  }
+  waits_for(ledger.is_open() ? "word of its commit" : "room on the disk");
+  runtime::tell_later(this, ledger.is_open() ? open_retry : disk_retry, resume_atom_v);
 }
 
 CheckpointerActor::behavior_type CheckpointerActor::make_behavior() {

@@ -3,6 +3,7 @@
 #include <deque>
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "actors/company_actor.h"
 #include "actors/control/ledger.h"
@@ -18,8 +19,8 @@ struct CheckpointOptions {
 
 /// What is kept of a run, and where.
 struct Keepers {
-  Keepers(std::unique_ptr<runtime::JournalWriter> journal, uint64_t journaled)
-      : ledger(std::move(journal), journaled) {}
+  Keepers(std::unique_ptr<runtime::JournalWriter> journal, uint64_t journaled, CommitPlace commits = {})
+      : ledger(std::move(journal), journaled, std::move(commits)) {}
 
   Ledger ledger;
   CheckpointDesk desk;
@@ -28,7 +29,8 @@ struct Keepers {
 };
 
 /// Makes commits durable: appends to the run's journal, and tries again every second while the
-/// disk refuses. It waits for the disk, so it has a thread of its own.
+/// disk refuses, or more often while the place of a lease's commits does not answer. It waits for both, so it
+/// has a thread of its own. When another leads, the run is over here.
 class JournalActor : public CompanyActor<Journal> {
  public:
   JournalActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
@@ -36,18 +38,28 @@ class JournalActor : public CompanyActor<Journal> {
       : CompanyActor(config, std::move(company), address, cell), keepers_(std::move(keepers)) {}
 
   behavior_type make_behavior() override;
-  void on_exit() override { waiting_.clear(); }
+  void on_exit() override {
+    waiting_.clear();
+    asked_.clear();
+  }
 
  private:
   using Promise = caf::typed_response_promise<void>;
   caf::result<void> append(const Pb<wire::JournalEntry>& entry);
   /// The last commit of this process, and whether a checkpoint is being written. What waits for the
-  /// disk is given up: nothing of it is in the journal, and whoever asks decides anew.
+  /// disk is given up: nothing of it is in the journal, and whoever asks decides anew. Of a commit
+  /// that may have been made somewhere else it is found out first.
   caf::result<Pb<wire::StepRecord>, bool> history();
+  using HistoryPromise = caf::typed_response_promise<Pb<wire::StepRecord>, bool>;
   void attempt();
+  /// False: it is tried again later, or never.
+  bool has_settled();
+  bool append_all();
+  void try_later();
 
   const std::shared_ptr<Keepers> keepers_;
   std::deque<std::pair<Pb<wire::JournalEntry>, Promise>> waiting_;
+  std::vector<HistoryPromise> asked_;  // wait for what is open
   bool is_alarmed_ = false;
 };
 

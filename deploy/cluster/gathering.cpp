@@ -61,13 +61,19 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
   add_secret_option(command, options.secret)->needs(listen)->group(group);
   command.add_flag("--insecure", options.is_insecure,
                    "token messages may travel plain between hosts")->needs(listen)->group(group);
+  CLI::Option* standby = command.add_flag(
+      "--standby", options.is_standby,
+      "wait, and lead the run when the host that leads is lost (cluster.lease)")->needs(listen)->group(group);
+  command.add_option("--priority", options.priority, "of standbys the one with the lowest goes first")
+      ->check(CLI::Range(1, 1000))->needs(standby)->group(group);
   add_tls_options(command, options.tls, group)->needs(listen);
 }
 
-MeetingPoint::MeetingPoint(const ClusterOptions& options)
+MeetingPoint::MeetingPoint(const ClusterOptions& options, const std::string& nonce)
     : starts_nodes(options.listen.empty()), listener(endpoint_of(options)),
       secret(secret_of(options, starts_nodes)), tls(options.tls),
-      token(runtime::hexadecimal(runtime::random_nonce())) {
+      token(runtime::hexadecimal(nonce.empty() ? runtime::random_nonce()
+                                               : secret.prove("troupe run", nonce, "token"))) {
   if (const std::string why = runtime::why_no_ucx(); !why.empty()) {
     throw ClusterError("a run of several processes needs a data plane between them, and this build "
                        "has none: " + why);
@@ -78,6 +84,7 @@ MeetingPoint::MeetingPoint(const ClusterOptions& options)
 Gathering::Gathering(MeetingPoint& at) : at_(at), own_(own_facts(at.tls.is_set())) {}
 
 std::optional<runtime::Member> Gathering::admit_one() {
+  if (at_.check) at_.check();
   auto socket = at_.listener.accept(within(look_time));
   if (!socket) return std::nullopt;
   try {

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -21,22 +22,26 @@ struct ClusterOptions {
   std::string secret;    ///< file
   runtime::TlsFiles tls = {};
   bool is_insecure = false;
+  bool is_standby = false;  ///< it leads when another that leads is lost
+  int priority = 1;         ///< of standbys: the lowest goes first
 };
 
-/// --nodes, --listen, --secret, --insecure, and those of TLS.
+/// --nodes, --listen, --secret, --insecure, those of TLS and of standbys.
 void add_cluster_options(CLI::App& command, ClusterOptions& options);
 
 /// Where the processes of a run find each other, whoever leads it: it stays while leaders come and go.
 struct MeetingPoint {
-  /// Listens. Throws ClusterError: the port is in use, nobody has a secret, certificates are of no use,
-  /// this build has no data plane.
-  explicit MeetingPoint(const ClusterOptions& options);
+  /// Listens. `nonce`: of a run that is led from several hosts, whose token is the same on all of them;
+  /// empty: there is one. Throws ClusterError: the port is in use, nobody has a secret, certificates are of
+  /// no use, this build has no data plane.
+  MeetingPoint(const ClusterOptions& options, const std::string& nonce);
 
   const bool starts_nodes;  ///< or they come by themselves
   runtime::Listener listener;
   const runtime::Secret secret;
   const runtime::TlsFiles tls;
   const std::string token;  ///< of this run: its actor systems know each other by it
+  std::function<void()> check = {};  ///< called now and then by whoever waits for nodes; may throw
 };
 
 /// Nodes that have joined and wait for their parts.

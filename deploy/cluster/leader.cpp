@@ -28,10 +28,6 @@ constexpr auto connect_time = 30s;
 /// For a newcomer to get its state, and a second more for so many bytes of all state.
 constexpr auto restore_time = 10s;
 constexpr int64_t slowest_restore = 20'000'000;
-/// For nodes to end when the run has.
-constexpr auto end_time = 10s;
-
-
 }  // namespace
 
 wire::Event Leader::event_of(wire::Event::Kind kind, std::string text) {
@@ -43,7 +39,7 @@ wire::Event Leader::event_of(wire::Event::Kind kind, std::string text) {
 
 Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
-      takes_over_(args.takes_over),
+      takes_over_(args.takes_over), term_(args.term),
       company_(args.company), gathering_(std::move(args.gathering)),
       plane_(make_node_plane(gathering_->endpoint().host,
                              {.received = [company = company_](int, runtime::Parcel parcel) {
@@ -129,6 +125,7 @@ wire::NodeStart Leader::start_message() const {
   start.set_control_token(gathering_->token());
   start.set_run_folder(run_folder_);
   start.set_heartbeat_port(watch_->port());
+  start.set_term(term_);
   start.mutable_lives()->Add(lives_.begin(), lives_.end());
   for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
   return start;
@@ -375,24 +372,6 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
                          "process " + std::to_string(process) + " does not reach " +
                              leader.gathering_->members().describe(other) + ": " + peer.text());
            }});
-}
-
-Leader::Watch::~Watch() {
-  {
-    std::lock_guard lock(leader_.mutex_);
-    leader_.troupe_ = nullptr;
-    leader_.is_over_ = true;
-  }
-  leader_.wake();
-  if (leader_.replacing_.joinable()) leader_.replacing_.join();
-  for (const auto& [process, why] : leader_.gone_) leader_.fence(process);
-  runtime::Members& members = leader_.gathering_->members();
-  if (leader_.change_) {
-    leader_.gathering_->let_go();
-    members.part(leader_.change_->leaving, leader_.change_->why, runtime::within(end_time));
-  } else {
-    members.finish("", runtime::within(end_time));
-  }
 }
 
 }  // namespace troupe::deploy

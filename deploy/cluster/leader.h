@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -31,6 +32,7 @@ class Leader {
     std::string run_folder;
     bool hands_out_state;  ///< or nodes make state 0 by the seed
     bool takes_over = false;  ///< from a lost leader, whose nodes hold the state
+    uint64_t term = 0;        ///< of its lease; 0: there is none
   };
   /// Everybody's actors are there and reach each other when this returns. Throws ClusterError,
   /// DataPlaneError.
@@ -51,6 +53,9 @@ class Leader {
   std::optional<Change> change();
   /// The run was ended because no copy of some block is left.
   bool has_lost_state() const { return has_lost_state_; }
+  /// The run goes on elsewhere, so that nodes are told nothing when it is left here: they look for the one
+  /// that leads. From any thread.
+  void abandon() { is_abandoned_ = true; }
   /// Names processes that compute more slowly than the others.
   void step_done(const wire::StepDone& done);
 
@@ -90,9 +95,13 @@ class Leader {
   void wait_until_restored(int process);
   void tell_of(int process, const wire::NodeFacts& facts);
 
+  /// For nodes to end when the run has.
+  static constexpr std::chrono::seconds end_time{10};
+
   const RunSetup& setup_;
   const std::string run_folder_;
   const bool hands_out_state_, takes_over_;
+  const uint64_t term_;
   const std::shared_ptr<actors::Company> company_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -103,7 +112,7 @@ class Leader {
   std::optional<Change> change_;           // under way
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process
-  std::atomic<bool> is_over_{false}, has_lost_state_{false};
+  std::atomic<bool> is_over_{false}, has_lost_state_{false}, is_abandoned_{false};
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<runtime::DataPlane> plane_;
   std::unique_ptr<actors::SystemConfig> config_;

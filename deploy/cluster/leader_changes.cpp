@@ -1,4 +1,4 @@
-// A run that goes on with other processes: who comes, and who is to leave.
+// A run that goes on with other processes, or elsewhere: who comes, who is to leave, and what they are told.
 #include <poll.h>
 #include <sys/eventfd.h>
 
@@ -89,6 +89,29 @@ void Leader::begin_change(Change change) {
 std::optional<Leader::Change> Leader::change() {
   std::lock_guard lock(mutex_);
   return change_;
+}
+
+Leader::Watch::~Watch() {
+  {
+    std::lock_guard lock(leader_.mutex_);
+    leader_.troupe_ = nullptr;
+    leader_.is_over_ = true;
+  }
+  leader_.wake();
+  if (leader_.replacing_.joinable()) leader_.replacing_.join();
+  for (const auto& [process, why] : leader_.gone_) leader_.fence(process);
+  runtime::Members& members = leader_.gathering_->members();
+  if (leader_.is_abandoned_) {
+    leader_.gathering_->let_go();
+    members.abandon();
+  } else if (leader_.has_lost_state_ && leader_.term_ > 0) {
+    members.part({}, "the run goes on from its newest checkpoint", runtime::within(end_time));
+  } else if (leader_.change_) {
+    leader_.gathering_->let_go();
+    members.part(leader_.change_->leaving, leader_.change_->why, runtime::within(end_time));
+  } else {
+    members.finish("", runtime::within(end_time));
+  }
 }
 
 }  // namespace troupe::deploy

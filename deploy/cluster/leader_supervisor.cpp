@@ -30,14 +30,17 @@ namespace {
 constexpr int begin_again_code = 75;
 /// And for another to take over what it could not.
 constexpr int try_again_code = 76;
+/// And when it does not lead any more.
+constexpr int fenced_code = 77;
 /// So often; then from the newest checkpoint.
 constexpr int most_takeovers = 2;
 /// So many leaders may be lost one behind the other without a step.
 constexpr int most_lost = 5;
 /// What a leader says to the supervisor: a step is done; the end that follows is its own.
 constexpr char step_word = 's', end_word = 'e';
-/// Or that the run is to have so many processes: this, and four bytes.
-constexpr char processes_word = 'p';
+/// Or that the run is to have so many processes, or which revision makes it the leader: a word and a number
+/// of eight bytes.
+constexpr char processes_word = 'p', holds_word = 'h';
 constexpr int look_milliseconds = static_cast<int>(1000 * runtime::Heartbeats::look_interval);
 /// For nodes of lost leaders to end when the run has.
 constexpr std::chrono::seconds patience{10};
@@ -115,10 +118,15 @@ void LeaderLife::say(char word) const {
 
 void LeaderLife::step_done() const { say(step_word); }
 
-void LeaderLife::say_processes(int32_t processes) const {
-  char words[1 + sizeof processes] = {processes_word};
-  std::memcpy(words + 1, &processes, sizeof processes);
+void LeaderLife::say(char word, int64_t number) const {
+  char words[1 + sizeof number] = {word};
+  std::memcpy(words + 1, &number, sizeof number);
   if (line_ >= 0) (void)!::write(line_, words, sizeof words);
+}
+
+void LeaderLife::holds(int64_t revision) const {
+  is_held_ = true;
+  say(holds_word, revision);
 }
 
 class LeaderSupervisor {
@@ -150,7 +158,8 @@ class LeaderSupervisor {
   int signal_ = 0;  // the last one that was passed on
   int lost_ = 0;    // without a step
   int failed_takeovers_ = 0;
-  int32_t processes_ = 0;  // that the run is to have from now on
+  int64_t processes_ = 0;  // that the run is to have from now on
+  int64_t held_revision_ = 0;  // what makes the leader one
   std::string heard_;
   bool has_ended_itself_ = false;
   runtime::AwakeClock clock_{3 * runtime::Heartbeats::look_interval};
@@ -200,13 +209,17 @@ bool LeaderSupervisor::listen() {
   if (n <= 0) return false;
   heard_.append(words, static_cast<size_t>(n));
   while (!heard_.empty()) {
-    const size_t length = heard_[0] == processes_word ? 1 + sizeof(int32_t) : 1;
+    const bool has_number = heard_[0] == processes_word || heard_[0] == holds_word;
+    const size_t length = has_number ? 1 + sizeof(int64_t) : 1;
     if (heard_.size() < length) break;
     if (heard_[0] == step_word) lost_ = 0;
     if (heard_[0] == end_word) has_ended_itself_ = true;
     if (heard_[0] == BeatingLine::end_of_beats) judge_.reset();
     if (heard_[0] == BeatingLine::beat) hear_beat();
-    if (heard_[0] == processes_word) std::memcpy(&processes_, heard_.data() + 1, sizeof processes_);
+    if (has_number) {
+      int64_t& number = heard_[0] == processes_word ? processes_ : held_revision_;
+      std::memcpy(&number, heard_.data() + 1, sizeof number);
+    }
     heard_.erase(0, length);
   }
   return true;
@@ -261,6 +274,15 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   failed_takeovers_ = code == try_again_code ? failed_takeovers_ + 1 : 0;
   const bool begins_again = code == begin_again_code || failed_takeovers_ >= most_takeovers;
   if (signal_ != 0 || has_ended_itself_) return false;
+  life.held_revision_ = held_revision_;
+  life.is_behind_others_ = begins_again && (processes_ == 0 || processes_ == life.processes_);
+  if (code == fenced_code) {
+    ++life.number_;
+    life.held_revision_ = held_revision_ = 0;
+    life.loss_.clear();
+    life.is_first_of_plan_ = false;
+    return true;
+  }
   const std::string loss = "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
                            (silence_.empty() ? "" : "was " + silence_ + " and ") +
                            how_it_ended(status);
@@ -272,7 +294,7 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   }
   ++life.number_;
   life.is_first_of_plan_ = processes_ != 0 && processes_ != life.processes_;
-  life.processes_ = processes_;
+  life.processes_ = static_cast<int>(processes_);
   life.loss_us_ = noticed_us_;
   if (code != try_again_code) life.loss_ = loss;
   if (begins_again) life.loss_.clear();
@@ -317,10 +339,14 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
     throw LeaderEnded(begin_again_code);
   } catch (const GoOnWith& change) {
     farewell.leave_out();
-    life.say_processes(change.processes());
+    life.say(processes_word, change.processes());
     throw LeaderEnded(begin_again_code);
+  } catch (const Fenced& error) {
+    farewell.leave_out();
+    std::cerr << "note: " << error.what() << "; it stands by from now on" << std::endl;
+    throw LeaderEnded(fenced_code);
   } catch (const runtime::ClusterError& error) {
-    if (life.is_first()) throw;
+    if (life.is_first() && !life.is_held_) throw;
     farewell.leave_out();
     std::cerr << "note: " << error.what() << "; another process tries to lead" << std::endl;
     throw LeaderEnded(try_again_code);

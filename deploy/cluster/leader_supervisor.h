@@ -24,6 +24,13 @@ class LeaderLife {
   bool is_first_of_plan() const { return is_first_of_plan_; }
   /// When that was noticed, in microseconds since 1970.
   uint64_t loss_us() const { return loss_us_; }
+  /// What made the one before the leader where a lease does (runtime/cluster/lease_rules.h); 0: nothing, or
+  /// it was fenced.
+  int64_t held_revision() const { return held_revision_; }
+  /// The one before could not go on with the nodes that it had; others may.
+  bool is_behind_others() const { return is_behind_others_; }
+  /// This makes it the leader now.
+  void holds(int64_t revision) const;
   /// A step is done. The supervisor ends a run whose leaders are lost again and again without one.
   void step_done() const;
 
@@ -31,18 +38,27 @@ class LeaderLife {
   friend class LeaderSupervisor;
   friend void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
   void say(char word) const;
-  void say_processes(int32_t processes) const;
+  void say(char word, int64_t number) const;
   int number_ = 1;
   std::string loss_;
   int processes_ = 0;
   bool is_first_of_plan_ = false;
   uint64_t loss_us_ = 0;
+  int64_t held_revision_ = 0;
+  bool is_behind_others_ = false;
+  mutable bool is_held_ = false;
   int line_ = -1;  // to the supervisor
 };
 
 /// The run cannot go on with what its processes hold: another leader begins at the newest
 /// checkpoint.
 class BeginAgain : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Another leads the run, or may: this one only stands by, in a new process.
+class Fenced : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -69,7 +85,7 @@ class LeaderEnded : public std::exception {
 };
 
 /// Calls `lead` in a process of its own, which returns from here, or throws, what it does; again in
-/// another one when that process is lost, or throws BeginAgain or GoOnWith. The process that has called this
+/// another one when that process is lost, or throws BeginAgain, Fenced or GoOnWith. The process that has called this
 /// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
 /// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
 /// its nodes end.

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <csignal>
+#include <iostream>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "deploy/cluster/leader_watch.h"
 #include "deploy/cluster/node_line.h"
 #include "deploy/cluster/node_plane.h"
+#include "deploy/cluster/node_way.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
 #include "deploy/device_option.h"
@@ -30,18 +32,11 @@ using namespace std::chrono_literals;
 using runtime::ClusterError;
 using runtime::within;
 
-struct Options {
-  std::string join;
-  std::string secret;
-  runtime::TlsFiles tls;
-  int wait = 60;
-  bool is_insecure = false;
-};
-
 constexpr const char* examples = R"(Examples:
   export TROUPE_SECRET=$(head -c 32 /dev/urandom | base64)   # the same on every host
   troupe train my_run.textproto --nodes 2 --listen 10.0.0.1:7070 --insecure
   troupe node --join 10.0.0.1:7070 --insecure
+  troupe node --join http://10.0.0.9:2379/my-run --insecure   # whoever leads by that lease of etcd
 
 A node needs no file of the run: it gets its part from the process that leads it, and ends with
 the run; when that process is lost, it goes on under the one that leads next.)";
@@ -90,14 +85,6 @@ Word wait_for_word(runtime::DataPlane& plane, Door& door, Line& line) {
   }
 }
 
-/// How a node comes to a leader, the first or one in a lost one's place.
-struct Way {
-  runtime::Endpoint leader;
-  runtime::Secret secret;
-  wire::NodeFacts facts;
-  std::string name;
-};
-
 using LeaderWatchPtr = std::unique_ptr<LeaderWatch>;
 
 /// It hears of this process, and is given up when it is silent.
@@ -105,13 +92,6 @@ LeaderWatchPtr watch_leader(const Way& way, const wire::NodeStart& start,
                             const Line::SocketPtr& socket) {
   return std::make_unique<LeaderWatch>(
       LeaderWatch::Args{.start = start, .secret = way.secret, .socket = socket});
-}
-
-Line::SocketPtr reach(const Way& way, std::chrono::milliseconds time) {
-  auto socket = std::make_shared<runtime::FrameSocket>(
-      runtime::FrameSocket::connect(way.leader, within(time)));
-  socket->set_peer(way.name);
-  return socket;
 }
 
 /// Where the front desk is, and whom it is to ask here.
@@ -141,7 +121,7 @@ void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
 
 /// The leader is lost, and with it process 0. Another takes its place: this process goes on with all
 /// that it has, and reaches those whose processes are others now. Throws ClusterError: nobody leads, or
-/// whoever does goes on without it.
+/// (NoPart, Refused) whoever does goes on without it.
 void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
                     Door& door, caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch) {
   way.facts.set_held_process(start.process());
@@ -149,8 +129,9 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   const auto socket = reach(way, rejoin_time);
   const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
   if (!next.goes_on() || next.process() != start.process()) {
-    throw ClusterError(way.name + " has another part for this node than it had");
+    throw NoPart(way.name + " has another part for this node than it had");
   }
+  search_by(way, next, socket);
   line.set_socket(socket);
   watch = watch_leader(way, next, socket);
   const auto company = door.get();
@@ -161,6 +142,29 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   desk.hand_in(next.process());
   start = next;
   line.ready();
+}
+
+/// As above; where a lease says who leads, whoever that is may be lost before this node is there.
+void follow(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane, Door& door,
+            caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch, const std::string& why) {
+  const auto deadline = within(way.wait);
+  while (true) {
+    try {
+      return follow_another(way, start, line, plane, door, system, desk, watch);
+    } catch (const runtime::ComeAgain&) {
+      throw;
+    } catch (const RunHasEnded&) {
+      throw;
+    } catch (const runtime::Refused& error) {
+      throw NoPart(why + "; " + error.what());
+    } catch (const NoPart&) {
+      throw;
+    } catch (const ClusterError& error) {
+      if (!way.search || std::chrono::steady_clock::now() > deadline) {
+        throw ClusterError(why + "; " + error.what());
+      }
+    }
+  }
 }
 
 /// Until a leader says what it says last, whoever it is then.
@@ -174,15 +178,10 @@ Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
       return wait_for_word(plane, door, line);
     } catch (const ClusterError& error) {
       why = watch->verdict().empty() ? error.what() : watch->verdict();
+      if (way.search && !way.search->verdict().empty()) why = way.search->verdict();
       if (!has_copies || signals.received() != 0) throw ClusterError(why);
     }
-    try {
-      follow_another(way, start, line, plane, door, system, desk, watch);
-    } catch (const runtime::ComeAgain&) {
-      throw;
-    } catch (const ClusterError& error) {
-      throw ClusterError(why + "; " + error.what());
-    }
+    follow(way, start, line, plane, door, system, desk, watch, why);
   }
 }
 
@@ -191,6 +190,9 @@ Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
 Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
           std::unique_ptr<runtime::DataPlane> plane, Door& door, LeaderWatchPtr& watch,
           const StopSignals& signals, std::unique_ptr<runtime::StateArena>& held) {
+  if (start.goes_on()) {
+    throw NoPart(way.name + " takes this node for one that has its part already");
+  }
   const config::LoadedRun run{start.run(), {}, {}, {}};
   const config::LoadedModel model{start.model(), {}};
   const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
@@ -265,10 +267,10 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
   way.facts.set_data_plane(plane->describe());
   way.facts.set_data_address(plane->address());
   try {
-    const wire::NodeStart start =
-        runtime::join(*line.socket(), way.secret, way.facts, within(takeover_time));
+    const wire::NodeStart start = join_whoever_leads(way, line, takeover_time);
     way.facts.set_held_process(start.process());
     way.facts.set_held_run(start.control_token());
+    search_by(way, start, line.socket());
     LeaderWatchPtr watch = watch_leader(way, start, line.socket());
     return play(way, start, tls, line, std::move(plane), door, watch, signals, held);
   } catch (const runtime::ComeAgain&) {
@@ -282,36 +284,65 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
   }
 }
 
-void run_node(const Options& options) {
-  const runtime::Endpoint leader = runtime::parse_endpoint(options.join);
-  check_network(leader.host, options.is_insecure, "--join " + options.join);
-  if (options.tls.is_set()) runtime::check_tls(options.tls);
-  const auto secret = cluster_secret(options.secret);
-  if (!secret) {
-    throw ClusterError("found no cluster secret, wanted that of the run in TROUPE_SECRET or a file "
-                       "(--secret)");
-  }
-  Way way{leader, *secret, own_facts(options.tls.is_set()), "the run at " + options.join};
-  Line line(reach(way, std::chrono::seconds(options.wait)));
-  StopSignals signals;  // before the first thread
-  signals.on_stop([&] {
-    line.lost("stopped by " + signal_name(signals.received()));
-    ::shutdown(line.socket()->file(), SHUT_RD);
-  });
+/// Comes to the run anew, with nothing of it, when it goes on without what this node holds: a host that was
+/// cut off comes back by itself. Without a lease nobody could say whether there is a run any more.
+bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held,
+                const ClusterError& error) {
+  const bool held_a_part = way.facts.held_process() != 0;
+  if (!way.search || !held_a_part) return false;
+  std::cerr << "note: " << error.what() << "; this node comes again with nothing" << std::endl;
+  way.facts.clear_held_process();
+  way.facts.clear_held_run();
+  held.reset();
+  line.set_socket(reach(way, takeover_time));
+  return true;
+}
+
+/// One part after the other, as long as there is one.
+void play_parts(Way& way, const runtime::TlsFiles& tls, Line& line, const StopSignals& signals) {
   Door door;
   std::unique_ptr<runtime::StateArena> held;  // of the run, whatever this process's part is
-  while (play_one_part(way, options.tls, line, door, signals, held) == Word::later) {
-    line.set_socket(reach(way, takeover_time));
+  while (true) {
+    try {
+      if (play_one_part(way, tls, line, door, signals, held) == Word::end) return;
+      line.set_socket(reach(way, takeover_time));
+    } catch (const RunHasEnded&) {
+      throw;
+    } catch (const ClusterError& error) {
+      if (const int signal = signals.received()) {
+        throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
+      }
+      if (!comes_back(way, line, held, error)) throw;
+    }
   }
-  signals.on_stop({});
+}
+
+void run_node(const NodeOptions& options) {
+  if (options.tls.is_set()) runtime::check_tls(options.tls);
+  Way way = way_of(options);
+  try {
+    Line line(reach(way, way.wait));
+    StopSignals signals;  // before the first thread that takes any
+    signals.on_stop([&] {
+      line.lost("stopped by " + signal_name(signals.received()));
+      *way.is_stopped = true;
+      ::shutdown(line.socket()->file(), SHUT_RD);
+    });
+    play_parts(way, options.tls, line, signals);
+    signals.on_stop({});
+  } catch (const RunHasEnded& end) {
+    if (end.has_failed) throw;
+    std::cout << end.what() << std::endl;
+  }
 }
 
 }  // namespace
 
 void add_node_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<NodeOptions>();
   CLI::App* command = app.add_subcommand("node", "Be one of the processes of a run");
-  command->add_option("--join", options->join, "HOST:PORT of the process that leads the run")
+  command->add_option("--join", options->join, "HOST:PORT of the process that leads the run, or http://HOST:PORT/NAME of etcd and "
+                          "its lease")
       ->required();
   add_secret_option(*command, options->secret);
   command->add_option("--wait", options->wait, "seconds to wait for it to listen")

@@ -120,7 +120,7 @@ wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::Node
   }
   frame = socket.receive(within(std::chrono::seconds(30)));
   if (frame.has_refusal()) {
-    throw ClusterError(socket.peer() + " has refused this node: " + frame.refusal().text());
+    throw Refused(socket.peer() + " has refused this node: " + frame.refusal().text());
   }
   if (frame.has_later()) throw ComeAgain(socket.peer() + ": " + frame.later().text());
   if (frame.has_finish()) throw ClusterError("the run ended: " + frame.finish().text());

@@ -36,6 +36,12 @@ class ComeAgain : public ClusterError {
   using ClusterError::ClusterError;
 };
 
+/// A node is not to be one of the run as it is.
+class Refused : public ClusterError {
+ public:
+  using ClusterError::ClusterError;
+};
+
 /// Tells a member to come again.
 void put_off(FrameSocket& socket, const std::string& why);
 
@@ -46,7 +52,7 @@ void start_node(Member& member, const Secret& secret, const wire::NodeStart& sta
 /// which node is gone, cannot begin and why, or is late.
 std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline);
 
-/// The node's side: waits for the part that it gets. Throws ClusterError: refused, the leader has not
+/// The node's side: waits for the part that it gets. Throws ClusterError: Refused, the leader has not
 /// the secret or speaks another protocol, or is gone; ComeAgain. `hello_deadline` is for what the leader says
 /// first; it may then wait for other nodes as long as it likes.
 wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::NodeFacts& own,

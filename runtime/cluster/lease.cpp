@@ -47,7 +47,7 @@ KeptLease::~KeptLease() {
   ended_.notify_all();
   thread_.join();
   try {
-    if (loss_.empty()) client_.revoke(id_);
+    if (loss_.empty() && !is_left_) client_.revoke(id_);
   } catch (const ClusterError&) {
     // it ends by itself
   }

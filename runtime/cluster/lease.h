@@ -2,6 +2,7 @@
 // are in lease_rules.h.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -35,12 +36,14 @@ class KeptLease {
  public:
   /// A new lease. Throws ClusterError: etcd does not answer.
   explicit KeptLease(const LeasePlace& place);
-  /// Ends the lease, if etcd answers; else it ends by itself.
+  /// Ends the lease, if etcd answers and it was not left; else it ends by itself.
   ~KeptLease();
   KeptLease(const KeptLease&) = delete;
   KeptLease& operator=(const KeptLease&) = delete;
 
   int64_t id() const { return id_; }
+  /// Somebody follows who knows that this process has ended, or the lease's time passes.
+  void leave() { is_left_ = true; }
   /// How it was lost; empty: it was not, as far as is known.
   std::string loss() const;
   /// On the thread of this object, once; at once if it is lost already. Empty: nobody is called any more.
@@ -56,6 +59,7 @@ class KeptLease {
   mutable std::mutex mutex_;
   std::condition_variable ended_;
   bool is_over_ = false;
+  std::atomic<bool> is_left_{false};
   std::string loss_;
   std::mutex calling_;
   std::function<void(const std::string&)> lost_;

@@ -167,6 +167,11 @@ void Members::part(const std::set<int>& leaving, const std::string& why, Deadlin
   wait_until_gone(deadline);
 }
 
+void Members::abandon() {
+  stop_watching();
+  for (int p = 1; p <= count(); ++p) drop(p);
+}
+
 void Members::wait_until_gone(Deadline deadline) {
   for (int p = 1; p <= count(); ++p) {
     const MemberPtr member = node(p);

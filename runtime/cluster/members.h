@@ -56,6 +56,8 @@ class Members {
   /// It goes on with other processes: those that leave it are told that it has ended, the rest to come
   /// again. Waits as above.
   void part(const std::set<int>& leaving, const std::string& why, Deadline deadline);
+  /// Another leads them: connections close, nothing is said or called any more.
+  void abandon();
 
  private:
   using MemberPtr = std::shared_ptr<Member>;

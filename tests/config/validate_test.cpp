@@ -46,6 +46,25 @@ TEST(ValidateRun, RefusesValuesOutOfRange) {
                        "train.optimizer.moments=BF16", "train.optimizer.ema_decay=0.999"}), "");
 }
 
+TEST(ValidateRun, ALeaseNamesItsEtcdAndItsRunAndIsOfSeveralProcesses) {
+  const auto with = [](std::vector<std::string> more) {
+    more.insert(more.begin(), "cluster.nodes=2");
+    return run_error(more);
+  };
+  const std::string etcd = "cluster.lease.etcd=http://10.0.0.9:2379", name = "cluster.lease.name=run-7.b";
+
+  EXPECT_EQ(with({etcd, name}), "");
+  EXPECT_THAT(with({name}), HasSubstr("cluster.lease.etcd: found nothing, wanted where etcd answers"));
+  EXPECT_THAT(with({etcd}), HasSubstr("cluster.lease.name: found nothing, wanted 1 to 64 letters"));
+  EXPECT_THAT(with({etcd, "cluster.lease.name=a/b"}), HasSubstr("cluster.lease.name: found a/b"));
+  EXPECT_THAT(with({name, "cluster.lease.etcd=10.0.0.9:2379"}), HasSubstr("wanted http://HOST:PORT"));
+  EXPECT_THAT(with({name, "cluster.lease.etcd=http://10.0.0.9:2379/x"}),
+              HasSubstr("wanted http://HOST:PORT"));
+  EXPECT_THAT(with({etcd, name, "cluster.lease.seconds=1"}),
+              HasSubstr("cluster.lease.seconds: found 1, wanted 2 to 600"));
+  EXPECT_THAT(run_error({etcd, name}), HasSubstr("cluster.lease: found one with cluster.nodes 1"));
+}
+
 TEST(ValidateRun, ListsEveryProblem) {
   EXPECT_EQ(run_error({"train.steps=0", "train.micro_batches=0"}),
             "--set train.steps=0: train.steps: found 0, wanted 1 to 1099511627776\n"

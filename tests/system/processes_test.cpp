@@ -226,7 +226,20 @@ TEST_F(Processes, WhatCannotBeIsSaidAtOnce) {
   EXPECT_EQ(troupe("node --join 127.0.0.1:1 --wait 0"), 1);
   EXPECT_EQ(troupe("node --join 127.0.0.1"), 1);
   EXPECT_THAT(output_, HasSubstr("found the address '127.0.0.1', wanted HOST:PORT"));
+  EXPECT_EQ(troupe("node --join http://127.0.0.1:1"), 1);
+  EXPECT_THAT(output_, HasSubstr("wanted http://HOST:PORT/NAME"));
   EXPECT_EQ(troupe(train("--nodes 0")), 2);
+  const std::string standby = "--nodes 2 --listen 127.0.0.1:0 --standby --secret secret ";
+  std::ofstream(folder_ / "secret") << "sixteen-bytes-or-more";
+  std::filesystem::permissions(folder_ / "secret", std::filesystem::perms(0600));
+  EXPECT_EQ(troupe(train(standby)), 1);
+  EXPECT_THAT(output_, HasSubstr("--standby: found no cluster.lease in the run"));
+  const std::string lease =
+      "--set cluster.lease.etcd=http://127.0.0.1:1 --set cluster.lease.name=a-run ";
+  EXPECT_EQ(troupe(train("--nodes 2 " + lease)), 1);
+  EXPECT_THAT(output_, HasSubstr("cluster.lease: found no --listen"));
+  EXPECT_EQ(troupe(train(standby + lease)), 1);
+  EXPECT_THAT(output_, HasSubstr("etcd: cannot reach 127.0.0.1:1: "));
   EXPECT_EQ(troupe(train("--nodes 2 --set train.unit_hashes=true")), 1);
   EXPECT_THAT(output_, HasSubstr("train.unit_hashes: found true with cluster.nodes 2"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));

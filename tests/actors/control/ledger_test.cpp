@@ -92,5 +92,73 @@ TEST(CheckpointDesk, KeepsACopyUntilItIsWritten) {
   EXPECT_FALSE(desk.unwritten());
 }
 
+/// Where commits are made, with the outcomes that a test wants.
+struct Place {
+  std::vector<runtime::Commitment> outcomes;  ///< of the next calls; behind them: committed
+  std::vector<double> asked = {};             ///< the losses of the records, by call
+
+  CommitPlace place() {
+    return {[this](const wire::JournalEntry& entry) {
+              asked.push_back(entry.commit().loss());
+              if (outcomes.empty()) return runtime::Commitment::committed;
+              const auto outcome = outcomes.front();
+              outcomes.erase(outcomes.begin());
+              return outcome;
+            },
+            [] { return std::string("no word of it"); }};
+  }
+};
+
+std::unique_ptr<runtime::JournalWriter> journal_in(const fs::path& folder) {
+  fs::remove_all(folder);
+  return std::make_unique<runtime::JournalWriter>(folder, runtime::JournalHistory{}, "cpu.1");
+}
+
+// Commit law: what may have been committed is found out before anything else is decided.
+TEST(Ledger, KeepsACommitOpenOfWhichNoWordCame) {
+  const fs::path folder = fs::path(testing::TempDir()) / "ledger_open_test";
+  Place place{{runtime::Commitment::unknown, runtime::Commitment::unknown}};
+  Ledger ledger(journal_in(folder), 0, place.place());
+
+  EXPECT_FALSE(ledger.append(commit_of(1, 5.0)));
+  EXPECT_TRUE(ledger.is_open());
+  EXPECT_EQ(ledger.error(), "no word of it");
+  EXPECT_TRUE(runtime::read_journal(folder).commits.empty()) << "the journal is a copy of commits";
+  EXPECT_FALSE(ledger.settle());
+  EXPECT_TRUE(ledger.settle());
+
+  EXPECT_FALSE(ledger.is_open());
+  EXPECT_EQ(ledger.last_commit()->loss(), 5.0);
+  EXPECT_EQ(runtime::read_journal(folder).commits.at(0).loss(), 5.0);
+  EXPECT_EQ(place.asked, (std::vector<double>{5.0, 5.0, 5.0}));
+}
+
+TEST(Ledger, WritesNothingMoreWhenAnotherLeads) {
+  const fs::path folder = fs::path(testing::TempDir()) / "ledger_fenced_test";
+  Place place{{runtime::Commitment::committed, runtime::Commitment::fenced}};
+  Ledger ledger(journal_in(folder), 0, place.place());
+
+  EXPECT_TRUE(ledger.append(commit_of(1, 5.0)));
+  EXPECT_FALSE(ledger.is_fenced());
+  EXPECT_FALSE(ledger.append(commit_of(2, 4.0)));
+  EXPECT_TRUE(ledger.is_fenced());
+  EXPECT_TRUE(ledger.settle()) << "it is not committed and never will be";
+  EXPECT_FALSE(ledger.append(commit_of(2, 3.0)));
+
+  EXPECT_EQ(place.asked.size(), 2u);
+  EXPECT_EQ(ledger.last_commit()->step(), 1u);
+  EXPECT_EQ(runtime::read_journal(folder).commits.size(), 1u);
+}
+
+TEST(Ledger, AsksForNoCommitOfAReplay) {
+  Place place{};
+  Ledger ledger(nullptr, 3, place.place());
+
+  EXPECT_TRUE(ledger.append(commit_of(3, 5.0)));
+  EXPECT_TRUE(ledger.append(commit_of(4, 4.0)));
+
+  EXPECT_EQ(place.asked, (std::vector<double>{4.0}));
+}
+
 }  // namespace
 }  // namespace troupe::tests

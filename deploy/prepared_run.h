@@ -1,0 +1,54 @@
+// A run that is ready to be led: what is there before anybody leads it, and stays when leaders come and
+// go.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/control/failpoints.h"
+#include "deploy/cluster/gathering.h"
+#include "deploy/cluster/leased_run.h"
+#include "deploy/failpoint_options.h"
+#include "deploy/run_folder.h"
+#include "deploy/run_setup.h"
+#include "deploy/training_data.h"
+
+namespace troupe::deploy {
+
+struct TrainOptions {
+  std::string run;
+  std::string resume;
+  std::vector<std::string> settings;
+  std::string out;
+  bool is_dry_run = false;
+  bool writes_training_text = false;
+  std::string device;
+  ClusterOptions cluster;
+  FailpointOptions failpoints;
+};
+
+struct PreparedRun {
+  const TrainOptions& options;
+  RunSetup setup;
+  const TrainingData data;
+  const std::vector<actors::Failpoint> failpoints;
+  RunFolder folder;
+  const std::unique_ptr<MeetingPoint> meeting;  // null: there is one process
+  const std::optional<LeasedRun> lease;         // none: the folder's lock says who leads
+};
+
+/// Throws when something is wrong with the run.
+PreparedRun prepare(const TrainOptions& options, RunSetup setup);
+
+/// Waits until this process leads the run; plans it as it is to be led then. The journal gets what it
+/// lacks.
+Mandate take_the_lead(PreparedRun& prepared, const LeaderLife& life, runtime::JournalHistory& history);
+
+/// The nodes of a lost leader, if they hold all of the last commit (`takes_over`); else new ones. Null: there
+/// is one process.
+std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const Mandate& mandate,
+                                  const runtime::JournalHistory& history, bool& takes_over);
+
+}  // namespace troupe::deploy
