@@ -1,128 +1,86 @@
 #include "runtime/cluster/http.h"
 
-#include <sys/socket.h>
+#include <curl/curl.h>
 
 #include <algorithm>
-#include <cctype>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
+#include <chrono>
+#include <memory>
+#include <thread>
 
 namespace troupe::runtime {
 namespace {
 
 constexpr size_t most_bytes = 64 << 20;
+/// Between two times that nobody listens there.
+constexpr std::chrono::milliseconds pause{20};
 
-ClusterError no_reply(const std::string& found) {
-  return ClusterError("found " + found + ", wanted a reply of HTTP/1.1");
-}
-
-size_t number(std::string_view digits, int base, const char* what) {
-  size_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-  if (error != std::errc() || end == digits.data() || value > most_bytes) {
-    throw no_reply(std::string(what) + " '" + std::string(digits.substr(0, 40)) + "'");
+struct Request {
+  Request() : handle(::curl_easy_init(), &::curl_easy_cleanup), headers(nullptr, &::curl_slist_free_all) {
+    if (!handle) throw ClusterError("cannot make an HTTP request: out of memory");
   }
-  return value;
-}
-
-/// The value of a header; none: there is no such one.
-std::optional<std::string> header(std::string_view head, std::string_view name) {
-  for (size_t at = head.find("\r\n"); at != std::string_view::npos;) {
-    const size_t begin = at + 2, end = std::min(head.find("\r\n", begin), head.size());
-    std::string_view line = head.substr(begin, end - begin);
-    const bool is_it = line.size() > name.size() && line[name.size()] == ':' &&
-                       std::equal(name.begin(), name.end(), line.begin(), [](char a, char b) {
-                         return std::tolower(static_cast<unsigned char>(a)) ==
-                                std::tolower(static_cast<unsigned char>(b));
-                       });
-    if (is_it) {
-      line.remove_prefix(name.size() + 1);
-      line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-      return std::string(line);
-    }
-    at = head.find("\r\n", begin);
+  template <class Value>
+  void set(CURLoption option, Value value) {
+    ::curl_easy_setopt(handle.get(), option, value);
   }
-  return std::nullopt;
+
+  std::unique_ptr<CURL, void (*)(CURL*)> handle;
+  std::unique_ptr<curl_slist, void (*)(curl_slist*)> headers;
+};
+
+size_t append(char* bytes, size_t, size_t count, void* body) {
+  auto& all = *static_cast<std::string*>(body);
+  if (all.size() + count > most_bytes) return 0;  // refused
+  all.append(bytes, count);
+  return count;
 }
 
-/// RFC 9112, section 7.1; none: the last chunk is not there.
-std::optional<std::string> join_chunks(std::string_view bytes) {
-  std::string body;
-  while (true) {
-    const size_t line = bytes.find("\r\n");
-    if (line == std::string_view::npos) return std::nullopt;
-    const std::string_view digits = bytes.substr(0, std::min(bytes.find(';'), line));
-    const size_t size = number(digits, 16, "the chunk size");
-    if (size == 0) return body;  // trailers are not waited for
-    if (bytes.size() < line + 2 + size + 2) return std::nullopt;
-    body += bytes.substr(line + 2, size);
-    bytes.remove_prefix(line + 2 + size + 2);
+std::string describe(CURLcode code, const Endpoint& to) {
+  const std::string who = to_string(to);
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT: return "cannot reach " + who;
+    case CURLE_OPERATION_TIMEDOUT: return who + " has not answered in time";
+    case CURLE_WRITE_ERROR: return who + " has sent more than 64 MiB";
+    default: return who + ": " + ::curl_easy_strerror(code);
   }
 }
 
 }  // namespace
 
-std::optional<HttpReply> parse_http_reply(std::string_view bytes, bool has_ended) {
-  const size_t end = bytes.find("\r\n\r\n");
-  if (end == std::string_view::npos) {
-    if (has_ended) throw no_reply(std::to_string(bytes.size()) + " bytes without a head");
-    return std::nullopt;
-  }
-  const std::string_view head = bytes.substr(0, end);
-  if (!head.starts_with("HTTP/1.") || head.size() < 12) {
-    throw no_reply("'" + std::string(head.substr(0, 40)) + "'");
-  }
-  HttpReply reply{static_cast<int>(number(head.substr(9, 3), 10, "the status")), {}};
-  const std::string_view rest = bytes.substr(end + 4);
-  if (header(head, "Transfer-Encoding") == "chunked") {
-    auto body = join_chunks(rest);
-    if (!body && has_ended) throw no_reply("a body that is cut off");
-    if (!body) return std::nullopt;
-    reply.body = std::move(*body);
-    return reply;
-  }
-  const auto length = header(head, "Content-Length");
-  const size_t size = length ? number(*length, 10, "the length") : rest.size();
-  if ((!length && !has_ended) || rest.size() < size) {
-    if (has_ended) throw no_reply("a body that is cut off");
-    return std::nullopt;
-  }
-  reply.body = rest.substr(0, size);
-  return reply;
-}
-
 HttpReply http_post(const Endpoint& to, const std::string& path, const std::string& body,
                     Deadline deadline) {
-  const FrameSocket socket = FrameSocket::connect(to, deadline);
-  const std::string request = "POST " + path + " HTTP/1.1\r\nHost: " + to_string(to) +
-                              "\r\nContent-Type: application/json\r\nConnection: close\r\n" +
-                              "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  const auto fail = [&](const std::string& why) -> ClusterError {
-    return ClusterError(to_string(to) + " " + why);
-  };
-  for (size_t sent = 0; sent < request.size();) {
-    const ssize_t n =
-        ::send(socket.file(), request.data() + sent, request.size() - sent, MSG_NOSIGNAL);
-    if (n > 0) sent += static_cast<size_t>(n);
-    if (n > 0 || errno == EINTR) continue;
-    if (errno != EAGAIN && errno != EWOULDBLOCK) throw fail(std::strerror(errno));
-    if (!socket.wait_to_send(deadline)) throw fail("has not taken a request in time");
-  }
-  std::string bytes;
-  char part[16 << 10];
+  // Once, and before any other thread asks.
+  static const CURLcode ready = ::curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (ready != CURLE_OK) throw ClusterError("cannot use HTTP: " + std::string(::curl_easy_strerror(ready)));
+  Request request;
+  HttpReply reply;
+  const std::string url = "http://" + to_string(to) + path;
+  request.headers.reset(::curl_slist_append(nullptr, "Content-Type: application/json"));
+  request.set(CURLOPT_URL, url.c_str());
+  request.set(CURLOPT_PROTOCOLS_STR, "http");
+  request.set(CURLOPT_PROXY, "");     // the servers of a cluster are reached directly
+  request.set(CURLOPT_NOSIGNAL, 1L);  // there are threads
+  request.set(CURLOPT_HTTPHEADER, request.headers.get());
+  request.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+  request.set(CURLOPT_POSTFIELDS, body.c_str());
+  request.set(CURLOPT_HTTP09_ALLOWED, 0L);
+  request.set(CURLOPT_WRITEFUNCTION, &append);
+  request.set(CURLOPT_WRITEDATA, static_cast<void*>(&reply.body));
   while (true) {
-    const ssize_t n = ::recv(socket.file(), part, sizeof part, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      if (!socket.wait(deadline)) throw fail("has not answered in time");
-      continue;
-    }
-    if (n < 0) throw fail(std::strerror(errno));
-    bytes.append(part, static_cast<size_t>(n));
-    if (auto reply = parse_http_reply(bytes, n == 0)) return *reply;
-    if (bytes.size() > most_bytes) throw fail("has sent more than 64 MiB");
+    using std::chrono::milliseconds;
+    const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
+    request.set(CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<int64_t>(1, left.count())));
+    reply.body.clear();
+    const CURLcode code = ::curl_easy_perform(request.handle.get());
+    if (code == CURLE_OK) break;
+    // Who is not there yet, or not again, may come.
+    if (code != CURLE_COULDNT_CONNECT || left < pause) throw ClusterError(describe(code, to));
+    std::this_thread::sleep_for(pause);
   }
+  long status = 0;
+  ::curl_easy_getinfo(request.handle.get(), CURLINFO_RESPONSE_CODE, &status);
+  reply.status = static_cast<int>(status);
+  return reply;
 }
 
 }  // namespace troupe::runtime
