@@ -91,6 +91,33 @@ std::vector<FaultOutcome> outcomes_of(const std::vector<Event>& events) {
   return outcomes;
 }
 
+namespace {
+
+std::string effective_row(const char* name, const EffectiveTime& time) {
+  return fmt::format("{:<38}{:>6}{:>10.3f}{:>10.1f}{:>9.1f} %\n", name, time.steps,
+                     time.step_seconds, time.wall_seconds, 100 * time.share());
+}
+
+std::string effective_table(const CampaignResult& result) {
+  std::string text = fmt::format("{:<38}{:>6}{:>10}{:>10}{:>11}\n", "effective training time", "steps",
+                                 "s a step", "s in all", "share");
+  text += effective_row("quiet", result.quiet_time);
+  text += effective_row("with failures", result.time);
+  if (!result.restarts) return text;
+  return text + effective_row("with failures, from checkpoints", result.restarts->time) +
+         fmt::format("from checkpoints: started again {} times, hash {}\n", result.restarts->count,
+                     result.restarts->hash);
+}
+
+nlohmann::json json_of(const EffectiveTime& time) {
+  return {{"steps", time.steps},
+          {"step_seconds", time.step_seconds},
+          {"wall_seconds", time.wall_seconds},
+          {"share", time.share()}};
+}
+
+}  // namespace
+
 std::string campaign_table(const CampaignResult& result) {
   std::map<std::string, Outcomes> rows;
   for (const FaultOutcome& one : result.outcomes) {
@@ -106,6 +133,7 @@ std::string campaign_table(const CampaignResult& result) {
   text += fmt::format("failures {}  witnessed all {}  exit code {}  {:.1f} s (quiet {:.1f} s)\n",
                       result.outcomes.size(), result.unwitnessed.empty() ? "yes" : "no",
                       result.exit_code, result.seconds, result.quiet_seconds);
+  text += effective_table(result);
   for (const std::string& one : result.unwitnessed) text += "not reached: " + one + "\n";
   text += fmt::format("hash {}  quiet {}  equal {}\n", result.hash, result.quiet_hash,
                       result.hash == result.quiet_hash ? "yes" : "NO");
@@ -122,6 +150,12 @@ std::string campaign_json(const CampaignResult& result) {
     faults.push_back(std::move(entry));
   }
   const Outcomes processes = those(result.outcomes, true);
+  nlohmann::json effective{{"quiet", json_of(result.quiet_time)}, {"failures", json_of(result.time)}};
+  if (result.restarts) {
+    effective["from_checkpoints"] = json_of(result.restarts->time);
+    effective["from_checkpoints"]["started_again"] = result.restarts->count;
+    effective["from_checkpoints"]["hash"] = result.restarts->hash;
+  }
   const nlohmann::json all{{"failures", faults},
                            {"unwitnessed", result.unwitnessed},
                            {"hash", result.hash},
@@ -129,6 +163,7 @@ std::string campaign_json(const CampaignResult& result) {
                            {"exit_code", result.exit_code},
                            {"seconds", result.seconds},
                            {"quiet_seconds", result.quiet_seconds},
+                           {"effective_time", effective},
                            {"processes",
                             {{"detected_ms", json_of(times_of(processes, &FaultOutcome::detected_ms))},
                              {"again_ms", json_of(times_of(processes, &FaultOutcome::again_ms))}}}};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/control/failpoints.h"
+#include "deploy/chaos/effective_time.h"
 #include "runtime/proto/events.pb.h"
 
 namespace troupe::deploy {
@@ -25,6 +26,15 @@ struct CampaignResult {
   std::string quiet_hash, hash;          ///< of the last state
   int exit_code = 0;                     ///< of the run with failures
   double seconds = 0, quiet_seconds = 0;
+  EffectiveTime quiet_time{}, time{};
+  /// The same failures in a run without copies of its state, begun again from its newest checkpoint after
+  /// each; if it was asked for.
+  struct Restarts {
+    int count = 0;  ///< times that the program was started again
+    std::string hash;
+    EffectiveTime time{};
+  };
+  std::optional<Restarts> restarts{};
 
   bool is_good() const;
 };

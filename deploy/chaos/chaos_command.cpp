@@ -35,6 +35,7 @@ struct Options {
   std::vector<std::string> kinds{"crash", "segfault", "exit"};
   int nodes = 0, count = 40;
   uint64_t seed = 1, every = 4;
+  bool beside_restarts = false;
 };
 
 constexpr const char* help = R"(Examples:
@@ -43,7 +44,8 @@ constexpr const char* help = R"(Examples:
   troupe chaos my_run.textproto --nodes 2 --kinds kill,fail,crash,exit --seed 7
 
 Trains twice, once in quiet and once with failures: real signals to real processes, each in a step and phase
-of its own. It is a success if every failure was witnessed and both runs end in the same hash. DIR has both
+of its own. It is a success if every failure was witnessed and both runs end in the same hash.
+Effective training time is what the steps take undisturbed, of all the time that the run took. DIR has both
 runs, report.txt, report.json and recovery.svg.)";
 
 /// The steps it takes for one failure every so many, and a few behind the last.
@@ -95,6 +97,39 @@ double train(const std::string& name, std::vector<std::string> arguments, const 
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+std::vector<std::string> failure_arguments(const std::vector<Failpoint>& plan) {
+  std::vector<std::string> arguments;
+  for (const Failpoint& f : plan) {
+    const std::string text = to_string(f);
+    const size_t space = text.find(' ');
+    arguments.insert(arguments.end(), {"--" + text.substr(0, space), text.substr(space + 1)});
+  }
+  return arguments;
+}
+
+/// What others do: no copies of the state, and whoever watches the program starts it again.
+CampaignResult::Restarts with_restarts(const Options& options, const std::vector<Failpoint>& plan,
+                                       std::vector<std::string> settings, const fs::path& out) {
+  const fs::path folder = out / "restarts";
+  settings.push_back("cluster.redundancy=0");
+  const auto failures = failure_arguments(plan);
+  std::vector<std::string> arguments = train_arguments(options, settings, folder);
+  CampaignResult::Restarts restarts;
+  for (int code = 1; code != 0; ++restarts.count) {
+    if (restarts.count > static_cast<int>(2 * plan.size()) + 2) {
+      throw std::runtime_error(fmt::format("the run from checkpoints does not come to its end, see {}",
+                                           (out / "restarts.log").string()));
+    }
+    arguments.insert(arguments.end(), failures.begin(), failures.end());
+    train("restarts", arguments, out, code);
+    arguments = {"train", "--resume", folder.string()};
+  }
+  --restarts.count;
+  restarts.hash = read_arm_result("restarts", folder).hash;
+  restarts.time = effective_time_of(folder);
+  return restarts;
+}
+
 CampaignResult campaign(const Options& options, const std::vector<Failpoint>& plan,
                         const fs::path& out) {
   CampaignResult result;
@@ -107,11 +142,8 @@ CampaignResult campaign(const Options& options, const std::vector<Failpoint>& pl
   }
   result.quiet_hash = read_arm_result("quiet", out / "quiet").hash;
   std::vector<std::string> arguments = train_arguments(options, settings, out / "faults");
-  for (const Failpoint& f : plan) {
-    const std::string text = to_string(f);
-    const size_t space = text.find(' ');
-    arguments.insert(arguments.end(), {"--" + text.substr(0, space), text.substr(space + 1)});
-  }
+  const auto failures = failure_arguments(plan);
+  arguments.insert(arguments.end(), failures.begin(), failures.end());
   std::cout << fmt::format("quiet run {:.1f} s, hash {}\n", result.quiet_seconds, result.quiet_hash)
             << std::flush;
   result.seconds = train("faults", std::move(arguments), out, result.exit_code);
@@ -123,6 +155,9 @@ CampaignResult campaign(const Options& options, const std::vector<Failpoint>& pl
     if (std::find(fired.begin(), fired.end(), text) == fired.end()) result.unwitnessed.push_back(text);
   }
   if (result.exit_code == 0) result.hash = read_arm_result("faults", out / "faults").hash;
+  result.quiet_time = effective_time_of(out / "quiet");
+  result.time = effective_time_of(out / "faults");
+  if (options.beside_restarts) result.restarts = with_restarts(options, plan, settings, out);
   return result;
 }
 
@@ -167,6 +202,8 @@ void add_chaos_command(CLI::App& app) {
       ->check(CLI::Range(1, 100'000))->capture_default_str();
   command->add_option("--nodes", options->nodes, "processes of the run; default: cluster.nodes")
       ->check(CLI::Range(1, 4096));
+  command->add_flag("--beside-restarts", options->beside_restarts,
+                    "also the same failures without copies of the state, from checkpoints");
   add_set_option(*command, options->settings, "set a field of both runs");
   command->add_option("--out", options->out, "folder; default runs/chaos-<name>");
   command->footer(help);
