@@ -113,9 +113,10 @@ class StopOnLoss {
 void end_everywhere(runtime::Leadership& leadership, Leader& leader, const std::string& text) {
   wire::LeasedEnd end;
   end.set_text(text);
-  while (true) {
+  for (bool is_said = false;;) {
     const runtime::Commitment outcome = leadership.finish(end);
     if (outcome == runtime::Commitment::committed) return;
+    if (!std::exchange(is_said, true)) raise_alarm("the end of the run waits: " + leadership.error());
     if (outcome == runtime::Commitment::fenced) {
       leader.abandon();
       throw Fenced("this process led the run to its end, and another leads now");

@@ -46,7 +46,7 @@ LeaderSearch::Found LeaderSearch::find(runtime::Deadline deadline,
       if (view.end && has_found()) throw RunHasEnded(*view.end);
       why = view.end ? RunHasEnded(*view.end).what()
                      : "nobody leads the run " + place_.name + " by " + place_.describe();
-      if (view.holder) {
+      if (view.holder && !view.end) {
         const runtime::Endpoint at = runtime::parse_endpoint(view.holder->address());
         auto socket = std::make_shared<runtime::FrameSocket>(
             runtime::FrameSocket::connect(at, runtime::within(reach_time)));
