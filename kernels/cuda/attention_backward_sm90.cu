@@ -1,7 +1,7 @@
 #include <cmath>
 #include <string>
 
-#include "kernels/cuda/attention_backward_tiles.cuh"
+#include "kernels/cuda/attention_backward_queries.cuh"
 #include "kernels/cuda/attention_launch.h"
 #include "kernels/cuda/attention_sm90.h"
 #include "kernels/cuda/launch_sm90.h"
@@ -146,11 +146,15 @@ void attention_backward_sm90(const AttentionBackwardSm90Args& args, cudaStream_t
                                .dv = args.dv};
   for (int64_t head = 0; head < H; head += together) {
     const int64_t heads = std::min(together, H - head);
-    tiles.items = attention_items(args.rows, sequences, head, heads, args.rows.longest);
-    const dim3 grid(static_cast<unsigned>(heads * (T / attention_tile + sequences)));
-    launch("attention_backward_sm90 keys", attention_backward_keys, grid, 384,
+    const auto blocks_of = [&](int tile) {
+      tiles.items = attention_items(tile, args.rows, sequences, head, heads, args.rows.longest);
+      return dim3(static_cast<unsigned>(heads * (T / tile + sequences)));
+    };
+    const dim3 key_blocks = blocks_of(backward_keys);
+    launch("attention_backward_sm90 keys", attention_backward_keys, key_blocks, 384,
            AttentionBackwardMemory::bytes, 0, stream, q, d_o, k, k_rope, v, tiles);
-    launch("attention_backward_sm90 queries", attention_backward_queries, grid, 384,
+    const dim3 query_blocks = blocks_of(backward_queries);
+    launch("attention_backward_sm90 queries", attention_backward_queries, query_blocks, 384,
            AttentionQueriesMemory::bytes, 0, stream, k_half, k_rope_half, tiles);
   }
 }

@@ -12,6 +12,9 @@
 
 namespace troupe::kernels::cuda {
 
+constexpr int backward_keys = 128;     ///< of an item that makes dk and dv
+constexpr int backward_queries = 256;  ///< of an item that makes dq
+
 /// A square is 128 keys by 64 queries of bfloat16 as tensor cores read it: two halves of 64 keys,
 /// rows of 128 bytes, swizzled.
 constexpr int square_bytes = 128 * 64 * 2;
@@ -72,20 +75,20 @@ __device__ inline void store_square(const uint32_t (&ds)[16], uint8_t* half) {
 template <int kPanels>
 __device__ inline void products_of_keys(float (&d)[32], uint64_t keys, uint64_t queries) {
   using Memory = AttentionBackwardMemory;
+  ProductBf16<64, false, false>::set(d, keys, queries);
 #pragma unroll
-  for (int step = 0; step < 4 * kPanels; ++step) {
+  for (int step = 1; step < 4 * kPanels; ++step) {
     ProductBf16<64, false, false>::add(
         d, keys + step / 4 * (Memory::key_panel_bytes / 16) + step % 4 * 2,
-        queries + step / 4 * (Memory::query_panel_bytes / 16) + step % 4 * 2, step > 0);
+        queries + step / 4 * (Memory::query_panel_bytes / 16) + step % 4 * 2, true);
   }
 }
 
 /// Which pairs of the thread's first key and first query, and of those 8 j and 8 h on, are seen.
+/// Behind the sequence's end nobody reads what comes of them.
 struct SeenKeys {
-  int key, keys, query;
-  __device__ bool operator()(int j, int h, int i) const {
-    return key + 8 * h <= query + 8 * j + i && key + 8 * h < keys;
-  }
+  int key, query;
+  __device__ bool operator()(int j, int h, int i) const { return key + 8 * h <= query + 8 * j + i; }
 };
 
 /// Probabilities of scores as pairs for products.
@@ -217,17 +220,15 @@ __global__ void __launch_bounds__(384, 1) attention_backward_keys(
         zero_rows(queries, 5, Memory::query_panel_bytes, item.rows - 64 * m, 64, threadIdx.x, 256);
         meet_threads(1, 256);
       }
-      const SeenKeys seen{key, item.rows, 64 * m + 2 * (lane % 4)};
+      const SeenKeys seen{key, 64 * m + 2 * (lane % 4)};
       float s[32], dp[32];
       uint32_t p[16], ds[16];
-      pin(s);
       begin_products();
       products_of_keys<3>(s, k, inner_tile(queries));
       commit_products();
       wait_products<0>();
       pin(s);
       probabilities<is_masked>(s, statistics, args.scale_log2, seen, p);
-      pin(dp);
       pin(dv);
       begin_products();
       products_of_keys<2>(dp, v, inner_tile(queries + Memory::q_bytes));
@@ -277,109 +278,6 @@ __global__ void __launch_bounds__(384, 1) attention_backward_keys(
     for (int i = 0; i < 32; ++i) rope[i] = __fmul_rn(dk[64 + i], args.scale);
     store(part, args.dk);
     store(rope, args.dk_rope);
-  }
-}
-
-struct AttentionQueriesMemory {
-  static constexpr int stages = 5;
-  static constexpr int panel_bytes = 64 * 128;
-  static constexpr int squares_bytes = 2 * panel_bytes;
-  static constexpr int stage_bytes = 5 * panel_bytes;  ///< two halves of squares, 64 keys
-  static constexpr int full = stages * stage_bytes, empty = full + 8 * stages;
-  static constexpr int bytes = empty + 8 * stages;
-};
-
-/// dq of 128 queries of a head.
-__global__ void __launch_bounds__(384, 1)
-    attention_backward_queries(const __grid_constant__ CUtensorMap k_map,
-                               const __grid_constant__ CUtensorMap k_rope_map,
-                               const AttentionBackwardTiles args) {
-  using Memory = AttentionQueriesMemory;
-  constexpr int stages = Memory::stages;
-  extern __shared__ __align__(1024) uint8_t memory[];
-  AttentionItem item;
-  if (!find_item(args.items, blockIdx.x, item)) return;
-  const uint32_t base = shared_address(memory);
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < stages; ++stage) {
-      init_barrier(base + Memory::full + 8 * stage, 1);
-      init_barrier(base + Memory::empty + 8 * stage, 8);
-    }
-    publish_barriers();
-  }
-  __syncthreads();
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-  const int tile = item.tiles - 1 - item.tile;  // long ones first
-  const int halves = min(2 * tile + 2, (item.rows + 63) / 64);
-  const bool has_second = 128 * tile + 64 < item.rows;
-  RingPlace place;
-
-  if (warp >= 8) {
-    release_registers<40>();
-    if (warp == 8 && lane == 0) {
-      const uint8_t* squares =
-          args.squares + ((item.head - args.items.first_head) * args.head_squares + item.squares) *
-                             int64_t{square_bytes};
-      for (int half = 0; half < halves; ++half) {
-        const uint32_t barrier = base + Memory::full + 8 * place.stage;
-        const uint32_t to = base + place.stage * Memory::stage_bytes;
-        wait_barrier(base + Memory::empty + 8 * place.stage, place.parity ^ 1);
-        arrive_expecting(barrier, Memory::stage_bytes - (has_second ? 0 : Memory::panel_bytes));
-        const uint8_t* from = squares +
-                              gradient_square(item.rows, half / 2, 2 * tile) * square_bytes +
-                              half % 2 * (square_bytes / 2);
-        copy_bytes(to, from, square_bytes / 2, barrier);
-        if (has_second) {
-          copy_bytes(to + Memory::panel_bytes, from + square_bytes, square_bytes / 2, barrier);
-        }
-        const int y = item.first + 64 * half;
-        copy_box(to + 2 * Memory::panel_bytes, &k_map, barrier, item.head * args.k_head_stride, y);
-        copy_box(to + 3 * Memory::panel_bytes, &k_map, barrier, item.head * args.k_head_stride + 64,
-                 y);
-        copy_box(to + 4 * Memory::panel_bytes, &k_rope_map, barrier,
-                 item.head * args.k_rope_head_stride, y);
-        place.advance(stages);
-      }
-    }
-  } else {
-    take_registers<232>();
-    const int warpgroup = warp / 4;
-    float dq[96];
-    int before = 0;
-    for (int half = 0; half < halves; ++half) {
-      wait_barrier(base + Memory::full + 8 * place.stage, place.parity);
-      const uint32_t stage = base + place.stage * Memory::stage_bytes;
-      if (64 * half + 64 > item.rows) {
-        zero_rows(stage + Memory::squares_bytes, 3, Memory::panel_bytes, item.rows - 64 * half, 64,
-                  threadIdx.x, 256);
-        meet_threads(1, 256);
-      }
-      const uint64_t ds = outer_tile(stage + warpgroup * Memory::panel_bytes, Memory::panel_bytes);
-      const uint64_t k = outer_tile(stage + Memory::squares_bytes, Memory::panel_bytes);
-      pin(dq);
-      begin_products();
-#pragma unroll
-      for (int step = 0; step < 4; ++step) {
-        ProductBf16<192, true, true>::add(dq, ds + 128 * step, k + 128 * step,
-                                          half > 0 || step > 0);
-      }
-      commit_products();
-      pin(dq);
-      if (half > 0) {
-        wait_products<1>();
-        if (lane == 0) arrive(base + Memory::empty + 8 * before);
-      }
-      before = place.stage;
-      place.advance(stages);
-    }
-    wait_products<0>();
-    pin(dq);
-#pragma unroll
-    for (int i = 0; i < 96; ++i) dq[i] = __fmul_rn(dq[i], args.scale);
-    store_bf16<192>(dq, reinterpret_cast<__nv_bfloat16*>(args.dq.data),
-                    item.first + 128 * tile + 64 * warpgroup, item.first + item.rows,
-                    static_cast<int>(item.head * args.dq.head_stride),
-                    static_cast<int>(args.dq.row_stride));
   }
 }
 

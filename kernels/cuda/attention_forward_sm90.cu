@@ -19,7 +19,8 @@ void attention_forward_sm90(const AttentionForwardSm90Args& args, cudaStream_t s
       head_map("attention_forward_sm90 k_rope", args.k_rope, args.keys.total, H, 64, 128);
   const CUtensorMap v = head_map("attention_forward_sm90 v", args.v, args.keys.total, H, 128, 128);
   const AttentionForwardTiles tiles{
-      .items = attention_items(args.queries, args.sequences, 0, H, args.keys.longest),
+      .items =
+          attention_items(attention_tile, args.queries, args.sequences, 0, H, args.keys.longest),
       .key_offsets = args.keys.offsets,
       .longest_keys = static_cast<int>(args.keys.longest),
       .q_head_stride = static_cast<int>(args.q.head_stride),
@@ -27,7 +28,6 @@ void attention_forward_sm90(const AttentionForwardSm90Args& args, cudaStream_t s
       .k_rope_head_stride = static_cast<int>(args.k_rope.head_stride),
       .v_head_stride = static_cast<int>(args.v.head_stride),
       .scale_log2 = args.scale * log2_e,
-      .scale = args.scale,
       .o = reinterpret_cast<__nv_bfloat16*>(args.o),
       .log_sums = args.log_sums,
       .total = args.queries.total,

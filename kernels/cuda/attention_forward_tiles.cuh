@@ -4,14 +4,15 @@
 // before are under way, and the other warpgroup's of its own.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/cuda/attention_items.cuh"
+#include "kernels/cuda/attention_softmax.cuh"
 #include "kernels/cuda/store_tile.cuh"
 #include "kernels/cuda/tma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace troupe::kernels::cuda {
+
+constexpr int attention_tile = 128;  ///< queries of an item, and keys of a step
 
 struct AttentionForwardTiles {
   AttentionItems items;  ///< of queries
@@ -19,7 +20,6 @@ struct AttentionForwardTiles {
   int longest_keys;
   int q_head_stride, k_head_stride, k_rope_head_stride, v_head_stride;
   float scale_log2;  ///< scale times log2 e
-  float scale;
   __nv_bfloat16* o;
   float* log_sums;
   int64_t total;  ///< Tq
@@ -48,49 +48,6 @@ struct ForwardTile {
   int row_end;   ///< of the sequence
   int position;  ///< of the first query
   int keys;      ///< of the sequence
-};
-
-/// A row of 128 keys of the thread's two rows: masks, and moves maximum and sum on. `fixed` is what
-/// the sums so far are to be multiplied with.
-struct RunningSoftmax {
-  float top[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0, 0};
-
-  template <bool kMasked>
-  __device__ void take(float (&s)[64], float scale_log2, int key, int position, float (&fixed)[2]) {
-    if constexpr (kMasked) {
-#pragma unroll
-      for (int i = 0; i < 64; ++i) {
-        const int column = key + 8 * (i / 4) + i % 2, row = position + 8 * (i / 2 % 2);
-        s[i] = column <= row ? s[i] : -INFINITY;
-      }
-    }
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float most = s[2 * h];
-#pragma unroll
-      for (int i = 0; i < 64; i += 4) {
-        most = fmaxf(most, fmaxf(s[i + 2 * h], s[i + 2 * h + 1]));
-      }
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-      most = fmaxf(most, top[h]);
-      fixed[h] = exp2_approximate(__fmul_rn(__fadd_rn(top[h], -most), scale_log2));
-      top[h] = most;
-      const float shift = __fmul_rn(most, scale_log2);
-      float part = 0;
-#pragma unroll
-      for (int i = 0; i < 64; i += 4) {
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          float& x = s[i + 2 * h + c];
-          x = exp2_approximate(__fmaf_rn(x, scale_log2, -shift));
-          part = __fadd_rn(part, x);
-        }
-      }
-      sum[h] = __fmaf_rn(sum[h], fixed[h], part);
-    }
-  }
 };
 
 __device__ inline void scores_of_tile(float (&s)[64], uint64_t q, uint64_t k) {
@@ -219,7 +176,6 @@ __global__ void __launch_bounds__(384, 1)
       if (lane == 0) arrive(base + barriers + 8 * place.stage);
       place.advance(stages);
     };
-    if (warpgroup == 1) report_threads(1, 256);
     float s[64], o[64];
     uint32_t p[32];
     while (true) {
@@ -233,32 +189,29 @@ __global__ void __launch_bounds__(384, 1)
       tile.row_end = shared_tile.row_end;
       tile.position = shared_tile.position;
       tile.keys = shared_tile.keys;
-      const int position = tile.position + line;
+      const int seen[2] = {tile.position + line + 1, tile.position + line + 9};
       const int first_masked = tile.position / attention_tile;
       RunningSoftmax softmax;
       float fixed[2];
 
       wait_barrier(base + Memory::k_full + 8 * k_place.stage, k_place.parity);
-      meet_threads(1 + warpgroup, 256);
       pin(s);
       begin_products();
       scores_of_tile(s, q, k_tile());
       commit_products();
-      report_threads(2 - warpgroup, 256);
       wait_products<0>();
       pin(s);
       release(Memory::k_empty, k_place);
       if (first_masked == 0) {
-        softmax.take<true>(s, args.scale_log2, column, position, fixed);
+        softmax.take<true>(s, args.scale_log2, column, seen, fixed);
       } else {
-        softmax.take<false>(s, args.scale_log2, column, position, fixed);
+        softmax.take<false>(s, args.scale_log2, column, seen, fixed);
       }
 #pragma unroll
       for (int i = 0; i < 32; ++i) p[i] = bf16_pair(s[2 * i], s[2 * i + 1]);
 
       const auto step = [&](int j, auto masked) {
         wait_barrier(base + Memory::k_full + 8 * k_place.stage, k_place.parity);
-        meet_threads(1 + warpgroup, 256);
         pin(s);
         pin(o);
         begin_products();
@@ -268,19 +221,20 @@ __global__ void __launch_bounds__(384, 1)
         begin_products();
         add_values(o, p, v_tile(), j > 1);
         commit_products();
-        report_threads(2 - warpgroup, 256);
         wait_products<1>();
         pin(s);
         release(Memory::k_empty, k_place);
-        softmax.take<decltype(masked)::value>(s, args.scale_log2, attention_tile * j + column,
-                                              position, fixed);
+        softmax.take<decltype(masked)::value>(s, args.scale_log2, attention_tile * j + column, seen,
+                                              fixed);
         wait_products<0>();
         pin(o);
         release(Memory::v_empty, v_place);
 #pragma unroll
         for (int i = 0; i < 32; ++i) p[i] = bf16_pair(s[2 * i], s[2 * i + 1]);
+        if (__any_sync(~0u, fixed[0] != 1 || fixed[1] != 1)) {
 #pragma unroll
-        for (int i = 0; i < 64; ++i) o[i] = __fmul_rn(o[i], fixed[i / 2 % 2]);
+          for (int i = 0; i < 64; ++i) o[i] = __fmul_rn(o[i], fixed[i / 2 % 2]);
+        }
       };
       int j = 1;
       for (; j < min(tile.key_tiles, first_masked); ++j) step(j, std::false_type{});
@@ -301,14 +255,10 @@ __global__ void __launch_bounds__(384, 1)
       float scale[2];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float sum = softmax.sum[h];
-        sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 1));
-        sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 2));
-        scale[h] = __frcp_rn(sum);
+        const float log_sum = softmax.finish(h, softmax.sum_of_row(h), args.scale_log2, scale[h]);
         const int row = tile.row + line + 8 * h;
         if (lane % 4 == 0 && row < tile.row_end) {
-          args.log_sums[tile.head * args.total + row] =
-              __fmaf_rn(softmax.top[h], args.scale, __fmul_rn(__log2f(sum), 0.693147182f));
+          args.log_sums[tile.head * args.total + row] = __fmul_rn(log_sum, ln_2);
         }
       }
       wait_products<0>();

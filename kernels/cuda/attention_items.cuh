@@ -8,11 +8,10 @@
 
 namespace troupe::kernels::cuda {
 
-constexpr int attention_tile = 128;  ///< rows of queries, or keys, of an item
-
 /// How the items of a call are numbered: by sequence, then by groups of heads whose keys and values
 /// (or queries) stay in L2 together, then by tile, then by head of the group.
 struct AttentionItems {
+  int tile;  ///< rows of queries, or keys, of an item
   const int32_t* offsets;
   int longest;
   int sequences;
@@ -48,7 +47,7 @@ __device__ inline bool find_item(const AttentionItems& items, int64_t unit, Atte
   int64_t squares = 0;
   int sequence = 0, first = 0, rows = items.longest;
   if (items.offsets == nullptr) {
-    const int64_t each = int64_t{(rows + attention_tile - 1) / attention_tile} * items.heads;
+    const int64_t each = int64_t{(rows + items.tile - 1) / items.tile} * items.heads;
     sequence = static_cast<int>(unit / each);
     if (sequence >= items.sequences) return false;
     unit -= sequence * each;
@@ -60,7 +59,7 @@ __device__ inline bool find_item(const AttentionItems& items, int64_t unit, Atte
       const int mine = base + lane;
       const int begin = mine < items.sequences ? __ldg(items.offsets + mine) : 0;
       const int end = mine < items.sequences ? __ldg(items.offsets + mine + 1) : 0;
-      const int tiles = (end - begin + attention_tile - 1) / attention_tile;
+      const int tiles = (end - begin + items.tile - 1) / items.tile;
       int64_t units = int64_t{tiles} * items.heads, before = gradient_squares(end - begin);
 #pragma unroll
       for (int step = 1; step < 32; step *= 2) {
@@ -78,13 +77,13 @@ __device__ inline bool find_item(const AttentionItems& items, int64_t unit, Atte
       sequence = base + at;
       first = __shfl_sync(~0u, begin, at);
       rows = __shfl_sync(~0u, end, at) - first;
-      unit -= __shfl_sync(~0u, units, at) -
-              int64_t{(rows + attention_tile - 1) / attention_tile} * items.heads;
+      unit -=
+          __shfl_sync(~0u, units, at) - int64_t{(rows + items.tile - 1) / items.tile} * items.heads;
       squares += __shfl_sync(~0u, before, at) - gradient_squares(rows);
       break;
     }
   }
-  const int tiles = (rows + attention_tile - 1) / attention_tile;
+  const int tiles = (rows + items.tile - 1) / items.tile;
   const int local = static_cast<int>(unit);
   const int group = local / (items.heads_together * tiles);
   const int in_group = local - group * items.heads_together * tiles;
@@ -106,12 +105,9 @@ __device__ inline float exp2_approximate(float x) {
   return y;
 }
 
-/// The `threads` threads that come to barrier `id` of the block meet, or only say that they came.
+/// The `threads` threads that come to barrier `id` of the block meet.
 __device__ inline void meet_threads(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-__device__ inline void report_threads(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /// Zeroes the rows of 128 bytes from `begin` to `end` of `panels` panels in shared memory, for

@@ -25,12 +25,13 @@ inline CUtensorMap head_map(const char* name, const HeadRows& x, int64_t rows, i
                            .swizzled = true});
 }
 
-/// Items of `heads` heads from `first_head` on. `read_rows`: the most that one head's items read
-/// again and again; as many heads go together as leave that in L2.
-inline AttentionItems attention_items(const PackedRows& rows, int64_t sequences, int64_t first_head,
-                                      int64_t heads, int64_t read_rows) {
+/// Items of `tile` rows of `heads` heads from `first_head` on. `read_rows`: the most that one
+/// head's items read again and again; as many heads go together as leave that in L2.
+inline AttentionItems attention_items(int tile, const PackedRows& rows, int64_t sequences,
+                                      int64_t first_head, int64_t heads, int64_t read_rows) {
   constexpr int64_t kept_bytes = 24 << 20, row_bytes = (192 + 128) * 2;
-  return {.offsets = rows.offsets,
+  return {.tile = tile,
+          .offsets = rows.offsets,
           .longest = static_cast<int>(rows.longest),
           .sequences = static_cast<int>(sequences),
           .first_head = static_cast<int>(first_head),

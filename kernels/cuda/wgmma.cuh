@@ -54,14 +54,15 @@ struct ProductBf16;
 template <int kN, bool kOuterB>
 struct ProductBf16OfRegisters;
 
-#define TROUPE_D8(i)                                                                          \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
-#define TROUPE_D16(i) TROUPE_D8(i), TROUPE_D8(i + 8)
-#define TROUPE_D32(i) TROUPE_D16(i), TROUPE_D16(i + 16)
-#define TROUPE_D64(i) TROUPE_D32(i), TROUPE_D32(i + 32)
-#define TROUPE_D96(i) TROUPE_D64(i), TROUPE_D32(i + 64)
-#define TROUPE_D128(i) TROUPE_D64(i), TROUPE_D64(i + 64)
+#define TROUPE_D8(C, i) \
+  C(d[i]), C(d[i + 1]), C(d[i + 2]), C(d[i + 3]), C(d[i + 4]), C(d[i + 5]), C(d[i + 6]), C(d[i + 7])
+#define TROUPE_D16(C, i) TROUPE_D8(C, i), TROUPE_D8(C, i + 8)
+#define TROUPE_D32(C, i) TROUPE_D16(C, i), TROUPE_D16(C, i + 16)
+#define TROUPE_D64(C, i) TROUPE_D32(C, i), TROUPE_D32(C, i + 32)
+#define TROUPE_D96(C, i) TROUPE_D64(C, i), TROUPE_D32(C, i + 64)
+#define TROUPE_D128(C, i) TROUPE_D64(C, i), TROUPE_D64(C, i + 64)
+#define TROUPE_ADDED(x) "+f"(x)
+#define TROUPE_SET(x) "=f"(x)
 #define TROUPE_N8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define TROUPE_N16 TROUPE_N8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define TROUPE_N32 TROUPE_N16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
@@ -86,15 +87,15 @@ struct ProductBf16OfRegisters;
                    ", 0;\n"                                                                    \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" NAMES "}, %" A \
                    ", %" B ", p, 1, 1;\n}"                                                     \
-                   : LIST                                                                      \
+                   : LIST(TROUPE_ADDED, 0)                                                     \
                    : "l"(a), "l"(b), "r"(int{add_to}));                                        \
     }                                                                                          \
   };
 
-TROUPE_PRODUCT_E4M3(16, 8, TROUPE_D8(0), TROUPE_N8, "8", "9", "10")
-TROUPE_PRODUCT_E4M3(32, 16, TROUPE_D16(0), TROUPE_N16, "16", "17", "18")
-TROUPE_PRODUCT_E4M3(64, 32, TROUPE_D32(0), TROUPE_N32, "32", "33", "34")
-TROUPE_PRODUCT_E4M3(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66")
+TROUPE_PRODUCT_E4M3(16, 8, TROUPE_D8, TROUPE_N8, "8", "9", "10")
+TROUPE_PRODUCT_E4M3(32, 16, TROUPE_D16, TROUPE_N16, "16", "17", "18")
+TROUPE_PRODUCT_E4M3(64, 32, TROUPE_D32, TROUPE_N32, "32", "33", "34")
+TROUPE_PRODUCT_E4M3(128, 64, TROUPE_D64, TROUPE_N64, "64", "65", "66")
 
 #define TROUPE_PRODUCT_BF16(N, COUNT, LIST, NAMES, A, B, P, TA, TB)                            \
   template <bool kOuterA, bool kOuterB>                                                        \
@@ -104,15 +105,22 @@ TROUPE_PRODUCT_E4M3(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66")
                    ", 0;\n"                                                                    \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES "}, %" A \
                    ", %" B ", p, 1, 1, %" TA ", %" TB ";\n}"                                   \
-                   : LIST                                                                      \
+                   : LIST(TROUPE_ADDED, 0)                                                     \
                    : "l"(a), "l"(b), "r"(int{add_to}), "n"(int{kOuterA}), "n"(int{kOuterB}));  \
+    }                                                                                          \
+    /* The same from 0: what d was is free meanwhile. */                                       \
+    __device__ static void set(float (&d)[COUNT], uint64_t a, uint64_t b) {                    \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES "}, %" A \
+                   ", %" B ", %" P ", 1, 1, %" TA ", %" TB ";"                                 \
+                   : LIST(TROUPE_SET, 0)                                                       \
+                   : "l"(a), "l"(b), "n"(0), "n"(int{kOuterA}), "n"(int{kOuterB}));            \
     }                                                                                          \
   };
 
-TROUPE_PRODUCT_BF16(64, 32, TROUPE_D32(0), TROUPE_N32, "32", "33", "34", "35", "36")
-TROUPE_PRODUCT_BF16(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66", "67", "68")
-TROUPE_PRODUCT_BF16(192, 96, TROUPE_D96(0), TROUPE_N96, "96", "97", "98", "99", "100")
-TROUPE_PRODUCT_BF16(256, 128, TROUPE_D128(0), TROUPE_N128, "128", "129", "130", "131", "132")
+TROUPE_PRODUCT_BF16(64, 32, TROUPE_D32, TROUPE_N32, "32", "33", "34", "35", "36")
+TROUPE_PRODUCT_BF16(128, 64, TROUPE_D64, TROUPE_N64, "64", "65", "66", "67", "68")
+TROUPE_PRODUCT_BF16(192, 96, TROUPE_D96, TROUPE_N96, "96", "97", "98", "99", "100")
+TROUPE_PRODUCT_BF16(256, 128, TROUPE_D128, TROUPE_N128, "128", "129", "130", "131", "132")
 
 #define TROUPE_PRODUCT_BF16_OF_REGISTERS(N, COUNT, LIST, NAMES, A0, A1, A2, A3, B, P, TB)        \
   template <bool kOuterB>                                                                        \
@@ -122,15 +130,19 @@ TROUPE_PRODUCT_BF16(256, 128, TROUPE_D128(0), TROUPE_N128, "128", "129", "130", 
                    ", 0;\n"                                                                      \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES "}, {%" A0 \
                    ", %" A1 ", %" A2 ", %" A3 "}, %" B ", p, 1, 1, %" TB ";\n}"                  \
-                   : LIST                                                                        \
+                   : LIST(TROUPE_ADDED, 0)                                                       \
                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add_to}),       \
                      "n"(int{kOuterB}));                                                         \
     }                                                                                            \
   };
 
-TROUPE_PRODUCT_BF16_OF_REGISTERS(128, 64, TROUPE_D64(0), TROUPE_N64, "64", "65", "66", "67", "68",
+TROUPE_PRODUCT_BF16_OF_REGISTERS(64, 32, TROUPE_D32, TROUPE_N32, "32", "33", "34", "35", "36", "37",
+                                 "38")
+TROUPE_PRODUCT_BF16_OF_REGISTERS(128, 64, TROUPE_D64, TROUPE_N64, "64", "65", "66", "67", "68",
                                  "69", "70")
-TROUPE_PRODUCT_BF16_OF_REGISTERS(192, 96, TROUPE_D96(0), TROUPE_N96, "96", "97", "98", "99", "100",
+TROUPE_PRODUCT_BF16_OF_REGISTERS(192, 96, TROUPE_D96, TROUPE_N96, "96", "97", "98", "99", "100",
                                  "101", "102")
+TROUPE_PRODUCT_BF16_OF_REGISTERS(256, 128, TROUPE_D128, TROUPE_N128, "128", "129", "130", "131",
+                                 "132", "133", "134")
 
 }  // namespace troupe::kernels::cuda
