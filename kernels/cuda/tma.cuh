@@ -28,6 +28,15 @@ __device__ inline float2 load_shared_pair(uint32_t address) {
   return value;
 }
 
+__device__ inline uint32_t load_shared_word(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
+}
+__device__ inline void store_shared_word(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
 /// A phase of the barrier completes when `arrivals` threads have arrived and every byte that was
 /// announced has landed.
 __device__ inline void init_barrier(uint32_t barrier, uint32_t arrivals) {
@@ -97,7 +106,7 @@ __device__ inline void copy_box(uint32_t target, const CUtensorMap* map, uint32_
       : "memory");
 }
 
-/// The same, to the same place of every block in `blocks` (a bit a rank), on each one's barrier.
+/// copy_box to the same place of every block in `blocks` (a bit a rank), on each one's barrier.
 __device__ inline void copy_box_to(uint32_t target, const CUtensorMap* map, uint32_t barrier, int x,
                                    int y, uint16_t blocks) {
   asm volatile(
