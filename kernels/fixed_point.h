@@ -30,6 +30,14 @@ class FixedPointLocks {
   std::vector<std::mutex> locks_;
 };
 
+/// 2^s, and the least f32 that is out of range in a tensor of `units` units. Throws KernelError if
+/// they are not as AccumulateUnitArgs has them.
+struct FixedPointRange {
+  double scale;
+  float bound;
+};
+FixedPointRange fixed_point_range(int scale_bits, int64_t units);
+
 /// Arguments of `accumulate_unit`. An element that is out of range or not finite adds nothing.
 struct AccumulateUnitArgs {
   ConstTensor unit;               ///< f32, any shape

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "kernels/queue.h"
 #include "kernels/tensor.h"
@@ -16,6 +17,14 @@ struct SquaredNormArgs {
 
 /// g = f32(f64(integer) * 2^-s), squared and added in f64 by FMA.
 void squared_norm(Queue& queue, const SquaredNormArgs& args);
+
+/// The same of many blocks at once.
+struct SquaredNormsArgs {
+  std::vector<ConstTensor> gradients;  ///< of [n] i64 fixed point
+  int scale_bits;
+  double* sums;  ///< out: one a block; where the queue computes, or shared; outlives the operation
+};
+void squared_norms(Queue& queue, const SquaredNormsArgs& args);
 
 /// Numbers of one AdamW step, the same for every block.
 struct AdamWStep {
@@ -44,6 +53,7 @@ struct AdamWArgs {
   Tensor new_weight;         ///< out: [n] f32; may be weight
   Tensor new_moment1;        ///< out: [n] of moment1's dtype; may be moment1
   Tensor new_moment2;        ///< out: [n] of moment1's dtype; may be moment2
+  Tensor new_bf16 = {};      ///< out: [n] bf16, the new weight rounded; or no data. On the GPU alone
 };
 
 /// g = clip * f32(f64(integer) * 2^-s); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
@@ -75,6 +85,7 @@ float clip_factor(double norm, double limit);
 /// On the GPU, with arguments that have been checked.
 namespace cuda {
 void squared_norm(Queue& queue, const SquaredNormArgs& args);
+void squared_norms(Queue& queue, const SquaredNormsArgs& args);
 void adamw(Queue& queue, const AdamWArgs& args);
 void update_ema(Queue& queue, const UpdateEmaArgs& args);
 }  // namespace cuda

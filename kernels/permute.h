@@ -9,16 +9,17 @@ namespace troupe::kernels {
 
 /// y[r] = x[index[r]]: tokens to expert order (dispatch). R rows out of T, width D.
 struct GatherRowsArgs {
-  ConstTensor x;      ///< [T, D] f32
+  ConstTensor x;      ///< [T, D] f32; or bf16 in the arithmetic sm_90a
   ConstTensor index;  ///< [R] i32 in [0, T)
-  Tensor y;           ///< out: [R, D] f32
+  Tensor y;           ///< out: [R, D] likewise; rounded to nearest even where x is f32
 };
 
 void gather_rows(Queue& queue, const GatherRowsArgs& args);
 
 /// Arguments of `combine_rows`: T tokens, K experts a token in ascending id order.
 struct CombineRowsArgs {
-  std::vector<ConstTensor> rows;  ///< per source (expert shard): [R_s, D] f32
+  std::vector<ConstTensor> rows;  ///< per source (expert shard): [R_s, D] f32; or bf16 in the
+                                  ///< arithmetic sm_90a
   ConstTensor source;             ///< [T, K] i32: which of `rows`; -1: nothing stands there
   ConstTensor row;                ///< [T, K] i32: which row of it
   ConstTensor group;              ///< [T, K] i32: routing group of the expert, ascending

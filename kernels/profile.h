@@ -25,7 +25,7 @@ class OperatorLabel {
 
 struct OperatorTime {
   int64_t parts = 0;
-  double seconds = 0;  ///< of all threads together
+  double seconds = 0;  ///< of all threads together, and of the GPU
 };
 
 void set_profiling(bool on);

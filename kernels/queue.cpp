@@ -74,7 +74,9 @@ struct Queue::Lane {
   std::vector<Operation> launched;  // whose closures hold what kernels use
 
   void launch(const Operation& operation) {
-    operation.launch({stream->handle(), stream->fault()});
+    const auto start = [&] { operation.launch({stream->handle(), stream->fault()}); };
+    if (!is_profiling()) return start();
+    add_operator_time(operation.name, stream->time(start));  // one after the other
   }
 };
 
@@ -257,12 +259,18 @@ ThreadPool::~ThreadPool() {
 
 int ThreadPool::threads() const { return static_cast<int>(state_->threads.size()); }
 
-Queue::Queue(ThreadPool& pool, Device device) : Queue(*pool.state_, device) {}
+Queue::Queue(ThreadPool& pool, Device device, Arithmetic arithmetic)
+    : Queue(*pool.state_, device, arithmetic) {}
 
-Queue::Queue(const Queue& neighbour, Device device) : Queue(neighbour.pool_, device) {}
+Queue::Queue(const Queue& neighbour, Device device, Arithmetic arithmetic)
+    : Queue(neighbour.pool_, device, arithmetic) {}
 
-Queue::Queue(ThreadPool::State& pool, Device device)
-    : pool_(pool), device_(device), lane_(std::make_unique<Lane>()) {
+Queue::Queue(ThreadPool::State& pool, Device device, Arithmetic arithmetic)
+    : pool_(pool), device_(device), arithmetic_(arithmetic), lane_(std::make_unique<Lane>()) {
+  if (arithmetic == Arithmetic::sm_90a && device != Device::cuda) {
+    throw KernelError(std::string("a queue of arithmetic sm_90a on ") + to_string(device) +
+                      ", wanted cuda");
+  }
   if (device == Device::cpu) return;
   if (device != Device::cuda) {
     throw KernelError(std::string("a queue on ") + to_string(device) + ", wanted cpu or cuda");

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "kernels/arithmetic.h"
 #include "kernels/tensor.h"
 
 struct CUstream_st;
@@ -57,16 +58,19 @@ class Queue {
 
   using Launch = std::function<void(const GpuLane& lane)>;
 
-  /// On the GPU (cuda) or not (cpu). Throws KernelError where there is no GPU.
-  explicit Queue(ThreadPool& pool, Device device = Device::cpu);
+  /// On the GPU (cuda) or not (cpu). Throws KernelError where there is no GPU, and if the arithmetic
+  /// is not of the device.
+  explicit Queue(ThreadPool& pool, Device device = Device::cpu,
+                 Arithmetic arithmetic = Arithmetic::cpu);
   /// On the threads of another queue.
-  Queue(const Queue& neighbour, Device device);
+  Queue(const Queue& neighbour, Device device, Arithmetic arithmetic = Arithmetic::cpu);
   ~Queue();  ///< waits for the work enqueued
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
   Device device() const { return device_; }
   bool is_cuda() const { return device_ == Device::cuda; }
+  Arithmetic arithmetic() const { return arithmetic_; }
   int threads() const;
 
   /// Enqueues an operation of `parts` independent parts (0: nothing happens).
@@ -91,10 +95,11 @@ class Queue {
  private:
   friend class ThreadPool;
   struct Lane;
-  Queue(ThreadPool::State& pool, Device device);
+  Queue(ThreadPool::State& pool, Device device, Arithmetic arithmetic);
   void fence();
   ThreadPool::State& pool_;
   const Device device_;
+  const Arithmetic arithmetic_;
   std::unique_ptr<Lane> lane_;
 };
 

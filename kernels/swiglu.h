@@ -5,7 +5,8 @@
 
 namespace troupe::kernels {
 
-/// Arguments of `swiglu`: T rows of width F.
+/// Arguments of `swiglu`: T rows of width F; in the arithmetic sm_90a all of them may be bf16, which
+/// results are rounded to.
 struct SwigluArgs {
   ConstTensor gate;  ///< [T, F] f32
   ConstTensor up;    ///< [T, F] f32

@@ -72,18 +72,21 @@ void expect_same_count(const char* what, const ConstTensor& a, const ConstTensor
 
 }  // namespace
 
+FixedPointRange fixed_point_range(int scale_bits, int64_t units) {
+  check_scale(scale_bits, units);
+  return {power_of_two(scale_bits), least_out_of_range(scale_bits, units)};
+}
+
 void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
   const OperatorLabel label("accumulate_unit");
   expect_flat("accumulate_unit unit", args.unit, DType::f32);
   expect_flat("accumulate_unit sum", args.sum, DType::i64);
   expect_same_count("accumulate_unit unit", args.unit, args.sum);
-  check_scale(args.scale_bits, args.units);
-  const double scale = power_of_two(args.scale_bits);
-  const float bound = least_out_of_range(args.scale_bits, args.units);
+  const auto [scale, bound] = fixed_point_range(args.scale_bits, args.units);
   if (queue.is_cuda()) return cuda::accumulate_unit(queue, args, scale, bound);
   const int64_t count = args.unit.count(), chunks = (count + stride - 1) / stride;
   const int64_t parts = part_count(queue, chunks, 4 * stride);
-  queue.run(parts, [args, scale, bound, count, chunks, parts](int64_t part) {
+  queue.run(parts, [args, scale = scale, bound = bound, count, chunks, parts](int64_t part) {
     const auto [begin, end] = part_range(chunks, parts, part);
     for (int64_t first = begin * stride; first < std::min(count, end * stride); first += stride) {
       const int64_t n = std::min(stride, count - first);

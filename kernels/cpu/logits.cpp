@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "kernels/cuda/head_sm90.h"
 #include "kernels/scalar_math.h"
 #include "kernels/profile.h"
 
@@ -35,6 +36,7 @@ void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
   expect_shape("cross_entropy log_sums", args.log_sums, DType::f32, {T});
   if (V < 1)
     throw KernelError("cross_entropy logits " + describe(args.logits) + " have no columns");
+  if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::cross_entropy_sm90(queue, args);
   if (queue.is_cuda()) return cuda::cross_entropy(queue, args);
   const int64_t parts = part_count(queue, T, 6 * V);
   queue.run(parts, [args, T, V, parts](int64_t part) {

@@ -1,5 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
+#include "kernels/cpu/row_type.h"
+#include "kernels/cuda/norm_sm90.h"
 #include "kernels/norm.h"
 #include "kernels/profile.h"
 
@@ -13,10 +15,11 @@ using namespace cpu;
 void rms_norm(Queue& queue, const RmsNormArgs& args) {
   const OperatorLabel label("rms_norm");
   const int64_t T = args.x.rows(), D = args.x.cols();
-  expect_shape("rms_norm x", args.x, DType::f32, {T, D});
+  expect_shape("rms_norm x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("rms_norm weight", args.weight, DType::f32, {D});
-  expect_shape("rms_norm y", args.y, DType::f32, {T, D});
+  expect_shape("rms_norm y", args.y, row_type(queue, args.y), {T, D});
   expect_shape("rms_norm inverse_rms", args.inverse_rms, DType::f32, {T});
+  if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm(queue, args);
   const int64_t parts = part_count(queue, T, D / 2);
   queue.run(parts, [args, T, parts](int64_t part) {
@@ -28,11 +31,12 @@ void rms_norm(Queue& queue, const RmsNormArgs& args) {
 void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   const OperatorLabel label("rms_norm_backward_inputs");
   const int64_t T = args.x.rows(), D = args.x.cols();
-  expect_shape("rms_norm_backward dy", args.dy, DType::f32, {T, D});
-  expect_shape("rms_norm_backward x", args.x, DType::f32, {T, D});
+  expect_shape("rms_norm_backward dy", args.dy, row_type(queue, args.dy), {T, D});
+  expect_shape("rms_norm_backward x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("rms_norm_backward weight", args.weight, DType::f32, {D});
   expect_shape("rms_norm_backward inverse_rms", args.inverse_rms, DType::f32, {T});
-  expect_shape("rms_norm_backward dx", args.dx, DType::f32, {T, D});
+  expect_shape("rms_norm_backward dx", args.dx, row_type(queue, args.dx), {T, D});
+  if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_backward_inputs_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm_backward_inputs(queue, args);
   const int64_t parts = part_count(queue, T, D);
   queue.run(parts, [args, T, parts](int64_t part) {
@@ -44,11 +48,12 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
 void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
   const OperatorLabel label("rms_norm_backward_weights");
   const int64_t T = args.x.rows(), D = args.x.cols();
-  expect_shape("rms_norm_backward_weights dy", args.dy, DType::f32, {T, D});
-  expect_shape("rms_norm_backward_weights x", args.x, DType::f32, {T, D});
+  expect_shape("rms_norm_backward_weights dy", args.dy, row_type(queue, args.dy), {T, D});
+  expect_shape("rms_norm_backward_weights x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("rms_norm_backward_weights inverse_rms", args.inverse_rms, DType::f32, {T});
   expect_shape("rms_norm_backward_weights dweight", args.dweight, DType::f32, {D});
   const int64_t groups = (D + 15) / 16;  // parts own columns: each sum stays one chain over rows
+  if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_backward_weights_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm_backward_weights(queue, args);
   const int64_t parts = part_count(queue, groups, T * 16);
   queue.run(parts, [args, groups, parts, D](int64_t part) {

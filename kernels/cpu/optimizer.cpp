@@ -37,6 +37,21 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args) {
   });
 }
 
+void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
+  const OperatorLabel label("squared_norm");
+  if (queue.is_cuda()) {
+    for (const ConstTensor& g : args.gradients) {
+      expect_shape("squared_norms gradient", g, DType::i64, {g.count()});
+    }
+    unit_of(args.scale_bits);
+    return cuda::squared_norms(queue, args);
+  }
+  for (size_t i = 0; i < args.gradients.size(); ++i) {
+    squared_norm(queue, {.gradient = args.gradients[i], .scale_bits = args.scale_bits,
+                         .sum = args.sums + i});
+  }
+}
+
 float bias_correction(float beta, int64_t step) {
   double power = 1.0, square = beta;
   for (int64_t t = step; t > 0; t /= 2) {
@@ -59,6 +74,10 @@ void adamw(Queue& queue, const AdamWArgs& args) {
   expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
   const double unit = unit_of(args.scale_bits);
   const int64_t groups = (n + 15) / 16;
+  if (args.new_bf16.data != nullptr) {
+    expect_shape("adamw new_bf16", args.new_bf16, DType::bf16, {n});
+    if (!queue.is_cuda()) throw KernelError("adamw new_bf16 on the CPU, wanted none");
+  }
   if (queue.is_cuda()) return cuda::adamw(queue, args);
   const int64_t parts = part_count(queue, groups, 16 * 16);
   queue.run(parts, [args, n, groups, parts, unit](int64_t part) {

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/permute.h"
+#include "kernels/cpu/row_type.h"
 #include "kernels/profile.h"
 
 #include <string>
@@ -64,9 +65,9 @@ void find_rows(const CombineRowsArgs& args, int64_t t, PlacedRow* rows) {
 void gather_rows(Queue& queue, const GatherRowsArgs& args) {
   const OperatorLabel label("gather_rows");
   const int64_t T = args.x.rows(), D = args.x.cols(), R = args.y.rows();
-  expect_shape("gather_rows x", args.x, DType::f32, {T, D});
+  expect_shape("gather_rows x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("gather_rows index", args.index, DType::i32, {R});
-  expect_shape("gather_rows y", args.y, DType::f32, {R, D});
+  expect_shape("gather_rows y", args.y, row_type(queue, args.y), {R, D});
   if (queue.is_cuda()) return cuda::gather_rows(queue, args);
   const int64_t parts = part_count(queue, R, D);
   queue.run(parts, [args, T, D, R, parts](int64_t part) {
@@ -87,7 +88,7 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   const OperatorLabel label("combine_rows");
   const int64_t T = args.y.rows(), D = args.y.cols(), K = args.source.cols();
   for (const ConstTensor& rows : args.rows) {
-    expect_shape("combine_rows rows", rows, DType::f32, {rows.rows(), D});
+    expect_shape("combine_rows rows", rows, row_type(queue, rows), {rows.rows(), D});
   }
   expect_shape("combine_rows source", args.source, DType::i32, {T, K});
   expect_shape("combine_rows row", args.row, DType::i32, {T, K});

@@ -2,6 +2,8 @@
 
 #include "kernels/rope.h"
 
+#include "kernels/cpu/row_type.h"
+
 #include <string>
 
 #include "kernels/scalar_math.h"
@@ -93,16 +95,17 @@ float softmax_scale(int64_t query_width, const std::optional<Yarn>& yarn) {
 
 void rope(Queue& queue, const RopeArgs& args) {
   const OperatorLabel label("rope");
+  const DType type = cpu::row_type(queue, args.x);
   const int64_t T = args.positions.count(), P = args.cosines.rows(), R = args.x.cols();
   if (args.heads < 0 || R % 2 != 0) {
     throw KernelError("rope of " + std::to_string(args.heads) + " heads of width " +
                       std::to_string(R) + ", wanted no negative number and an even width");
   }
-  expect_shape("rope x", args.x, DType::f32, {T * args.heads, R});
+  expect_shape("rope x", args.x, type, {T * args.heads, R});
   expect_shape("rope positions", args.positions, DType::i32, {T});
   expect_shape("rope cosines", args.cosines, DType::f32, {P, R / 2});
   expect_shape("rope sines", args.sines, DType::f32, {P, R / 2});
-  expect_shape("rope y", args.y, DType::f32, {T * args.heads, R});
+  expect_shape("rope y", args.y, type, {T * args.heads, R});
   if (queue.is_cuda()) return cuda::rope(queue, args);
   const int64_t parts = part_count(queue, T, 2 * args.heads * R);
   queue.run(parts, [args, T, P, parts](int64_t part) {

@@ -1,6 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/swiglu.h"
+#include "kernels/cpu/row_type.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/swiglu.cpp"
@@ -13,9 +14,10 @@ using namespace cpu;
 void swiglu(Queue& queue, const SwigluArgs& args) {
   const OperatorLabel label("swiglu");
   const int64_t T = args.gate.rows(), F = args.gate.cols();
-  expect_shape("swiglu gate", args.gate, DType::f32, {T, F});
-  expect_shape("swiglu up", args.up, DType::f32, {T, F});
-  expect_shape("swiglu y", args.y, DType::f32, {T, F});
+  const DType type = row_type(queue, args.gate);
+  expect_shape("swiglu gate", args.gate, type, {T, F});
+  expect_shape("swiglu up", args.up, type, {T, F});
+  expect_shape("swiglu y", args.y, type, {T, F});
   if (queue.is_cuda()) return cuda::swiglu(queue, args);
   const int64_t parts = part_count(queue, T, 8 * F);
   queue.run(parts, [args, T, parts](int64_t part) {
@@ -27,11 +29,12 @@ void swiglu(Queue& queue, const SwigluArgs& args) {
 void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args) {
   const OperatorLabel label("swiglu_backward");
   const int64_t T = args.gate.rows(), F = args.gate.cols();
-  expect_shape("swiglu_backward dy", args.dy, DType::f32, {T, F});
-  expect_shape("swiglu_backward gate", args.gate, DType::f32, {T, F});
-  expect_shape("swiglu_backward up", args.up, DType::f32, {T, F});
-  expect_shape("swiglu_backward dgate", args.dgate, DType::f32, {T, F});
-  expect_shape("swiglu_backward dup", args.dup, DType::f32, {T, F});
+  const DType type = row_type(queue, args.gate);
+  expect_shape("swiglu_backward dy", args.dy, type, {T, F});
+  expect_shape("swiglu_backward gate", args.gate, type, {T, F});
+  expect_shape("swiglu_backward up", args.up, type, {T, F});
+  expect_shape("swiglu_backward dgate", args.dgate, type, {T, F});
+  expect_shape("swiglu_backward dup", args.dup, type, {T, F});
   if (queue.is_cuda()) return cuda::swiglu_backward(queue, args);
   const int64_t parts = part_count(queue, T, 8 * F);
   queue.run(parts, [args, T, parts](int64_t part) {

@@ -144,10 +144,26 @@ Stream::Stream() {
 Stream::~Stream() {
   cudaStreamDestroy(stream_);
   cudaEventDestroy(mark_);
+  if (begin_ != nullptr) cudaEventDestroy(begin_);
+  if (end_ != nullptr) cudaEventDestroy(end_);
   free_pinned(fault_);
 }
 
 void Stream::mark() { check(cudaEventRecord(mark_, stream_), "work of the GPU"); }
+
+double Stream::time(const std::function<void()>& launch) {
+  if (end_ == nullptr) {
+    check(cudaEventCreate(&begin_), "an event");
+    check(cudaEventCreate(&end_), "an event");
+  }
+  check(cudaEventRecord(begin_, stream_), "time of the GPU");
+  launch();
+  check(cudaEventRecord(end_, stream_), "time of the GPU");
+  check(cudaEventSynchronize(end_), "time of the GPU");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, begin_, end_), "time of the GPU");
+  return 1e-3 * static_cast<double>(milliseconds);
+}
 
 bool Stream::has_passed_mark() {
   const cudaError_t status = cudaEventQuery(mark_);

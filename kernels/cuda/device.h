@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 
@@ -87,8 +88,13 @@ class Stream {
   /// DeviceError if the GPU failed.
   bool has_passed_mark();
 
+  /// Seconds that the GPU needs for what `launch` puts into the stream; waits for it.
+  double time(const std::function<void()>& launch);
+
  private:
   CUstream_st* stream_ = nullptr;
+  CUevent_st* begin_ = nullptr;  // both for `time`, made when it is first called
+  CUevent_st* end_ = nullptr;
   CUevent_st* mark_ = nullptr;
   Fault* fault_ = nullptr;  // pinned
 };

@@ -1,12 +1,13 @@
 // BF16 products on Hopper's tensor cores, as launchers over raw device pointers.
 //
 // The order of the arithmetic sm_90a: one accumulator over all of K, in steps of 16 ascending, as
-// the tensor cores sum; the same for every M and N.
+// the tensor cores sum; the same for every M and N, and for every group.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace troupe::kernels::cuda {
 
@@ -29,5 +30,60 @@ struct GemmBf16WgmmaArgs {
 /// Throws KernelError if a size is not as stated or the launch fails. Transposing a but b not is
 /// what gradients of weights need; transposing both is not offered.
 void gemm_bf16_wgmma(const GemmBf16WgmmaArgs& args, cudaStream_t stream);
+
+constexpr int most_product_groups = 256;  ///< of one launch; launchers make as many as are needed
+
+/// A matrix in device memory, its rows `stride` elements apart.
+struct StridedBf16 {
+  const uint16_t* data;  ///< 16-byte aligned
+  int64_t stride;        ///< a multiple of 8
+};
+
+/// How a result is written.
+enum class ProductResult : uint8_t {
+  bf16,
+  f32,
+  f32_of_bf16,  ///< f32 that were rounded to bfloat16
+  fixed_point   ///< added to 64-bit fixed-point sums (kernels/fixed_point.h)
+};
+
+/// Rows [offsets[g], offsets[g + 1]) of a times matrix g of b: experts, or, with one group, any
+/// linear layer.
+struct RowsBf16WgmmaArgs {
+  StridedBf16 a;  ///< [R, K]
+  StridedBf16 b;  ///< groups of [N, K] when transpose_b, else of [K, N]
+  bool transpose_b;
+  int64_t b_group_rows;          ///< rows of b from one group's matrix to the next one's
+  std::vector<int64_t> offsets;  ///< groups + 1 ascending row numbers
+  ProductResult result;          ///< not fixed_point
+  void* c;                       ///< out: [R, N]
+  int64_t c_stride;              ///< a multiple of 8 for bf16, else of 2; at least N
+  int64_t N;                     ///< columns up to the next such multiple are written as well
+  int64_t K;                     ///< not 0; a multiple of 64 for groups that b is not transposed of
+};
+
+/// Each element is that of gemm_bf16_wgmma of its group alone.
+void rows_bf16_wgmma(const RowsBf16WgmmaArgs& args, cudaStream_t stream);
+
+/// Gradients of weights: c[g] = the transpose of (rows of group g of a) times (those of b).
+struct WeightsBf16WgmmaArgs {
+  StridedBf16 a;  ///< [R, M]
+  StridedBf16 b;  ///< [R, N]
+  int64_t R;
+  std::vector<int64_t> offsets;  ///< groups + 1 ascending row numbers
+  ProductResult result;          ///< f32 or fixed_point
+  std::vector<void*> c;          ///< out: groups of [M, N] f32, or of sums; an empty group's stays
+  int64_t c_stride;              ///< a multiple of 2, at least N
+  int64_t M;
+  int64_t N;         ///< if it is odd, one more column is written
+  double scale;      ///< fixed_point: 2^s
+  float bound;       ///< fixed_point: the least f32 that is out of range
+  uint32_t* faults;  ///< fixed_point: gets UnitFault bits
+  bool is_shared;    ///< fixed_point: others add to the sums meanwhile
+  bool is_first;     ///< fixed_point: nothing is there yet; an empty group gets zeros
+};
+
+/// The rows of K begin with the group's first: as gemm_bf16_wgmma of the group alone.
+void weights_bf16_wgmma(const WeightsBf16WgmmaArgs& args, cudaStream_t stream);
 
 }  // namespace troupe::kernels::cuda

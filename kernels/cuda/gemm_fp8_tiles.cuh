@@ -224,7 +224,8 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
         issue(k, 0);
       }
       if (!first_chunk) add_sums(sums, total);
-      store_bf16<128>(total, args.c, tile.row + 64 * warpgroup, tile.row_end, tile.col, args.cols);
+      store_bf16<128>(total, args.c,
+                      {args.cols, tile.row + 64 * warpgroup, tile.row_end, tile.col, args.cols});
       more = walk.next(rank, tile);
     }
   }

@@ -142,7 +142,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
         }
         finish_rest<0>(k, count, issue, finish);
       }
-      store_f32<128>(total, c, row, args.rows, tile.col, args.cols);
+      store_f32<128>(total, c, {args.cols, row, args.rows, tile.col, args.cols});
       more = walk.next(rank, tile);
     }
   }

@@ -3,7 +3,12 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/fixed_point.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/head_sm90.h"
+#include "kernels/cuda/mla_attention.h"
+#include "kernels/cuda/norm_sm90.h"
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/cuda/rounding.h"
+#include "kernels/cuda/weigh_rows.h"
 #include "kernels/embedding.h"
 #include "kernels/logfmt.h"
 #include "kernels/logits.h"
@@ -33,6 +38,7 @@ void rms_norm(Queue&, const RmsNormArgs&) { open(); }
 void rms_norm_backward_inputs(Queue&, const RmsNormBackwardArgs&) { open(); }
 void rms_norm_backward_weights(Queue&, const RmsNormWeightGradientArgs&) { open(); }
 void squared_norm(Queue&, const SquaredNormArgs&) { open(); }
+void squared_norms(Queue&, const SquaredNormsArgs&) { open(); }
 void adamw(Queue&, const AdamWArgs&) { open(); }
 void update_ema(Queue&, const UpdateEmaArgs&) { open(); }
 void pack_rows(Queue&, const PackRowsArgs&) { open(); }
@@ -55,6 +61,33 @@ void swiglu_backward(Queue&, const SwigluBackwardArgs&) { open(); }
 void accumulate_unit(Queue&, const AccumulateUnitArgs&, double, float) { open(); }
 void multiply(Queue&, const char*, const std::vector<cpu::GemmBlock>&) { open(); }
 void multiply_codes(Queue&, const char*, const std::vector<cpu::GemmBlock>&) { open(); }
+ConstTensor bf16_operand(Queue&, Scratch&, const ConstTensor& x) {
+  open();
+  return x;
+}
+Tensor bf16_place(Scratch&, int64_t, int64_t) {
+  open();
+  return {};
+}
+void pack_now(const ConstTensor&, const Tensor&) { open(); }
+void pack_bf16(Queue&, const ConstTensor&, const Tensor&) { open(); }
+std::vector<ConstTensor> bf16_operands(Queue&, Scratch&, const std::vector<ConstTensor>& matrices,
+                                       const std::vector<int64_t>&) {
+  open();
+  return matrices;
+}
+void multiply_bf16(Queue&, Scratch&, const MultiplyBf16Args&) { open(); }
+void add_weights_bf16(Queue&, Scratch&, const MultiplyWeightsBf16Args&) { open(); }
+void rms_norm_sm90(Queue&, const RmsNormArgs&) { open(); }
+void rms_norm_backward_inputs_sm90(Queue&, const RmsNormBackwardArgs&) { open(); }
+void rms_norm_backward_weights_sm90(Queue&, const RmsNormWeightGradientArgs&) { open(); }
+void mla_attention(Queue&, Scratch&, const MlaAttentionArgs&) { open(); }
+void mla_attention_backward(Queue&, Scratch&, const MlaAttentionBackwardArgs&) { open(); }
+void cross_entropy_sm90(Queue&, const CrossEntropyArgs&) { open(); }
+void logit_gradients(Queue&, const LogitGradientsArgs&) { open(); }
+void add_embedding_unit(Queue&, const ConstTensor&, const ConstTensor&, const GradientSum&) { open(); }
+void add_parts(Queue&, const ConstTensor&, const Tensor&) { open(); }
+void weigh_rows(Queue&, const WeighRowsArgs&) { open(); }
 void encode_tiles(Queue&, const EncodeTilesArgs&) { open(); }
 
 }  // namespace troupe::kernels::cuda

@@ -23,6 +23,7 @@ void zero_bytes(void*, size_t) { open(); }
 Stream::Stream() { open(); }
 Stream::~Stream() = default;
 void Stream::mark() { open(); }
+double Stream::time(const std::function<void()>&) { return 0; }
 bool Stream::has_passed_mark() {
   open();
   return false;

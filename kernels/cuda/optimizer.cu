@@ -11,20 +11,48 @@ __device__ float gradient_of(int64_t sum, double unit) {
   return __double2float_rn(__ll2double_rn(sum) * unit);
 }
 
-/// Lane i of 8 takes elements i, i + 8, ...; the same tree as the CPU's. By one warp.
-__global__ void squared_norm_kernel(const int64_t* gradient, int64_t count, double unit,
-                                    double* out) {
-  const int lane = static_cast<int>(threadIdx.x);
+struct GradientBlock {
+  const int64_t* data;
+  int64_t count;
+};
+
+/// Lane i of 8 takes elements i, i + 8, ...; the same tree as the CPU's. Four blocks a warp.
+__device__ void add_squares(const GradientBlock& block, double unit, double* out) {
+  constexpr int ahead = 16;  // loads that are under way at a time
+  const int lane = static_cast<int>(threadIdx.x % 8);
   double sum = 0.0;
-  const int64_t whole = (count + 15) / 16 * 16;  // the CPU adds zeros up to there
-  for (int64_t i = lane; lane < 8 && i < whole; i += 8) {
-    const double g = i < count ? static_cast<double>(gradient_of(gradient[i], unit)) : 0.0;
+  int64_t i = lane;
+  const auto add = [&](int64_t integer) {
+    const double g = static_cast<double>(gradient_of(integer, unit));
     sum = __fma_rn(g, g, sum);
+  };
+  for (; i + 8 * (ahead - 1) < block.count; i += 8 * ahead) {
+    int64_t integers[ahead];
+#pragma unroll
+    for (int k = 0; k < ahead; ++k) integers[k] = block.data[i + 8 * k];
+#pragma unroll
+    for (int k = 0; k < ahead; ++k) add(integers[k]);
   }
+  // The CPU adds zeros up to a multiple of 16: squares are not -0, so they change nothing.
+  for (; i < block.count; i += 8) add(block.data[i]);
   for (int width = 4; width > 0; width /= 2) {
-    sum = __dadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width));
+    sum = __dadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width, 8));
   }
   if (lane == 0) *out = sum;
+}
+
+__global__ void squared_norm_kernel(GradientBlock block, double unit, double* out) {
+  double others = 0.0;  // of groups of 8 threads that only keep the warp whole
+  add_squares({block.data, threadIdx.x < 8 ? block.count : 0}, unit,
+              threadIdx.x < 8 ? out : &others);
+}
+
+__global__ void squared_norms_kernel(const GradientBlock* blocks, int64_t count, double unit,
+                                     double* out) {
+  const int64_t at = (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) / 8;
+  double others = 0.0;
+  add_squares(at < count ? blocks[at] : GradientBlock{nullptr, 0}, unit,
+              at < count ? out + at : &others);
 }
 
 __device__ float load(const float* p) { return *p; }
@@ -38,30 +66,111 @@ __device__ void store(uint16_t* p, float value) {  // nearest even; NaN stays Na
   *p = static_cast<uint16_t>((is_nan ? all | 0x00400000u : all + 0x7fffu + (all >> 16 & 1u)) >> 16);
 }
 
+/// Four neighbours, of which a thread has all.
+struct alignas(16) Integers {
+  int64_t v[4];
+};
+struct alignas(16) Floats {
+  float v[4];
+};
+struct alignas(8) Halves {
+  uint16_t v[4];
+};
+template <class T>
+using Four = std::conditional_t<sizeof(T) == 8, Integers,
+                                std::conditional_t<sizeof(T) == 4, Floats, Halves>>;
+
+template <class Moment>
+struct AdamWPlaces {
+  const int64_t* gradient;
+  const float* weight;
+  const Moment *moment1, *moment2;
+  float* new_weight;
+  Moment *new_moment1, *new_moment2;
+  uint16_t* new_bf16;
+};
+
+struct AdamWRule {
+  AdamWStep step;
+  double unit;
+  float rest1, rest2, minus_rate, minus_decay;
+};
+
 /// The order of cpu/optimizer.cpp.
 template <class Moment>
+__device__ void update_one(const AdamWRule& r, int64_t integer, float& w, Moment& moment1,
+                           Moment& moment2) {
+  const float g = __fmul_rn(r.step.clip, gradient_of(integer, r.unit));
+  const float m = __fmaf_rn(r.step.beta1, load(&moment1), __fmul_rn(r.rest1, g));
+  const float v = __fmaf_rn(r.step.beta2, load(&moment2), __fmul_rn(__fmul_rn(r.rest2, g), g));
+  const float root = __fsqrt_rn(__fdiv_rn(v, r.step.correction2));
+  const float update = __fdiv_rn(__fdiv_rn(m, r.step.correction1), __fadd_rn(root, r.step.eps));
+  store(&moment1, m);
+  store(&moment2, v);
+  w = __fmaf_rn(r.minus_rate, update, __fmaf_rn(r.minus_decay, w, w));
+}
+
+template <class Moment>
+__global__ void adamw_kernel(AdamWPlaces<Moment> p, AdamWRule rule, int64_t count,
+                             bool is_aligned) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x * 4;
+  for (int64_t i = 4 * (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x); i < count;
+       i += step) {
+    if (!is_aligned || i + 4 > count) {
+      for (int64_t k = i; k < min(i + 4, count); ++k) {
+        float w = p.weight[k];
+        Moment m = p.moment1[k], v = p.moment2[k];
+        update_one(rule, p.gradient[k], w, m, v);
+        p.new_weight[k] = w;
+        p.new_moment1[k] = m;
+        p.new_moment2[k] = v;
+        if (p.new_bf16) store(p.new_bf16 + k, w);
+      }
+      continue;
+    }
+    const auto g = *reinterpret_cast<const Integers*>(p.gradient + i);
+    auto w = *reinterpret_cast<const Floats*>(p.weight + i);
+    auto m = *reinterpret_cast<const Four<Moment>*>(p.moment1 + i);
+    auto v = *reinterpret_cast<const Four<Moment>*>(p.moment2 + i);
+    Halves narrow;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      update_one(rule, g.v[k], w.v[k], m.v[k], v.v[k]);
+      store(&narrow.v[k], w.v[k]);
+    }
+    *reinterpret_cast<Floats*>(p.new_weight + i) = w;
+    *reinterpret_cast<Four<Moment>*>(p.new_moment1 + i) = m;
+    *reinterpret_cast<Four<Moment>*>(p.new_moment2 + i) = v;
+    if (p.new_bf16) *reinterpret_cast<Halves*>(p.new_bf16 + i) = narrow;
+  }
+}
+
+template <class Moment>
 void adamw_of(Queue& queue, const AdamWArgs& args, double unit) {
-  const int64_t* const gradient = rows_of<int64_t>("adamw gradient", args.gradient).data;
-  const float* const weight = rows_of<float>("adamw weight", args.weight).data;
-  const Moment* const moment1 = rows_of<Moment>("adamw moment1", args.moment1).data;
-  const Moment* const moment2 = rows_of<Moment>("adamw moment2", args.moment2).data;
-  float* const new_weight = rows_of<float>("adamw new_weight", args.new_weight).data;
-  Moment* const new_moment1 = rows_of<Moment>("adamw new_moment1", args.new_moment1).data;
-  Moment* const new_moment2 = rows_of<Moment>("adamw new_moment2", args.new_moment2).data;
+  const AdamWPlaces<Moment> places{
+      rows_of<int64_t>("adamw gradient", args.gradient).data,
+      rows_of<float>("adamw weight", args.weight).data,
+      rows_of<Moment>("adamw moment1", args.moment1).data,
+      rows_of<Moment>("adamw moment2", args.moment2).data,
+      rows_of<float>("adamw new_weight", args.new_weight).data,
+      rows_of<Moment>("adamw new_moment1", args.new_moment1).data,
+      rows_of<Moment>("adamw new_moment2", args.new_moment2).data,
+      args.new_bf16.data ? rows_of<uint16_t>("adamw new_bf16", args.new_bf16).data : nullptr};
   const AdamWStep step = args.step;
-  const float rest1 = 1.0f - step.beta1, rest2 = 1.0f - step.beta2;
-  const float minus_rate = -step.learning_rate;
-  const float minus_decay = -(step.learning_rate * args.weight_decay);
-  for_each(queue, "adamw", args.gradient.count(), [=] __device__(int64_t i) {
-    const float g = __fmul_rn(step.clip, gradient_of(gradient[i], unit));
-    const float m = __fmaf_rn(step.beta1, load(moment1 + i), __fmul_rn(rest1, g));
-    const float v = __fmaf_rn(step.beta2, load(moment2 + i), __fmul_rn(__fmul_rn(rest2, g), g));
-    const float w = weight[i];
-    const float root = __fsqrt_rn(__fdiv_rn(v, step.correction2));
-    const float update = __fdiv_rn(__fdiv_rn(m, step.correction1), __fadd_rn(root, step.eps));
-    store(new_moment1 + i, m);
-    store(new_moment2 + i, v);
-    new_weight[i] = __fmaf_rn(minus_rate, update, __fmaf_rn(minus_decay, w, w));
+  const AdamWRule rule{step, unit, 1.0f - step.beta1, 1.0f - step.beta2, -step.learning_rate,
+                       -(step.learning_rate * args.weight_decay)};
+  bool is_aligned = true;
+  for (const void* pointer :
+       {static_cast<const void*>(places.gradient), static_cast<const void*>(places.weight),
+        static_cast<const void*>(places.moment1), static_cast<const void*>(places.moment2),
+        static_cast<const void*>(places.new_weight), static_cast<const void*>(places.new_moment1),
+        static_cast<const void*>(places.new_moment2), static_cast<const void*>(places.new_bf16)}) {
+    is_aligned = is_aligned && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  }
+  const int64_t count = args.gradient.count();
+  if (count == 0) return;
+  enqueue(queue, "adamw", [=](CUstream_st* stream, Fault*) {
+    adamw_kernel<<<grid_for(count, 1024), 256, 0, stream>>>(places, rule, count, is_aligned);
   });
 }
 
@@ -75,8 +184,24 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args) {
   const int64_t count = args.gradient.count();
   const double unit = unit_of(args.scale_bits);
   enqueue(queue, "squared_norm", [=, sum = args.sum](CUstream_st* stream, Fault*) {
-    squared_norm_kernel<<<1, 32, 0, stream>>>(gradient, count, unit, sum);
+    squared_norm_kernel<<<1, 32, 0, stream>>>({gradient, count}, unit, sum);
   });
+}
+
+void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
+  std::vector<GradientBlock> blocks;
+  for (const ConstTensor& g : args.gradients) {
+    blocks.push_back({rows_of<int64_t>("squared_norms gradient", g).data, g.count()});
+  }
+  if (blocks.empty()) return;
+  const double unit = unit_of(args.scale_bits);
+  const auto count = static_cast<int64_t>(blocks.size());
+  enqueue(queue, "squared_norm",
+          [=, list = SharedList<GradientBlock>(blocks), sums = args.sums](CUstream_st* stream,
+                                                                         Fault*) {
+            squared_norms_kernel<<<blocks_for(count, 16), 128, 0, stream>>>(list.data(), count,
+                                                                           unit, sums);
+          });
 }
 
 void adamw(Queue& queue, const AdamWArgs& args) {

@@ -1,25 +1,53 @@
 #include "kernels/permute.h"
 
+#include <algorithm>
+
+#include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
-__global__ void gather_kernel(Rows<const float> x, const int32_t* index, Rows<float> y, int64_t T,
-                              int64_t D, Fault* fault) {
+/// A block a row.
+template <bool kVector, class From, class To>
+__global__ void gather_kernel(Rows<const From> x, const int32_t* index, Rows<To> y, int64_t T,
+                              int D, Fault* fault) {
   const int64_t r = blockIdx.x;
   const int64_t from = index[r];
   if (!is_within(fault, FaultName::gather_rows, r, from, 0, T - 1)) return;
-  for (int64_t i = threadIdx.x; i < D; i += blockDim.x) y[r][i] = x[from][i];
+  for (int i = static_cast<int>(threadIdx.x) * neighbours; i < D;
+       i += static_cast<int>(blockDim.x) * neighbours) {
+    float v[neighbours];
+    const int n = min(neighbours, D - i);
+    load_row<kVector>(x[from] + i, n, v);
+    store_row<kVector>(y[r] + i, n, v);
+  }
+}
+
+template <class From, class To>
+void gather(Queue& queue, const GatherRowsArgs& args) {
+  const int64_t T = args.x.rows(), R = args.y.rows();
+  const int D = static_cast<int>(args.x.cols());
+  const auto x = rows_of<From>("gather_rows x", args.x);
+  rows_of<int32_t>("gather_rows index", args.index);
+  const auto y = rows_of<To>("gather_rows y", args.y);
+  const bool in_eights = are_in_eights({args.x, args.y});
+  const unsigned threads = static_cast<unsigned>(std::max(32, threads_of_row(D)));
+  enqueue(queue, "gather_rows",
+          [=, table = NearTable(args.index)](CUstream_st* stream, Fault* fault) {
+            const int32_t* const index = table.bring(stream);
+            const auto kernel = in_eights ? gather_kernel<true, From, To> : gather_kernel<false, From, To>;
+            kernel<<<static_cast<unsigned>(R), threads, 0, stream>>>(x, index, y, T, D, fault);
+          });
 }
 
 /// Rows of one source.
 struct CombineSource {
-  const float* data;
+  const void* data;
   int64_t stride;
   int64_t rows;
   bool is_sum;
+  bool is_bf16;
 };
 
 struct CombineShape {
@@ -28,6 +56,7 @@ struct CombineShape {
   Rows<float> y;
   int64_t D, K, sources;
   bool rounds_groups;
+  bool in_eights;
 };
 
 /// False if a table of the token leads outside, or if groups descend, which would break law 2's
@@ -50,13 +79,50 @@ __device__ bool is_sound(const CombineShape& s, const CombineSource* sources, in
   return true;
 }
 
-/// A block a token. Its tables come into shared memory once: they may be the host's.
+/// What stands in shared memory of one of a token's rows.
+struct CombineRow {
+  const void* data;  ///< null: nothing
+  float weight;
+  int32_t group;
+  bool is_sum, is_bf16;
+};
+
+template <bool kVector>
+__device__ void combine_columns(const CombineShape& s, const CombineRow* rows, int64_t t, int first,
+                                int n) {
+  float total[neighbours] = {}, sum[neighbours] = {};
+  bool is_first = true;  // of the groups: `total` begins as its sum
+  for (int64_t k = 0; k < s.K; ++k) {
+    const CombineRow& row = rows[k];
+    if (row.data) {
+      float v[neighbours];
+      if (row.is_bf16) {
+        load_row<kVector>(static_cast<const uint16_t*>(row.data) + first, n, v);
+      } else {
+        load_row<kVector>(static_cast<const float*>(row.data) + first, n, v);
+      }
+#pragma unroll
+      for (int i = 0; i < neighbours; ++i) {
+        sum[i] = row.is_sum       ? v[i]
+                 : s.weight.data ? __fmaf_rn(row.weight, v[i], sum[i])
+                                 : __fadd_rn(sum[i], v[i]);
+      }
+    }
+    if (k + 1 < s.K && rows[k + 1].group == row.group) continue;
+#pragma unroll
+    for (int i = 0; i < neighbours; ++i) {
+      const float x = s.rounds_groups ? nearest_bf16(set1(sum[i])).v : sum[i];
+      total[i] = is_first ? x : __fadd_rn(total[i], x);
+      sum[i] = 0.0f;
+    }
+    is_first = false;
+  }
+  store_row<kVector>(s.y[t] + first, n, total);
+}
+
+/// A block a token. Its tables come into shared memory once.
 __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fault* fault) {
-  extern __shared__ char memory[];
-  const float** const data = reinterpret_cast<const float**>(memory);
-  float* const weights = reinterpret_cast<float*>(data + s.K);
-  int32_t* const groups = reinterpret_cast<int32_t*>(weights + s.K);
-  int32_t* const sums = groups + s.K;
+  extern __shared__ CombineRow rows[];
   const int64_t t = blockIdx.x;
   __shared__ bool sound;
   if (threadIdx.x == 0) sound = is_sound(s, sources, t, fault);
@@ -64,27 +130,24 @@ __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fau
   if (!sound) return;
   for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) {
     const int32_t source = s.source[t][k];
-    data[k] = source < 0 ? nullptr : sources[source].data + s.row[t][k] * sources[source].stride;
-    sums[k] = source >= 0 && sources[source].is_sum;
-    weights[k] = s.weight.data ? s.weight[t][k] : 1.0f;
-    groups[k] = s.group[t][k];
+    CombineRow row{nullptr, s.weight.data ? s.weight[t][k] : 1.0f, s.group[t][k], false, false};
+    if (source >= 0) {
+      const CombineSource& from = sources[source];
+      const int64_t at = s.row[t][k] * from.stride * (from.is_bf16 ? 2 : 4);
+      row.data = static_cast<const char*>(from.data) + at;
+      row.is_sum = from.is_sum;
+      row.is_bf16 = from.is_bf16;
+    }
+    rows[k] = row;
   }
   __syncthreads();
-  for (int64_t i = threadIdx.x; i < s.D; i += blockDim.x) {
-    float total = 0.0f, sum = 0.0f;
-    bool first = true;  // of the groups: `total` begins as its sum
-    for (int64_t k = 0; k < s.K; ++k) {
-      if (data[k]) {
-        const float row = data[k][i];
-        sum = sums[k] ? row : s.weight.data ? __fmaf_rn(weights[k], row, sum) : __fadd_rn(sum, row);
-      }
-      if (k + 1 < s.K && groups[k + 1] == groups[k]) continue;
-      if (s.rounds_groups) sum = nearest_bf16(set1(sum)).v;
-      total = first ? sum : __fadd_rn(total, sum);
-      first = false;
-      sum = 0.0f;
+  for (int64_t i = threadIdx.x * neighbours; i < s.D; i += blockDim.x * neighbours) {
+    const int n = static_cast<int>(min(int64_t{neighbours}, s.D - i));
+    if (s.in_eights) {
+      combine_columns<true>(s, rows, t, static_cast<int>(i), n);
+    } else {
+      combine_columns<false>(s, rows, t, static_cast<int>(i), n);
     }
-    s.y[t][i] = total;
   }
 }
 
@@ -97,53 +160,81 @@ void copy_of(Queue& queue, const CopyArgs& args) {
            [=] __device__(int64_t i) { y[i / D][i % D] = x[i / D][i % D]; });
 }
 
+/// Through f32 registers, which keep every bit of f32.
+void copy_rows(Queue& queue, const CopyArgs& args) {
+  const auto x = rows_of<float>("copy x", args.x);
+  const auto y = rows_of<float>("copy y", args.y);
+  for_each_eight(queue, "copy", args.x.rows(), args.x.cols(), are_in_eights({args.x, args.y}),
+                 [=] __device__(int64_t r, int first, int n, auto vector) {
+                   float v[neighbours];
+                   load_row<vector.value>(x[r] + first, n, v);
+                   store_row<vector.value>(y[r] + first, n, v);
+                 });
+}
+
 }  // namespace
 
 void gather_rows(Queue& queue, const GatherRowsArgs& args) {
-  const int64_t T = args.x.rows(), D = args.x.cols(), R = args.y.rows();
-  const auto x = rows_of<float>("gather_rows x", args.x);
-  const int32_t* const index = rows_of<int32_t>("gather_rows index", args.index).data;
-  const auto y = rows_of<float>("gather_rows y", args.y);
-  if (R == 0) return;
-  enqueue(queue, "gather_rows", [=](CUstream_st* stream, Fault* fault) {
-    gather_kernel<<<static_cast<unsigned>(R), 128, 0, stream>>>(x, index, y, T, D, fault);
+  if (args.y.rows() == 0) return;
+  with_type_of(args.x, [&](auto from) {
+    with_type_of(args.y, [&](auto to) { gather<decltype(from), decltype(to)>(queue, args); });
   });
 }
 
 void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   const int64_t T = args.y.rows();
+  if (T == 0) return;
+  bool in_eights = are_in_eights({args.y});
   std::vector<CombineSource> sources;
   for (size_t s = 0; s < args.rows.size(); ++s) {
-    const auto rows = rows_of<float>("combine_rows rows", args.rows[s]);
-    sources.push_back({rows.data, rows.stride, args.rows[s].rows(),
-                       s < args.are_sums.size() && args.are_sums[s]});
+    const ConstTensor& rows = args.rows[s];
+    expect_reachable("combine_rows rows", rows, Device::cuda);
+    sources.push_back({rows.data, rows.row_stride, rows.rows(),
+                       s < args.are_sums.size() && args.are_sums[s], rows.dtype == DType::bf16});
+    if (rows.rows() > 0) in_eights = in_eights && are_in_eights({rows});
   }
-  const CombineShape shape{rows_of<int32_t>("combine_rows source", args.source),
-                           rows_of<int32_t>("combine_rows row", args.row),
-                           rows_of<int32_t>("combine_rows group", args.group),
-                           rows_of<float>("combine_rows weight", args.weight),
-                           rows_of<float>("combine_rows y", args.y),
-                           args.y.cols(),
-                           args.source.cols(),
-                           static_cast<int64_t>(sources.size()),
-                           args.rounds_groups};
-  if (T == 0) return;
-  const auto bytes = static_cast<size_t>(shape.K) * (sizeof(float*) + 3 * sizeof(int32_t));
+  const int64_t K = args.source.cols();
+  rows_of<int32_t>("combine_rows source", args.source);
+  rows_of<int32_t>("combine_rows row", args.row);
+  rows_of<int32_t>("combine_rows group", args.group);
+  CombineShape shape{{nullptr, K},
+                     {nullptr, K},
+                     {nullptr, K},
+                     rows_of<float>("combine_rows weight", args.weight),
+                     rows_of<float>("combine_rows y", args.y),
+                     args.y.cols(),
+                     K,
+                     static_cast<int64_t>(sources.size()),
+                     args.rounds_groups,
+                     in_eights};
+  const size_t bytes = static_cast<size_t>(K) * sizeof(CombineRow);
+  const unsigned threads =
+      static_cast<unsigned>(std::max(32, threads_of_row(args.y.cols())));
   enqueue(queue, "combine_rows",
-          [=, list = SharedList<CombineSource>(sources)](CUstream_st* stream, Fault* fault) {
-            combine_kernel<<<static_cast<unsigned>(T), 128, bytes, stream>>>(shape, list.data(),
-                                                                             fault);
+          [=, list = SharedList<CombineSource>(sources), source = NearTable(args.source),
+           row = NearTable(args.row), group = NearTable(args.group)](CUstream_st* stream,
+                                                                    Fault* fault) {
+            CombineShape near = shape;
+            near.source.data = source.bring(stream);
+            near.row.data = row.bring(stream);
+            near.group.data = group.bring(stream);
+            combine_kernel<<<static_cast<unsigned>(T), threads, bytes, stream>>>(near, list.data(),
+                                                                                fault);
           });
 }
 
 void scale_rows(Queue& queue, const ScaleRowsArgs& args) {
-  const int64_t R = args.x.rows(), D = args.x.cols();
   const auto x = rows_of<float>("scale_rows x", args.x);
   const float* const scale = rows_of<float>("scale_rows scale", args.scale).data;
   const auto y = rows_of<float>("scale_rows y", args.y);
-  for_each(queue, "scale_rows", R * D, [=] __device__(int64_t i) {
-    y[i / D][i % D] = __fmul_rn(scale[i / D], x[i / D][i % D]);
-  });
+  for_each_eight(queue, "scale_rows", args.x.rows(), args.x.cols(), are_in_eights({args.x, args.y}),
+                 [=] __device__(int64_t r, int first, int n, auto vector) {
+                   float v[neighbours];
+                   load_row<vector.value>(x[r] + first, n, v);
+#pragma unroll
+                   for (int i = 0; i < neighbours; ++i) v[i] = __fmul_rn(scale[r], v[i]);
+                   store_row<vector.value>(y[r] + first, n, v);
+                 });
 }
 
 void dot_rows(Queue& queue, const DotRowsArgs& args) {
@@ -158,13 +249,18 @@ void dot_rows(Queue& queue, const DotRowsArgs& args) {
 }
 
 void add(Queue& queue, const AddArgs& args) {
-  const int64_t T = args.a.rows(), D = args.a.cols();
   const auto a = rows_of<float>("add a", args.a);
   const auto b = rows_of<float>("add b", args.b);
   const auto y = rows_of<float>("add y", args.y);
-  for_each(queue, "add", T * D, [=] __device__(int64_t i) {
-    y[i / D][i % D] = __fadd_rn(a[i / D][i % D], b[i / D][i % D]);
-  });
+  for_each_eight(queue, "add", args.a.rows(), args.a.cols(), are_in_eights({args.a, args.b, args.y}),
+                 [=] __device__(int64_t r, int first, int n, auto vector) {
+                   float v[neighbours], w[neighbours];
+                   load_row<vector.value>(a[r] + first, n, v);
+                   load_row<vector.value>(b[r] + first, n, w);
+#pragma unroll
+                   for (int i = 0; i < neighbours; ++i) v[i] = __fadd_rn(v[i], w[i]);
+                   store_row<vector.value>(y[r] + first, n, v);
+                 });
 }
 
 void copy(Queue& queue, const CopyArgs& args) {
@@ -174,7 +270,7 @@ void copy(Queue& queue, const CopyArgs& args) {
     case 2:
       return copy_of<uint16_t>(queue, args);
     case 4:
-      return copy_of<uint32_t>(queue, args);
+      return args.x.dtype == DType::f32 ? copy_rows(queue, args) : copy_of<uint32_t>(queue, args);
     default:
       return copy_of<uint64_t>(queue, args);
   }

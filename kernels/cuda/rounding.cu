@@ -1,7 +1,7 @@
 #include "kernels/rounding.h"
 
+#include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.h"
 
 namespace troupe::kernels::cuda {
@@ -98,11 +98,16 @@ void encode_tiles(Queue& queue, const EncodeTilesArgs& args) {
 }
 
 void round_bf16(Queue& queue, const RoundBf16Args& args) {
-  const int64_t T = args.x.rows(), D = args.x.cols();
   const auto x = rows_of<float>("round_bf16 x", args.x);
   const auto y = rows_of<float>("round_bf16 y", args.y);
-  for_each(queue, "round_bf16", T * D,
-           [=] __device__(int64_t i) { y[i / D][i % D] = nearest_bf16(set1(x[i / D][i % D])).v; });
+  for_each_eight(queue, "round_bf16", args.x.rows(), args.x.cols(), are_in_eights({args.x, args.y}),
+                 [=] __device__(int64_t r, int first, int n, auto vector) {
+                   float v[neighbours];
+                   load_row<vector.value>(x[r] + first, n, v);
+#pragma unroll
+                   for (int i = 0; i < neighbours; ++i) v[i] = nearest_bf16(set1(v[i])).v;
+                   store_row<vector.value>(y[r] + first, n, v);
+                 });
 }
 
 }  // namespace troupe::kernels::cuda

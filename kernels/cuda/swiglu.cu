@@ -1,39 +1,66 @@
+#include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/lane.cuh"
 #include "kernels/swiglu.h"
 
-#include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
-
 namespace troupe::kernels::cuda {
+namespace {
 
-void swiglu(Queue& queue, const SwigluArgs& args) {
-  const int64_t T = args.gate.rows(), F = args.gate.cols();
-  const auto gate = rows_of<float>("swiglu gate", args.gate);
-  const auto up = rows_of<float>("swiglu up", args.up);
-  const auto y = rows_of<float>("swiglu y", args.y);
-  for_each(queue, "swiglu", T * F, [=] __device__(int64_t i) {
-    const int64_t t = i / F, f = i % F;
-    const F16 g = set1(gate[t][f]);
-    y[t][f] = (g * sigmoid(g) * set1(up[t][f])).v;
-  });
+template <class T>
+void forward(Queue& queue, const SwigluArgs& args) {
+  const auto gate = rows_of<T>("swiglu gate", args.gate);
+  const auto up = rows_of<T>("swiglu up", args.up);
+  const auto y = rows_of<T>("swiglu y", args.y);
+  for_each_eight(queue, "swiglu", args.gate.rows(), args.gate.cols(),
+                 are_in_eights({args.gate, args.up, args.y}),
+                 [=] __device__(int64_t t, int f, int n, auto vector) {
+                   float g[neighbours], u[neighbours];
+                   load_row<vector.value>(gate[t] + f, n, g);
+                   load_row<vector.value>(up[t] + f, n, u);
+#pragma unroll
+                   for (int i = 0; i < neighbours; ++i) {
+                     const F16 x = set1(g[i]);
+                     g[i] = (x * sigmoid(x) * set1(u[i])).v;
+                   }
+                   store_row<vector.value>(y[t] + f, n, g);
+                 });
 }
 
 /// dup = dy * (g * s), dgate = (dy * up) * (s * (1 + g * (1 - s))), s = sigmoid(g).
+template <class T>
+void backward(Queue& queue, const SwigluBackwardArgs& args) {
+  const auto dy = rows_of<T>("swiglu_backward dy", args.dy);
+  const auto gate = rows_of<T>("swiglu_backward gate", args.gate);
+  const auto up = rows_of<T>("swiglu_backward up", args.up);
+  const auto dgate = rows_of<T>("swiglu_backward dgate", args.dgate);
+  const auto dup = rows_of<T>("swiglu_backward dup", args.dup);
+  for_each_eight(queue, "swiglu_backward", args.gate.rows(), args.gate.cols(),
+                 are_in_eights({args.dy, args.gate, args.up, args.dgate, args.dup}),
+                 [=] __device__(int64_t t, int f, int n, auto vector) {
+                   float d[neighbours], g[neighbours], u[neighbours];
+                   load_row<vector.value>(dy[t] + f, n, d);
+                   load_row<vector.value>(gate[t] + f, n, g);
+                   load_row<vector.value>(up[t] + f, n, u);
+#pragma unroll
+                   for (int i = 0; i < neighbours; ++i) {
+                     const F16 x = set1(g[i]), delta = set1(d[i]);
+                     const F16 s = sigmoid(x);
+                     const F16 slope = s * fma(x, set1(1.0f) - s, set1(1.0f));
+                     g[i] = (delta * set1(u[i]) * slope).v;
+                     u[i] = (delta * (x * s)).v;
+                   }
+                   store_row<vector.value>(dgate[t] + f, n, g);
+                   store_row<vector.value>(dup[t] + f, n, u);
+                 });
+}
+
+}  // namespace
+
+void swiglu(Queue& queue, const SwigluArgs& args) {
+  args.gate.dtype == DType::bf16 ? forward<uint16_t>(queue, args) : forward<float>(queue, args);
+}
+
 void swiglu_backward(Queue& queue, const SwigluBackwardArgs& args) {
-  const int64_t T = args.gate.rows(), F = args.gate.cols();
-  const auto dy = rows_of<float>("swiglu_backward dy", args.dy);
-  const auto gate = rows_of<float>("swiglu_backward gate", args.gate);
-  const auto up = rows_of<float>("swiglu_backward up", args.up);
-  const auto dgate = rows_of<float>("swiglu_backward dgate", args.dgate);
-  const auto dup = rows_of<float>("swiglu_backward dup", args.dup);
-  for_each(queue, "swiglu_backward", T * F, [=] __device__(int64_t i) {
-    const int64_t t = i / F, f = i % F;
-    const F16 g = set1(gate[t][f]), d = set1(dy[t][f]);
-    const F16 s = sigmoid(g);
-    const F16 slope = s * fma(g, set1(1.0f) - s, set1(1.0f));
-    const F16 d_up = d * (g * s);
-    dgate[t][f] = (d * set1(up[t][f]) * slope).v;
-    dup[t][f] = d_up.v;
-  });
+  args.gate.dtype == DType::bf16 ? backward<uint16_t>(queue, args) : backward<float>(queue, args);
 }
 
 }  // namespace troupe::kernels::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace troupe::kernels::cuda {
 
@@ -9,6 +10,14 @@ namespace troupe::kernels::cuda {
 struct RowGroups {
   const int32_t* begin;
   const int32_t* end;
+  int count;
+  int rows;
+};
+
+/// The same in a kernel's parameters, for the host knows where they are. `begin` has one more than
+/// groups; null: each of them has all rows.
+struct ParameterGroups {
+  const int32_t* begin;
   int count;
   int rows;
 };
@@ -22,10 +31,10 @@ struct TilePlace {
 
 /// Clusters take units of tiles (kTall x kWide of them) in turn: units go down a band, then one to
 /// the right, so that what runs at a time shares rows and columns in L2. Whole warps walk.
-template <int kRows, int kCols, int kTall, int kWide, bool kListed>
+template <int kRows, int kCols, int kTall, int kWide, bool kListed, typename Groups = RowGroups>
 class TileWalk {
  public:
-  __device__ TileWalk(const RowGroups& groups, int cols, int cluster, int clusters)
+  __device__ TileWalk(const Groups& groups, int cols, int cluster, int clusters)
       : groups_(groups),
         across_((cols + kCols * kWide - 1) / (kCols * kWide)),
         unit_(cluster),
@@ -57,12 +66,20 @@ class TileWalk {
   // What lane 0 read: so that the compiler knows it to be the same in all of them.
   __device__ static int read(const int32_t* place) { return __shfl_sync(~0u, __ldg(place), 0); }
   __device__ void enter_group() {
-    begin_ = kListed ? read(groups_.begin + group_) : 0;
-    end_ = kListed ? read(groups_.end + group_) : groups_.rows;
+    if constexpr (!kListed) {
+      begin_ = 0;
+      end_ = groups_.rows;
+    } else if constexpr (std::is_same_v<Groups, ParameterGroups>) {
+      begin_ = groups_.begin[group_];
+      end_ = groups_.begin[group_ + 1];
+    } else {
+      begin_ = read(groups_.begin + group_);
+      end_ = read(groups_.end + group_);
+    }
     down_ = (end_ - begin_ + kRows * kTall - 1) / (kRows * kTall);
   }
 
-  RowGroups groups_;
+  Groups groups_;
   int across_, unit_, step_;
   int group_ = 0, first_ = 0, begin_ = 0, end_ = 0, down_ = 0;
 };

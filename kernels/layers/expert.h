@@ -16,7 +16,7 @@ struct ExpertsArgs {
 struct ExpertsSaved {
   FfnSaved ffn;
   ConstTensor x;      // [R, D], as it is dispatched (layers/dispatch.h)
-  Tensor y;           // [R, D], unrounded and unweighted: the routing weight's gradient reads it
+  Tensor y;           // [R, D], unweighted: the routing weight's gradient reads it; bf16 in sm_90a
   FfnDeltas deltas;   // after backward for inputs
   Tensor dy;          // [R, D], weighted, likewise
 };

@@ -1,5 +1,8 @@
 #include "kernels/layers/ffn.h"
 
+#include <utility>
+
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/permute.h"
 #include "kernels/rounding.h"
 #include "kernels/swiglu.h"
@@ -24,10 +27,91 @@ bool keeps_e4m3(const FfnOptions& options) {
   return options.is_moe && options.precision == Precision::fp8;
 }
 
+/// On tensor cores gate and up are one product: [2 F, D] of each group, the rows of up behind those
+/// of gate.
+std::vector<ConstTensor> gates_and_ups(Queue& queue, Scratch& scratch,
+                                       const std::vector<FfnWeights>& weights,
+                                       const std::vector<int64_t>& offsets) {
+  std::vector<ConstTensor> single;
+  std::vector<int64_t> doubled{0};
+  for (size_t g = 0; g < weights.size(); ++g) {
+    single.push_back(weights[g].gate);
+    single.push_back(weights[g].up);
+    const int64_t rows = offsets[g + 1] - offsets[g];
+    doubled.push_back(doubled.back() + rows);  // either is read if the group has rows
+    doubled.push_back(doubled.back() + rows);
+  }
+  std::vector<ConstTensor> stacked = cuda::bf16_operands(queue, scratch, single, doubled);
+  for (size_t i = 0; i < stacked.size(); i += 2) {
+    const ConstTensor &gate = stacked[i], &up = stacked[i + 1];
+    const auto* const behind = values<uint16_t>(gate) + gate.rows() * gate.row_stride;
+    if (values<uint16_t>(up) == behind && up.row_stride == gate.row_stride) continue;
+    throw KernelError("ffn gate and up in bf16 lie apart, wanted up behind gate");
+  }
+  std::vector<ConstTensor> both;
+  for (size_t i = 0; i < stacked.size(); i += 2) {
+    both.push_back(stacked[i]);
+    both.back().shape[0] *= 2;
+  }
+  return both;
+}
+
+std::vector<ConstTensor> downs(Queue& queue, Scratch& scratch,
+                               const std::vector<FfnWeights>& weights,
+                               const std::vector<int64_t>& offsets) {
+  return cuda::bf16_operands(queue, scratch, matrices(weights, &FfnWeights::down), offsets);
+}
+
+/// Everything between the products is bf16. gate and up are the halves of one tensor.
+FfnSaved forward_on_tensor_cores(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
+  const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
+  PassingScratch passing(queue);
+  const Tensor both = scratch.of(DType::bf16, {R, 2 * F});
+  FfnSaved saved{columns(both, 0, F), columns(both, F, F), {}};
+  const Tensor activated =
+      args.options.recompute ? cuda::bf16_place(*passing, R, F) : cuda::bf16_place(scratch, R, F);
+  cuda::multiply_bf16(queue, *passing,
+                      {.a = cuda::bf16_operand(queue, *passing, args.x),
+                       .b = gates_and_ups(queue, *passing, args.weights, args.offsets),
+                       .transpose_b = true, .offsets = args.offsets, .rounds = true, .c = both});
+  swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
+  cuda::multiply_bf16(queue, *passing,
+                      {.a = activated, .b = downs(queue, *passing, args.weights, args.offsets),
+                       .transpose_b = true, .offsets = args.offsets, .rounds = true,
+                       .c = args.y});
+  if (!args.options.recompute) saved.activated = activated;
+  return saved;
+}
+
+/// dx is one product over both halves: rounded once.
+FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
+                                          const FfnBackwardArgs& args, const FfnSaved& saved) {
+  const int64_t R = args.x.rows(), F = saved.gate.cols();
+  PassingScratch passing(queue);
+  const Tensor both = cuda::bf16_place(scratch, R, 2 * F);
+  const FfnDeltas deltas{columns(both, 0, F), columns(both, F, F)};
+  const Tensor dactivated = passing->of(DType::bf16, {R, F});
+  cuda::multiply_bf16(queue, *passing,
+                      {.a = cuda::bf16_operand(queue, *passing, args.dy),
+                       .b = downs(queue, *passing, args.weights, args.offsets),
+                       .transpose_b = false, .offsets = args.offsets, .rounds = true,
+                       .c = dactivated});
+  swiglu_backward(queue, {.dy = dactivated, .gate = saved.gate, .up = saved.up,
+                          .dgate = deltas.dgate, .dup = deltas.dup});
+  cuda::multiply_bf16(queue, *passing,
+                      {.a = both, .b = gates_and_ups(queue, *passing, args.weights, args.offsets),
+                       .transpose_b = false, .offsets = args.offsets, .rounds = true,
+                       .c = args.dx});
+  return deltas;
+}
+
 }  // namespace
 
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
   if (args.weights.empty()) return {};
+  if (is_of_tensor_cores(queue, args.options.precision)) {
+    return forward_on_tensor_cores(queue, scratch, args);
+  }
   const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
   const bool keeps_activated = !args.options.recompute && !keeps_e4m3(args.options);
   PassingScratch passing(queue);
@@ -55,6 +139,9 @@ FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args)
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
                               const FfnSaved& saved) {
   if (args.weights.empty()) return {};
+  if (is_of_tensor_cores(queue, args.options.precision)) {
+    return backward_inputs_on_tensor_cores(queue, scratch, args, saved);
+  }
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
   const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F})};
   PassingScratch passing(queue);
@@ -89,7 +176,7 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
   };
   Tensor activated = saved.activated;
   if (activated.data == nullptr) {
-    activated = scratch.f32({saved.gate.rows(), saved.gate.cols()});
+    activated = scratch.of(saved.gate.dtype, {saved.gate.rows(), saved.gate.cols()});
     swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
   }
   const Scales dispatched = dispatch_scales(args.options);

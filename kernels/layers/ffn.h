@@ -26,6 +26,7 @@ struct FfnOptions {
   bool recompute = false;  ///< backward computes `activated` again; the same bits
 };
 
+/// In the arithmetic sm_90a x, y, dy and dx may be f32 or bf16, and what is kept is bf16.
 struct FfnForwardArgs {
   FfnOptions options = {};
   std::vector<FfnWeights> weights;  ///< one network a group, all of one width F; none: no rows

@@ -9,6 +9,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/fixed_point.h"
+#include "kernels/permute.h"
 #include "kernels/queue.h"
 
 namespace troupe::kernels {
@@ -83,6 +84,7 @@ struct GradientSum {
   int64_t units = 1;                      ///< U of the tensor in the step
   std::atomic<uint32_t>* faults = nullptr;
   FixedPointLocks* locks = nullptr;       ///< when several queues add to the sum at a time
+  bool is_first = false;                  ///< nothing is there yet: the unit is stored, not added
   /// Sees each unit, in the queue, before it becomes integers; empty: nobody does.
   std::function<void(const ConstTensor& unit)> watch = {};
 
@@ -91,9 +93,15 @@ struct GradientSum {
 
 /// Adds a unit's gradient, computed from zero in f32.
 inline void add_unit(Queue& queue, const GradientSum& into, const ConstTensor& unit) {
+  if (into.is_first) set_zero(queue, {.y = into.sum});
   if (into.watch) queue.run(1, [watch = into.watch, unit](int64_t) { watch(unit); });
   accumulate_unit(queue, {.unit = unit, .scale_bits = into.scale_bits, .units = into.units,
                           .sum = into.sum, .faults = into.faults, .locks = into.locks});
+}
+
+/// A unit that is zero everywhere, of rows that nobody has.
+inline void add_empty_unit(Queue& queue, const GradientSum& into) {
+  if (into.is_first) set_zero(queue, {.y = into.sum});
 }
 
 }  // namespace troupe::kernels

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/head_sm90.h"
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/gemm.h"
 #include "kernels/logits.h"
 
@@ -12,16 +14,25 @@ namespace {
 /// depends on nothing.
 constexpr int64_t chunk_rows = 512;
 
-bool keeps_logits(const HeadArgs& args) {
-  return args.x.rows() * args.weight.rows() <= args.kept_logits;
+/// In the arithmetic sm_90a the head's operands are BF16, its sums FP32, in every recipe; the
+/// gradient of the weight is one sum over all rows, so chunks show in no bit.
+bool is_of_tensor_cores(const Queue& queue) { return queue.arithmetic() == Arithmetic::sm_90a; }
+constexpr int64_t wide_chunk_rows = 2048;
+
+bool keeps_logits(const Queue& queue, const HeadArgs& args) {
+  const int64_t times = is_of_tensor_cores(queue) ? 32 : 1;  // such a GPU has the memory
+  return args.x.rows() * args.weight.rows() <= times * args.kept_logits;
+}
+
+int64_t rows_of_chunk(const Queue& queue) {
+  return is_of_tensor_cores(queue) ? wide_chunk_rows : chunk_rows;
 }
 
 /// Calls f(first row, rows) for each chunk.
 template <class F>
-void for_chunks(int64_t rows, F f) {
-  for (int64_t first = 0; first < rows; first += chunk_rows) {
-    f(first, std::min(chunk_rows, rows - first));
-  }
+void for_chunks(const Queue& queue, int64_t rows, F f) {
+  const int64_t most = rows_of_chunk(queue);
+  for (int64_t first = 0; first < rows; first += most) f(first, std::min(most, rows - first));
 }
 
 /// [n] entries of a [T] tensor.
@@ -46,23 +57,62 @@ void chunk_dlogits(Queue& queue, const HeadArgs& args, const HeadSaved& saved, i
               .scale = args.scale, .dlogits = dlogits});
 }
 
+/// a times the transpose of b, or b, of operands in bf16.
+void multiply(Queue& queue, Scratch& scratch, const ConstTensor& a, const ConstTensor& b,
+              bool transpose_b, const Tensor& c) {
+  cuda::multiply_bf16(queue, scratch, {.a = a, .b = {b}, .transpose_b = transpose_b,
+                                       .offsets = {0, a.rows()}, .rounds = false, .c = c});
+}
+
+/// The gradient of all logits, in bf16, and dx.
+Tensor backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch, const HeadArgs& args,
+                                       const HeadSaved& saved, const Tensor& dx) {
+  const int64_t T = args.x.rows(), V = args.weight.rows();
+  const Tensor all = cuda::bf16_place(scratch, T, V);
+  PassingScratch passing(queue);
+  const ConstTensor weight = cuda::bf16_operand(queue, *passing, args.weight);
+  const bool are_kept = saved.logits.data != nullptr;
+  const Tensor chunk =
+      are_kept ? Tensor{} : passing->f32({std::min(T, wide_chunk_rows), V});
+  for_chunks(queue, T, [&](int64_t first, int64_t n) {
+    const Tensor logits = are_kept ? row_range(saved.logits, first, n) : row_range(chunk, 0, n);
+    if (!are_kept) head_logits(queue, weight, row_range(args.x, first, n), logits);
+    cuda::logit_gradients(
+        queue, {.logits = logits,
+                .targets = reshape(part(args.targets, first, n), {n}),
+                .log_sums = reshape(part(ConstTensor(saved.log_sums), first, n), {n}),
+                .scale = args.scale, .dlogits = row_range(all, first, n)});
+  });
+  multiply(queue, *passing, all, weight, false, dx);
+  return all;
+}
+
 }  // namespace
 
 void head_logits(Queue& queue, const ConstTensor& weight, const ConstTensor& x,
                  const Tensor& logits) {
+  if (is_of_tensor_cores(queue)) {
+    PassingScratch passing(queue);
+    return multiply(queue, *passing, cuda::bf16_operand(queue, *passing, x),
+                    cuda::bf16_operand(queue, *passing, weight), true, logits);
+  }
   gemm(queue, {.a = x, .b = weight, .transpose_a = false, .transpose_b = true, .c = logits,
                .add_to_c = false});
 }
 
 HeadSaved head_forward(Queue& queue, Scratch& scratch, const HeadArgs& args) {
   const int64_t T = args.x.rows(), V = args.weight.rows();
+  PassingScratch passing(queue);
+  const ConstTensor weight = is_of_tensor_cores(queue)
+                                 ? cuda::bf16_operand(queue, *passing, args.weight)
+                                 : args.weight;
   HeadSaved saved{scratch.f32({T}), scratch.f32({T}), {}};
-  if (keeps_logits(args)) saved.logits = scratch.f32({T, V});
-  const Tensor reused = keeps_logits(args) ? Tensor{} : scratch.f32({std::min(T, chunk_rows), V});
-  for_chunks(T, [&](int64_t first, int64_t n) {
+  if (keeps_logits(queue, args)) saved.logits = scratch.f32({T, V});
+  const Tensor reused = keeps_logits(queue, args) ? Tensor{} : scratch.f32({std::min(T, rows_of_chunk(queue)), V});
+  for_chunks(queue, T, [&](int64_t first, int64_t n) {
     const Tensor logits =
         saved.logits.data ? row_range(saved.logits, first, n) : row_range(reused, 0, n);
-    head_logits(queue, args.weight, row_range(args.x, first, n), logits);
+    head_logits(queue, weight, row_range(args.x, first, n), logits);
     cross_entropy(queue, {.logits = logits,
                           .targets = reshape(part(args.targets, first, n), {n}),
                           .losses = reshape(part(saved.losses, first, n), {n}),
@@ -73,10 +123,13 @@ HeadSaved head_forward(Queue& queue, Scratch& scratch, const HeadArgs& args) {
 
 Tensor head_backward_inputs(Queue& queue, Scratch& scratch, const HeadArgs& args,
                             const HeadSaved& saved, const Tensor& dx) {
+  if (is_of_tensor_cores(queue)) {
+    return backward_inputs_on_tensor_cores(queue, scratch, args, saved, dx);
+  }
   const int64_t T = args.x.rows(), V = args.weight.rows();
   const bool keep = saved.logits.data != nullptr;
   const Tensor all = keep ? scratch.f32({T, V}) : scratch.f32({std::min(T, chunk_rows), V});
-  for_chunks(T, [&](int64_t first, int64_t n) {
+  for_chunks(queue, T, [&](int64_t first, int64_t n) {
     const Tensor dlogits = row_range(all, keep ? first : 0, n);
     chunk_dlogits(queue, args, saved, first, n, dlogits);
     gemm(queue, {.a = dlogits, .b = args.weight, .transpose_a = false, .transpose_b = false,
@@ -89,10 +142,17 @@ void head_backward_weights(Queue& queue, Scratch& scratch, const HeadArgs& args,
                            const HeadSaved& saved, const Tensor& dlogits,
                            const GradientSum& gradient) {
   const int64_t T = args.x.rows(), V = args.weight.rows();
-  if (!gradient.is_wanted() || T == 0) return;
+  if (!gradient.is_wanted()) return;
+  if (T == 0) return add_empty_unit(queue, gradient);
+  if (is_of_tensor_cores(queue)) {
+    PassingScratch passing(queue);
+    return cuda::add_weights_bf16(queue, *passing,
+                                  {.a = dlogits, .b = cuda::bf16_operand(queue, *passing, args.x),
+                                   .offsets = {0, T}, .into = {gradient}});
+  }
   const Tensor unit = scratch.f32({V, args.x.cols()});
   const Tensor reused = dlogits.data ? Tensor{} : scratch.f32({std::min(T, chunk_rows), V});
-  for_chunks(T, [&](int64_t first, int64_t n) {
+  for_chunks(queue, T, [&](int64_t first, int64_t n) {
     Tensor part_dlogits = dlogits.data ? row_range(dlogits, first, n) : row_range(reused, 0, n);
     if (!dlogits.data) chunk_dlogits(queue, args, saved, first, n, part_dlogits);
     gemm(queue, {.a = part_dlogits, .b = row_range(args.x, first, n), .transpose_a = true,

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_fp8.h"
 #include "kernels/permute.h"
@@ -20,9 +21,14 @@ const char* to_string(Precision precision) {
   }
 }
 
+bool is_of_tensor_cores(const Queue& queue, Precision precision) {
+  return queue.arithmetic() == Arithmetic::sm_90a && precision == Precision::bf16;
+}
+
 namespace {
 
 constexpr int64_t tile = 128;
+
 /// Gradients are divided by the step's tokens before they come here: the release's 1e-4, meant for
 /// activations, would round them away.
 constexpr float least_gradient = 0x1p-100f;
@@ -100,10 +106,19 @@ void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
                        .transpose_b = p.transposed, .offsets = std::move(p.offsets), .c = p.y});
 }
 
+void multiply_on_tensor_cores(Queue& queue, Scratch& scratch, const GroupedProduct& p) {
+  cuda::multiply_bf16(queue, scratch,
+                      {.a = cuda::bf16_operand(queue, scratch, p.x),
+                       .b = cuda::bf16_operands(queue, scratch, p.weights, p.offsets),
+                       .transpose_b = p.transposed, .offsets = p.offsets, .rounds = true,
+                       .c = p.y});
+}
+
 /// What linear layers give in bf16 and fp8 is BF16.
 void multiply(Queue& queue, GroupedProduct p) {
   if (p.x.rows() == 0) return;
   PassingScratch passing(queue);
+  if (is_of_tensor_cores(queue, p.precision)) return multiply_on_tensor_cores(queue, *passing, p);
   const Tensor y = p.y;
   if (p.precision == Precision::fp8) {
     multiply_fp8(queue, *passing, std::move(p));
@@ -199,13 +214,21 @@ void grouped_linear_backward_inputs(Queue& queue, const GroupedLinearBackwardInp
 void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
                                      const GroupedLinearBackwardWeightsArgs& args) {
   if (args.into.empty() || !args.into[0].is_wanted()) return;
+  if (is_of_tensor_cores(queue, args.precision)) {
+    PassingScratch passing(queue);
+    return cuda::add_weights_bf16(queue, *passing,
+                                  {.a = cuda::bf16_operand(queue, *passing, args.dy),
+                                   .b = cuda::bf16_operand(queue, *passing, args.x),
+                                   .offsets = args.offsets, .into = args.into});
+  }
   std::vector<Tensor> units;
   for (size_t g = 0; g < args.into.size(); ++g) {
     units.push_back(scratch.f32({args.dy.cols(), args.x.cols()}));
   }
   multiply_columns(queue, args, units);
   for (size_t g = 0; g < args.into.size(); ++g) {
-    if (args.offsets[g] < args.offsets[g + 1]) add_unit(queue, args.into[g], units[g]);
+    const bool has_rows = args.offsets[g] < args.offsets[g + 1];
+    has_rows ? add_unit(queue, args.into[g], units[g]) : add_empty_unit(queue, args.into[g]);
   }
 }
 

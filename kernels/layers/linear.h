@@ -11,7 +11,8 @@ namespace troupe::kernels {
 
 /// fp32: operands and results as they are.
 /// bf16: operands rounded to BF16, products summed in FP32, results rounded to BF16; weights'
-/// gradients stay FP32.
+/// gradients stay FP32. In the arithmetic sm_90a by the tensor cores, where every tensor may be f32
+/// or bf16.
 /// fp8: operands quantized to E4M3 by tiles: activations and their gradients 1 x 128 along a row,
 /// weights 128 x 128, both operands of a weight's gradient 128 x 1 along the rows of the unit;
 /// products of 128 are summed from zero, then scaled and added in FP32; results as in bf16.
@@ -21,6 +22,9 @@ const char* to_string(Precision precision);
 /// How the scales of the activations' tiles are made; fp8 alone. The report has powers of two for
 /// the input of the projection after attention and for what experts receive and give back.
 enum class Scales : uint8_t { any, powers_of_two };
+
+/// Whether the products are the tensor cores' of the arithmetic sm_90a.
+bool is_of_tensor_cores(const Queue& queue, Precision precision);
 
 struct LinearArgs {
   Precision precision;

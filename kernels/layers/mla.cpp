@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/layers/mla_projections.h"
+#include "kernels/layers/mla_sm90.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
 #include "kernels/rounding.h"
@@ -161,6 +162,9 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
   const ModelShape& s = *args.context.shape;
   const int64_t T = args.x.rows();
   mla::expect_whole_sequences("mla_forward", T, args.sequence_rows);
+  if (mla::is_of_tensor_cores(queue, args.context)) {
+    return mla::forward_on_tensor_cores(queue, scratch, args);
+  }
   MlaSaved saved;
   mla::down_projections(queue, scratch, args.context, args.weights, args.x, saved);
   PassingScratch passing(queue);
@@ -181,6 +185,9 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
 
 MlaDeltas mla_backward_inputs(Queue& queue, Scratch& scratch, const MlaBackwardArgs& args,
                               MlaSaved& saved) {
+  if (mla::is_of_tensor_cores(queue, args.context)) {
+    return mla::backward_inputs_on_tensor_cores(queue, scratch, args, saved);
+  }
   const ModelShape& s = *args.context.shape;
   const int64_t T = args.x.rows(), H = s.heads;
   if (saved.up.q.data == nullptr) {

@@ -1,9 +1,34 @@
 #include "kernels/layers/moe_gate.h"
 
+#include <algorithm>
+
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/gemm.h"
 #include "kernels/routing.h"
 
 namespace troupe::kernels {
+
+namespace {
+
+/// unit = transpose(dlogits) times x. In the arithmetic sm_90a a chain over every 256 rows, the
+/// chains' sums added ascending: one chain over all rows would leave most of the GPU idle.
+void add_chunks(Queue& queue, const ConstTensor& dlogits, const ConstTensor& x,
+                const Tensor& unit) {
+  constexpr int64_t chunk_rows = 256;
+  PassingScratch passing(queue);
+  GroupedGemmWeightsArgs products{.a = dlogits, .b = x, .offsets = {0}, .c = {}};
+  const int64_t T = x.rows(), E = dlogits.cols(), D = x.cols();
+  const int64_t chunks = (T + chunk_rows - 1) / chunk_rows;
+  const Tensor parts = passing->f32({chunks * E, D});
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    products.offsets.push_back(std::min(T, (chunk + 1) * chunk_rows));
+    products.c.push_back(row_range(parts, chunk * E, E));
+  }
+  grouped_gemm_weights(queue, products);
+  cuda::add_parts(queue, reshape(parts, {chunks, E * D}), unit);
+}
+
+}  // namespace
 
 GateSaved moe_gate_forward(Queue& queue, Scratch& scratch, const GateForwardArgs& args) {
   const ModelShape& s = *args.shape;
@@ -39,6 +64,10 @@ void moe_gate_backward_weights(Queue& queue, Scratch& scratch, const GateBackwar
                                const Tensor& dlogits, const GradientSum& gradient) {
   if (!gradient.is_wanted()) return;
   const Tensor unit = scratch.f32({dlogits.cols(), args.x.cols()});
+  if (queue.arithmetic() == Arithmetic::sm_90a) {
+    add_chunks(queue, dlogits, args.x, unit);
+    return add_unit(queue, gradient, unit);
+  }
   gemm(queue, {.a = dlogits, .b = args.x, .transpose_a = true, .transpose_b = false, .c = unit,
                .add_to_c = false});
   add_unit(queue, gradient, unit);
@@ -68,15 +97,32 @@ Dispatch plan_dispatch(const ConstTensor& expert_ids, const std::vector<int>& ow
   plan.source = allocate_shared(DType::i32, {T, K});
   plan.row = allocate_shared(DType::i32, {T, K});
   plan.group = allocate_shared(DType::i32, {T, K});
-  for (int64_t i = 0; i < T * K; ++i) {
-    const size_t e = static_cast<size_t>(ids[i]);
-    auto& source = plan.sources[static_cast<size_t>(owner[e])];
-    const int64_t row = next[e]++;
-    values<int32_t>(source.index.view)[row] = static_cast<int32_t>(i / K);
-    values<int32_t>(source.slot.view)[row] = static_cast<int32_t>(i);
-    values<int32_t>(plan.source.view)[i] = owner[e];
-    values<int32_t>(plan.row.view)[i] = static_cast<int32_t>(row);
-    values<int32_t>(plan.group.view)[i] = static_cast<int32_t>(ids[i] / (E / groups));
+  struct Expert {  // what its rows need
+    int32_t *index, *slot;
+    int32_t next, owner, group;
+  };
+  std::vector<Expert> experts;
+  for (int64_t e = 0; e < E; ++e) {
+    const auto at = static_cast<size_t>(e);
+    const auto& source = plan.sources[static_cast<size_t>(owner[at])];
+    experts.push_back({values<int32_t>(source.index.view), values<int32_t>(source.slot.view),
+                       static_cast<int32_t>(next[at]), owner[at],
+                       static_cast<int32_t>(e / (E / groups))});
+  }
+  int32_t* const source = values<int32_t>(plan.source.view);
+  int32_t* const rows = values<int32_t>(plan.row.view);
+  int32_t* const group = values<int32_t>(plan.group.view);
+  int32_t slot = 0;
+  for (int32_t t = 0; t < static_cast<int32_t>(T); ++t) {
+    for (int64_t k = 0; k < K; ++k, ++slot) {
+      Expert& expert = experts[static_cast<size_t>(ids[slot])];
+      const int32_t row = expert.next++;
+      expert.index[row] = t;
+      expert.slot[row] = slot;
+      source[slot] = expert.owner;
+      rows[slot] = row;
+      group[slot] = expert.group;
+    }
   }
   return plan;
 }

@@ -1,5 +1,7 @@
 #include "kernels/layers/params.h"
 
+#include <algorithm>
+
 #include "kernels/random.h"
 
 namespace troupe::kernels {
@@ -120,6 +122,17 @@ float initial_value(const ParameterSpec& spec, uint64_t seed, float std, int64_t
   const double z = random_normal({seed, Purpose::initial_weights, stream_of(spec.name),
                                   static_cast<uint64_t>(element)});
   return static_cast<float>(static_cast<double>(std) * z);
+}
+
+void initial_values(const ParameterSpec& spec, uint64_t seed, float std, int64_t first,
+                    std::span<float> values) {
+  if (spec.initial == Initial::ones) return std::fill(values.begin(), values.end(), 1.0f);
+  RandomKey key{seed, Purpose::initial_weights, stream_of(spec.name),
+                static_cast<uint64_t>(first)};
+  for (float& value : values) {
+    value = static_cast<float>(static_cast<double>(std) * random_normal(key));
+    ++key.position;
+  }
 }
 
 }  // namespace troupe::kernels

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -72,5 +73,8 @@ std::string layer_prefix(int64_t layer);
 /// First value of element `element` of a tensor: a function of (seed, name, element) alone, so no
 /// layout of the run shows in it. Normal with standard deviation `std`, or one.
 float initial_value(const ParameterSpec& spec, uint64_t seed, float std, int64_t element);
+/// Those of elements from `first` on.
+void initial_values(const ParameterSpec& spec, uint64_t seed, float std, int64_t first,
+                    std::span<float> values);
 
 }  // namespace troupe::kernels

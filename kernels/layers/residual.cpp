@@ -20,19 +20,26 @@ GqaBackwardArgs gqa_args(const AttentionBlockArgs& args, const AttentionBlockSav
           .dx = saved.dnormed};
 }
 
+NormSaved norm_of_type(Queue& queue, Scratch& scratch, const ConstTensor& x,
+                       const ConstTensor& weight, float eps, DType type) {
+  const NormSaved saved{scratch.of(type, {x.rows(), x.cols()}), scratch.f32({x.rows()})};
+  rms_norm(queue, {.x = x, .weight = weight, .eps = eps, .y = saved.y,
+                   .inverse_rms = saved.inverse_rms});
+  return saved;
+}
+
 NormSaved input_norm(Queue& queue, Scratch& scratch, const AttentionBlockArgs& args) {
-  return norm_forward(queue, scratch, args.x, args.weights.input_norm,
-                      args.context.shape->rms_eps);
+  // On tensor cores linear layers alone read it.
+  const bool is_narrow = is_of_tensor_cores(queue, args.context.precision);
+  return norm_of_type(queue, scratch, args.x, args.weights.input_norm,
+                      args.context.shape->rms_eps, is_narrow ? DType::bf16 : DType::f32);
 }
 
 }  // namespace
 
 NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
                        const ConstTensor& weight, float eps) {
-  const NormSaved saved{scratch.f32({x.rows(), x.cols()}), scratch.f32({x.rows()})};
-  rms_norm(queue, {.x = x, .weight = weight, .eps = eps, .y = saved.y,
-                   .inverse_rms = saved.inverse_rms});
-  return saved;
+  return norm_of_type(queue, scratch, x, weight, eps, DType::f32);
 }
 
 void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy,

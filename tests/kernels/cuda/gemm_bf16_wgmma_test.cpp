@@ -89,6 +89,7 @@ TEST_F(GemmBf16Wgmma, IsExactForSmallIntegersInEveryWay) {
     for (const auto& [M, N, K] : std::vector<std::array<int64_t, 3>>{
              {8, 8, 8}, {136, 72, 40}, {264, 520, 200}, {80, 264, 1032}}) {
       for (const bool f32 : {true, false}) {
+        if (way.transpose_a && !f32) continue;  // gradients of weights are f32
         SCOPED_TRACE(std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K) +
                      (way.transpose_a ? " a transposed" : "") +
                      (way.transpose_b ? " b transposed" : ""));

@@ -1,6 +1,7 @@
 #include "kernels/optimizer.h"
 
 #include "kernels/permute.h"
+#include "kernels/quantize.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {
@@ -74,6 +75,42 @@ TEST_F(OptimizerCudaTest, NormsGiveTheCpusBits) {
                                 .sum = static_cast<double*>(result.view.data)});
       return side.bytes({result});
     });
+  }
+}
+
+TEST_F(OptimizerCudaTest, NormsOfManyBlocksGiveTheCpusBits) {
+  const std::vector<int64_t> counts{1, 7, 8, 65'536, 129, 1000, 65'536, 12};
+  const auto n = static_cast<int64_t>(counts.size());
+  const Buffer result = allocate(Device::shared, DType::i64, {n});
+  expect_twins([&](Side& side) {
+    SquaredNormsArgs args{.gradients = {}, .scale_bits = 50,
+                          .sums = static_cast<double*>(result.view.data)};
+    for (const int64_t count : counts) args.gradients.push_back(side.plain(sums(count)));
+    squared_norms(side.queue, args);
+    return side.bytes({result});
+  });
+}
+
+// In the one pass that makes them, and by way of the weights.
+TEST_F(OptimizerCudaTest, WritesTheNewWeightsInBf16Too) {
+  ThreadPool pool(2);
+  Side side(pool, Device::cuda);
+  const int64_t n = 1003;
+  const Tensor w = side.plain(normal({n}, 2)), m = side.out({n}), v = side.out({n});
+  const Tensor narrow = side.out(DType::bf16, {n});
+  set_zero(side.queue, {.y = m});
+  set_zero(side.queue, {.y = v});
+  const AdamWStep step{.learning_rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f,
+                       .clip = 1.0f, .correction1 = 0.1f, .correction2 = 0.05f};
+
+  adamw(side.queue, {.step = step, .weight_decay = 0.1f, .gradient = side.plain(sums(n)),
+                     .scale_bits = 50, .weight = w, .moment1 = m, .moment2 = v, .new_weight = w,
+                     .new_moment1 = m, .new_moment2 = v, .new_bf16 = narrow});
+  side.queue.wait();
+
+  const Buffer wide = on_host(w), found = on_host(narrow);
+  for (int64_t i = 0; i < n; ++i) {
+    ASSERT_EQ(values<uint16_t>(found.view)[i], f32_to_bf16(values<float>(wide.view)[i])) << i;
   }
 }
 

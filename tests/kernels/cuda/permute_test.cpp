@@ -27,6 +27,28 @@ TEST_F(PermuteCudaTest, RowsAreGatheredScaledAddedAndCopiedAsOnTheCpu) {
   });
 }
 
+// Rows that are read in whole eights.
+TEST_F(PermuteCudaTest, AlignedRowsAreGatheredScaledAddedCopiedAndCombinedAsOnTheCpu) {
+  constexpr int64_t T = 50, R = 77, D = 264, K = 2;
+  const Buffer x = normal({T, D}, 1), y = normal({R, D}, 2), scale = normal({R}, 3);
+  const Buffer index = integers(random_integers(R, T, 4), {R});
+  const Buffer zeros = integers(std::vector<int32_t>(T * K, 0), {T, K});
+  const Buffer row = integers(random_integers(T * K, R, 5), {T, K});
+
+  expect_twins([&](Side& side) {
+    const Tensor rows = side.out({R, D}), scaled = side.out({R, D}), sums = side.out({R, D});
+    const Tensor copied = side.out({R, D}), combined = side.out({T, D}), on = side.plain(y);
+    gather_rows(side.queue, {.x = side.plain(x), .index = side.plain(index), .y = rows});
+    scale_rows(side.queue, {.x = rows, .scale = side.plain(scale), .y = scaled});
+    add(side.queue, {.a = scaled, .b = on, .y = sums});
+    copy(side.queue, {.x = sums, .y = copied});
+    combine_rows(side.queue, {.rows = {copied}, .source = side.plain(zeros),
+                              .row = side.plain(row), .group = side.plain(zeros), .weight = {},
+                              .y = combined});
+    return side.bytes({rows, scaled, sums, copied, combined});
+  });
+}
+
 TEST_F(PermuteCudaTest, CombinesAsTheCpuWithEmptyPlacesAndSumsOfGroups) {
   constexpr int64_t T = 40, K = 6, D = 35, R = 90;
   const Buffer first = normal({R, D}, 5), second = normal({R, D}, 6), weight = normal({T, K}, 7);

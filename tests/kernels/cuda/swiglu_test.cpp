@@ -24,5 +24,17 @@ TEST_F(SwigluCudaTest, GivesTheCpusBitsForwardAndBackward) {
   }
 }
 
+// Rows that are read in whole eights.
+TEST_F(SwigluCudaTest, GivesTheCpusBitsInAlignedRows) {
+  const Buffer gate = normal({37, 264}, 1), up = normal({37, 264}, 2), dy = normal({37, 264}, 3);
+  expect_twins([&](Side& side) {
+    const Tensor g = side.plain(gate), u = side.plain(up), d = side.plain(dy);
+    const Tensor y = side.out({37, 264}), dgate = side.out({37, 264}), dup = side.out({37, 264});
+    swiglu(side.queue, {.gate = g, .up = u, .y = y});
+    swiglu_backward(side.queue, {.dy = d, .gate = g, .up = u, .dgate = dgate, .dup = dup});
+    return side.bytes({y, dgate, dup});
+  });
+}
+
 }  // namespace
 }  // namespace troupe::tests
