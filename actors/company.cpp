@@ -14,9 +14,16 @@ std::map<Address, int> indices_of(const std::vector<Address>& cast) {
   return indices;
 }
 
-/// The state stays on the host, and who updates it too.
-kernels::Device computes_on(kernels::Device device, Role role) {
-  return is_of_model(role) ? device : kernels::Device::cpu;
+/// In one process the state is on the GPU if the model is. With others, whose blocks it has too, or
+/// where its memory is verified, it stays on the host, and who updates it too.
+kernels::Device computes_on(kernels::Device device, Role role, bool stays_on_host) {
+  const bool is_of_state = role == Role::optimizer_shard && !stays_on_host;
+  return is_of_model(role) || is_of_state ? device : kernels::Device::cpu;
+}
+
+/// Whether units of one tensor may come from several lanes at a time.
+bool has_several_lanes(const config::Plan& plan) {
+  return plan.pipeline > 1 || plan.data > 1 || plan.attention > 1;
 }
 
 /// MoE layers of a stage, MTP's behind the last stage's own.
@@ -71,14 +78,22 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
                  kernels::ThreadPool& threads, BatchSource source, int number,
                  kernels::Device where)
     : recipe(r), plan(p), process(number), device(where), arena(a), pool(threads),
-      batches(std::move(source)), tensors(arena, recipe, device), timeline(recipe),
+      batches(std::move(source)), tensors(arena, recipe, device, has_several_lanes(plan)), timeline(recipe),
       placement(plan, recipe.shape, arena), office(directory, placement, process, device),
       contexts_(recipe, timeline, device),
-      indices_(indices_of(cast_of(plan, recipe.shape))) {}
+      indices_(indices_of(cast_of(plan, recipe.shape))) {
+  if (recipe.arithmetic == kernels::Arithmetic::sm_90a && device != kernels::Device::cuda) {
+    throw kernels::KernelError("a run of arithmetic " + std::string(name_of(recipe.arithmetic)) +
+                               " on the CPU, wanted the GPU (--device cuda)");
+  }
+}
 
 kernels::Queue& Company::lane(const Address& address) {
   std::lock_guard lock(mutex_);
-  return lanes_.try_emplace(address, pool, computes_on(device, address.role)).first->second;
+  const kernels::Device where = computes_on(device, address.role, has_others() || verifies_state);
+  const bool is_of_gpu = where == kernels::Device::cuda && is_of_model(address.role);
+  const kernels::Arithmetic its = is_of_gpu ? recipe.arithmetic : kernels::Arithmetic::cpu;
+  return lanes_.try_emplace(address, pool, where, its).first->second;
 }
 
 void Company::record_units() {

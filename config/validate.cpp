@@ -166,6 +166,18 @@ void check_parallel(const Run& run, Checks& checks) {
   if (run.cluster().has_lease()) check_lease(run.cluster(), checks);
 }
 
+void check_arithmetic(const Run& run, Checks& checks) {
+  if (run.train().arithmetic() != Train::SM_90A) return;
+  if (run.cluster().device() != Cluster::CUDA) {
+    checks.add("train.arithmetic", "SM_90A with cluster.device CPU", "cluster.device CUDA");
+  }
+  if (run.train().precision() != Train::BF16) {
+    checks.add("train.arithmetic",
+               "SM_90A with train.precision " + Train::Precision_Name(run.train().precision()),
+               "precision BF16");
+  }
+}
+
 }  // namespace
 
 void validate(const LoadedRun& run, const LoadedModel& model) {
@@ -176,6 +188,7 @@ void validate(const LoadedRun& run, const LoadedModel& model) {
   check_schedule(run.run, model.model, checks);
   check_checkpoint(run.run, checks);
   check_parallel(run.run, checks);
+  check_arithmetic(run.run, checks);
   checks.finish();
 }
 

@@ -57,9 +57,9 @@ uint64_t recipe_of(const RunSetup& p, const TrainingData& data) {
                           config::Run::kOutFieldNumber}) {
     run.GetReflection()->ClearField(&run, run.GetDescriptor()->FindFieldByNumber(field));
   }
-  std::vector<std::string> texts{text_of(run), text_of(p.model.model), std::to_string(redundancy),
-                                 std::string(runtime::cpu_arithmetic), data.tokenizer->json()};
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
+  std::vector<std::string> texts{text_of(run), text_of(p.model.model), std::to_string(redundancy),
+                                 std::string(name_of(recipe.arithmetic)), data.tokenizer->json()};
   for (const actors::MicroBatch& batch : data.step(actors::Timeline(recipe).at(1))) {
     const kernels::Tensor& inputs = batch.inputs.view;
     texts.emplace_back(static_cast<const char*>(inputs.data),
@@ -153,7 +153,10 @@ Mandate take_the_lead(PreparedRun& prepared, const LeaderLife& life,
        .processes = setup.plan.processes,
        .cores = setup.cores});
   if (!mandate.leadership) return mandate;
-  if (history.arithmetic.empty()) history.arithmetic = runtime::cpu_arithmetic;  // part of the recipe
+  if (history.arithmetic.empty()) {  // part of the recipe
+    history.arithmetic = name_of(
+        actors::make_recipe(setup.run.run, runtime::model_shape(setup.model.model)).arithmetic);
+  }
   history.last_term = mandate.leadership->term().term - 1;
   if (mandate.cores > 0) setup.cores = mandate.cores;  // nodes have the plan that was made for these
   if (mandate.processes > 0) plan_for(setup, mandate.processes);

@@ -140,7 +140,10 @@ void replay(const Options& options) {
   const actors::Timeline timeline(recipe);
   auto company = std::make_shared<actors::Company>(
       recipe, setup.plan, arena, pool,
-      [&](uint64_t step) { return data.step(timeline.at(step)); });
+      [&](uint64_t step) { return data.step(timeline.at(step)); }, 0,
+      // The CPU checks what a GPU has computed, where its bits are the CPU's.
+      recipe.arithmetic == kernels::Arithmetic::cpu ? kernels::Device::cpu
+                                                    : kernels::Device::cuda);
   if (setup.run.run.train().unit_hashes()) company->record_units();
   actors::Troupe troupe({.company = company,
                          .options = {.hash_every = setup.run.run.train().hash_every(),

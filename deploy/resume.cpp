@@ -129,9 +129,11 @@ namespace {
 StartingPoint at_the_beginning(const StartingPointArgs& args) {
   StartingPoint start;
   const std::string& arithmetic = args.history.arithmetic;
-  if (!arithmetic.empty() && arithmetic != runtime::cpu_arithmetic) {
+  const std::string own(name_of(args.recipe.arithmetic));
+  if (!arithmetic.empty() && arithmetic != own) {
     throw std::runtime_error(args.folder.string() + " is of arithmetic " + arithmetic +
-                             ", this program's is " + std::string(runtime::cpu_arithmetic));
+                             ", with these settings it would go on in " + own +
+                             " (--device, train.arithmetic)");
   }
   const std::string objection = recipe_objection(args.recipe, args.history.commits);
   if (!objection.empty()) {

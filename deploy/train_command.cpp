@@ -162,7 +162,7 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   if (is_first_state) start.bias = initial_state(p, recipe, arena);
   auto storage = std::make_unique<actors::RunStorage>();
   storage->journal = std::make_unique<runtime::JournalWriter>(
-      folder.path() / "journal", start.history, std::string(runtime::cpu_arithmetic));
+      folder.path() / "journal", start.history, std::string(name_of(recipe.arithmetic)));
   if (!storage->journal->append(mandate.missing)) {
     throw runtime::JournalError(storage->journal->error());
   }

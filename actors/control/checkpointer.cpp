@@ -118,7 +118,8 @@ caf::result<void> CheckpointerActor::save(const wire::StepRecord& record) {
   const auto begun = std::chrono::steady_clock::now();
   try {
     keepers_->desk.put(std::make_shared<const runtime::StateSnapshot>(
-        runtime::take_snapshot(company().arena, queue_, record)));
+        runtime::take_snapshot(company().arena, queue_, record,
+                                                 name_of(company().recipe.arithmetic))));
   } catch (const std::exception& error) {  // no memory for a copy
     promise.deliver();
     not_saved(record.step(), error.what());

@@ -365,7 +365,7 @@ void CoordinatorActor::play(const wanted::End& wanted) {
 uint64_t CoordinatorActor::state_hash(const wire::StepRecord& record,
                                       std::span<const uint64_t> hashes) const {
   const std::vector<float> bias(record.bias().begin(), record.bias().end());
-  return runtime::state_hash(company().arena, {runtime::cpu_arithmetic, record.consumed_tokens(),
+  return runtime::state_hash(company().arena, {name_of(company().recipe.arithmetic), record.consumed_tokens(),
                                                bias, hashes});
 }
 

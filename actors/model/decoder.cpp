@@ -239,7 +239,7 @@ Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
   queue.wait();
   const DispatchedRows part = block.dispatch(queue, pass.layer).here.at(0);
   kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows};
-  for (int64_t e = 0; e < E; ++e) experts.weights.push_back(tensors_.expert(number, e, view_));
+  experts.weights = tensors_.experts(number, 0, E, view_);
   const kernels::ExpertsSaved saved = kernels::experts_forward(queue, pass.layer, experts);
   const Tensor y = block.combine(queue, pass.layer, {{saved.y, {}, {}}});
   queue.wait();  // the plan of the dispatch ends with this block

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/head_sm90.h"
 #include "kernels/embedding.h"
 #include "kernels/logits.h"
 #include "kernels/norm.h"
@@ -25,6 +26,8 @@ void EmbeddingEnd::backward_weights(Queue& queue, Scratch& unit_scratch, const M
                                     const ConstTensor& dy) const {
   const kernels::GradientSum into = tensors_.embedding_gradient(step_);
   if (!into.is_wanted()) return;
+  const bool is_direct = queue.arithmetic() == kernels::Arithmetic::sm_90a && !into.watch;
+  if (is_direct) return kernels::cuda::add_embedding_unit(queue, batch.inputs, dy, into);
   const ConstTensor weight = tensors_.embedding(step_);
   const Tensor unit = unit_scratch.f32({weight.rows(), weight.cols()});
   kernels::embed_backward_weights(queue, {.ids = batch.inputs, .dy = dy, .dweight = unit});

@@ -126,9 +126,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->args.x = rows_of(*passage, passage->rows);
   passage->args.options = ffn_options(company().recipe, true);
   const StepView step = view(message.id().micro_batch());
-  for (int64_t e = range.first; e < range.first + range.count; ++e) {
-    passage->args.weights.push_back(company().tensors.expert(layer, e, step));
-  }
+  passage->args.weights = company().tensors.experts(layer, range.first, range.count, step);
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_when_done(router_of(message.id()), expert_rows_atom_v,
                  {answer(*passage, message.id()),
@@ -160,7 +158,9 @@ void ExpertShardActor::backward_inputs(const TokenMessage& message, Passage& pas
   if (!passage.is_part) passage.weights = message.tensors.at(1);
   const kernels::ConstTensor dy = rows_of(passage, passage.dy);
   const int64_t R = dy.rows();
-  const kernels::Tensor dx = passage.scratch.f32({R, dy.cols()});
+  const bool is_narrow = kernels::is_of_tensor_cores(queue(), company().recipe.precision);
+  const kernels::Tensor dx = passage.scratch.of(
+      is_narrow ? kernels::DType::bf16 : kernels::DType::f32, {R, dy.cols()});
   const kernels::Tensor dweights = passage.scratch.f32({R});
   kernels::experts_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
                                    {.dy = dy, .weights = passage.weights, .dx = dx,

@@ -120,6 +120,12 @@ void RoutedBlock::plan_sums(int shard) {
   for (int64_t j = 0; j < sums.lone.view.count(); ++j) put(lone[j], shard, static_cast<int32_t>(j));
 }
 
+/// Of rows that experts of this process read.
+kernels::DType RoutedBlock::row_type(const Queue& queue) const {
+  const bool is_narrow = kernels::is_of_tensor_cores(queue, recipe_.precision);
+  return is_narrow ? kernels::DType::bf16 : kernels::DType::f32;
+}
+
 /// Rows for the holders of this process, gathered from x; for the others the tokens' rows, packed.
 Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, const ConstTensor& x) const {
   Dispatched out;
@@ -127,7 +133,7 @@ Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, const ConstT
     const auto& source = plan_.sources[shard];
     out.here.push_back({source.offsets, {}, {}});
     if (is_there_[shard]) continue;
-    out.here.back().rows = scratch.f32({source.rows(), x.cols()});
+    out.here.back().rows = scratch.of(row_type(queue), {source.rows(), x.cols()});
     kernels::gather_rows(queue, {.x = x, .index = source.index, .y = out.here.back().rows});
   }
   for (size_t h = 0; h < hosts_.size(); ++h) {

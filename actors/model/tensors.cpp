@@ -1,11 +1,15 @@
 #include "actors/model/tensors.h"
 
+#include <array>
+#include <span>
+
 namespace troupe::actors {
 namespace {
 
 using kernels::AttentionTensors;
 using kernels::ConstTensor;
 using kernels::FfnTensors;
+using kernels::FfnWeights;
 using kernels::GradientSum;
 using kernels::MtpTensors;
 
@@ -36,8 +40,11 @@ runtime::GpuMirror* mirror_for(runtime::StateArena& arena, kernels::Device devic
 }  // namespace
 
 ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
-                           kernels::Device device)
-    : arena_(arena), mirror_(mirror_for(arena, device)), shared_sites_(1 + recipe.shape.mtp_layers) {
+                           kernels::Device device, bool has_several_lanes)
+    : arena_(arena), mirror_(mirror_for(arena, device)),
+      is_narrow_(mirror_ && recipe.arithmetic == kernels::Arithmetic::sm_90a &&
+                 recipe.precision == kernels::Precision::bf16),
+      has_several_lanes_(has_several_lanes), shared_sites_(1 + recipe.shape.mtp_layers) {
   const auto find = [&](const std::string& name) {
     return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;
   };
@@ -81,15 +88,29 @@ ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
 
 ConstTensor ModelTensors::weight(int tensor, StepView step) const {
   if (tensor == absent) return {};
-  if (mirror_) return mirror_->weight(tensor, step.state, step.epoch, step.reads_ema);
+  if (mirror_) return mirror_->weight(tensor, step.state, step.epoch);
   return step.reads_ema ? arena_.ema(tensor, step.state) : arena_.weight(tensor, step.state);
+}
+
+ConstTensor ModelTensors::linear(int tensor, StepView step) const {
+  if (tensor == absent || !is_narrow_) return weight(tensor, step);
+  return mirror_->bf16_weights(std::array{tensor}, step.state, step.epoch)[0];
+}
+
+FfnWeights ModelTensors::linear(const FfnTensors<int>& tensors, StepView step) const {
+  if (tensors.gate == absent || !is_narrow_) {
+    return map(tensors, [&](int t) { return weight(t, step); });
+  }
+  const auto both = mirror_->bf16_weights(std::array{tensors.gate, tensors.up}, step.state,
+                                          step.epoch);
+  return {both[0], both[1], linear(tensors.down, step)};
 }
 
 GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) const {
   if (tensor == absent) return {};
   const bool is_shared = tensor == embedding_ || tensor == head_;
   const int64_t units = step.micro_batches * (is_shared ? shared_sites_ : 1);
-  GradientSum sum = mirror_ ? mirror_->gradient(tensor, step.scale_bits, units)
+  GradientSum sum = mirror_ ? mirror_->gradient(tensor, step.scale_bits, units, has_several_lanes_)
                             : arena_.gradient(tensor, step.scale_bits, units);
   if (step.recorder == nullptr) return sum;
   wire::UnitHash unit;
@@ -104,7 +125,13 @@ GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) cons
 }
 
 kernels::AttentionWeights ModelTensors::attention(int64_t n, StepView step) const {
-  return map(layer(n).attention, [&](int t) { return weight(t, step); });
+  const AttentionTensors<int>& t = layer(n).attention;
+  const auto vector = [&](int tensor) { return weight(tensor, step); };
+  const auto matrix = [&](int tensor) { return linear(tensor, step); };
+  return {vector(t.input_norm),
+          {matrix(t.mla.q_a), vector(t.mla.q_a_norm), matrix(t.mla.q_b), matrix(t.mla.kv_a),
+           vector(t.mla.kv_a_norm), matrix(t.mla.kv_b), matrix(t.mla.o)},
+          {matrix(t.gqa.q), matrix(t.gqa.k), matrix(t.gqa.v), matrix(t.gqa.o)}};
 }
 kernels::AttentionGradients ModelTensors::attention_gradients(int64_t n, StepView step) const {
   return map(layer(n).attention, [&](int t) { return gradient(t, step); });
@@ -117,7 +144,7 @@ GradientSum ModelTensors::post_norm_gradient(int64_t n, StepView step) const {
 }
 bool ModelTensors::has_own_ffn(int64_t n) const { return layer(n).own_ffn.gate != absent; }
 kernels::FfnWeights ModelTensors::own_ffn(int64_t n, StepView step) const {
-  return map(layer(n).own_ffn, [&](int t) { return weight(t, step); });
+  return linear(layer(n).own_ffn, step);
 }
 kernels::FfnGradients ModelTensors::own_ffn_gradients(int64_t n, StepView step) const {
   return map(layer(n).own_ffn, [&](int t) { return gradient(t, step); });
@@ -128,8 +155,27 @@ ConstTensor ModelTensors::gate(int64_t n, StepView step) const {
 GradientSum ModelTensors::gate_gradient(int64_t n, StepView step) const {
   return gradient(layer(n).gate, step);
 }
-kernels::FfnWeights ModelTensors::expert(int64_t n, int64_t e, StepView step) const {
-  return map(layer(n).experts[static_cast<size_t>(e)], [&](int t) { return weight(t, step); });
+std::vector<FfnWeights> ModelTensors::experts(int64_t n, int64_t first, int64_t count,
+                                              StepView step) const {
+  std::vector<FfnWeights> out;
+  const auto its = std::span(layer(n).experts)
+                       .subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  if (!is_narrow_) {
+    for (const auto& one : its) out.push_back(linear(one, step));
+    return out;
+  }
+  // Gate and up of an expert lie behind each other.
+  std::vector<int> gates_and_ups, downs;
+  for (const auto& one : its) {
+    gates_and_ups.insert(gates_and_ups.end(), {one.gate, one.up});
+    downs.push_back(one.down);
+  }
+  const auto upper = mirror_->bf16_weights(gates_and_ups, step.state, step.epoch);
+  const auto lower = mirror_->bf16_weights(downs, step.state, step.epoch);
+  for (size_t e = 0; e < lower.size(); ++e) {
+    out.push_back({upper[2 * e], upper[2 * e + 1], lower[e]});
+  }
+  return out;
 }
 kernels::FfnGradients ModelTensors::expert_gradients(int64_t n, int64_t e, StepView step) const {
   return map(layer(n).experts[static_cast<size_t>(e)], [&](int t) { return gradient(t, step); });
@@ -138,7 +184,7 @@ ConstTensor ModelTensors::embedding(StepView step) const { return weight(embeddi
 GradientSum ModelTensors::embedding_gradient(StepView step) const {
   return gradient(embedding_, step);
 }
-ConstTensor ModelTensors::head(StepView step) const { return weight(head_, step); }
+ConstTensor ModelTensors::head(StepView step) const { return linear(head_, step); }
 GradientSum ModelTensors::head_gradient(int64_t module, StepView step) const {
   return gradient(head_, step, module + 1);
 }
@@ -149,7 +195,9 @@ GradientSum ModelTensors::final_norm_gradient(int64_t module, StepView step) con
   return gradient(final_norms_[static_cast<size_t>(module + 1)], step);
 }
 kernels::MtpWeights ModelTensors::mtp(int64_t module, StepView step) const {
-  return map(mtp_[static_cast<size_t>(module)], [&](int t) { return weight(t, step); });
+  const MtpTensors<int>& t = mtp_[static_cast<size_t>(module)];
+  return {weight(t.embedding, step), weight(t.enorm, step), weight(t.hnorm, step),
+          linear(t.eh_proj, step)};
 }
 kernels::MtpGradients ModelTensors::mtp_gradients(int64_t module, StepView step) const {
   return map(mtp_[static_cast<size_t>(module)],

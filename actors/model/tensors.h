@@ -32,9 +32,11 @@ struct StepView {
 /// Layers are numbered as their names are: MTP module m is layer `layers + m`.
 class ModelTensors {
  public:
-  /// For queues on `device`: on the GPU they are those of the arena's mirror.
+  /// For queues on `device`: on the GPU they are those of the arena's mirror, and linear layers'
+  /// weights are bf16 there if tensor cores read them. `has_several_lanes`: units of a tensor may
+  /// come from several queues at a time.
   ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
-               kernels::Device device = kernels::Device::cpu);
+               kernels::Device device = kernels::Device::cpu, bool has_several_lanes = true);
 
   kernels::AttentionWeights attention(int64_t layer, StepView step) const;
   kernels::AttentionGradients attention_gradients(int64_t layer, StepView step) const;
@@ -51,7 +53,9 @@ class ModelTensors {
   kernels::ConstTensor gate(int64_t layer, StepView step) const;
   kernels::GradientSum gate_gradient(int64_t layer, StepView step) const;
 
-  kernels::FfnWeights expert(int64_t layer, int64_t expert, StepView step) const;
+  /// Of `count` experts from `first` on.
+  std::vector<kernels::FfnWeights> experts(int64_t layer, int64_t first, int64_t count,
+                                           StepView step) const;
   kernels::FfnGradients expert_gradients(int64_t layer, int64_t expert, StepView step) const;
 
   kernels::ConstTensor embedding(StepView step) const;
@@ -74,12 +78,17 @@ class ModelTensors {
   };
 
   kernels::ConstTensor weight(int tensor, StepView step) const;
+  /// Of a linear layer.
+  kernels::ConstTensor linear(int tensor, StepView step) const;
+  kernels::FfnWeights linear(const kernels::FfnTensors<int>& tensors, StepView step) const;
   /// `site` tells uses of embedding and head apart: 0 the main model's, m + 1 that of MTP module m.
   kernels::GradientSum gradient(int tensor, StepView step, int64_t site = 0) const;
   const Layer& layer(int64_t number) const { return layers_[static_cast<size_t>(number)]; }
 
   runtime::StateArena& arena_;
   runtime::GpuMirror* const mirror_;  // null on the CPU
+  const bool is_narrow_;         // linear layers read bf16
+  const bool has_several_lanes_;
   const int64_t shared_sites_;  // that give units to embedding and head
   std::vector<Layer> layers_;
   std::vector<kernels::MtpTensors<int>> mtp_;

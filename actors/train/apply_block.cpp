@@ -1,20 +1,27 @@
 #include "actors/train/apply_block.h"
 
 #include "kernels/permute.h"
+#include "runtime/state/gpu_mirror.h"
 
 namespace troupe::actors {
+namespace {
+
+/// Throws StateError unless the block stands at state N - 1.
+void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state) {
+  const uint64_t stands_at = arena.stamp(id, state - 1);
+  if (stands_at == state - 1) return;
+  const runtime::Block& block = arena.blocks()[static_cast<size_t>(id)];
+  throw runtime::StateError("block " + std::to_string(block.index) + " of " +
+                            arena.spec(block.tensor).name + " stands at state " +
+                            std::to_string(stands_at) + ", wanted " + std::to_string(state - 1) +
+                            " to apply step " + std::to_string(state));
+}
+
+}  // namespace
 
 void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args) {
   if (arena.stamp(args.block, args.state) == args.state) return;
-  const uint64_t stands_at = arena.stamp(args.block, args.state - 1);
-  if (stands_at != args.state - 1) {
-    const runtime::Block& block = arena.blocks()[static_cast<size_t>(args.block)];
-    throw runtime::StateError("block " + std::to_string(block.index) + " of " +
-                              arena.spec(block.tensor).name + " stands at state " +
-                              std::to_string(stands_at) + ", wanted " +
-                              std::to_string(args.state - 1) + " to apply step " +
-                              std::to_string(args.state));
-  }
+  expect_before(arena, args.block, args.state);
   const runtime::BlockState before = arena.block(args.block, args.state - 1);
   const runtime::BlockState after = arena.block(args.block, args.state);
   if (args.apply) {
@@ -35,6 +42,39 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
   queue.run(1, [&arena, block = args.block, state = args.state](int64_t) {
     arena.set_stamp(block, state);
   });
+}
+
+void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const ApplyRangesArgs& args) {
+  std::vector<int64_t> unapplied;
+  for (const int64_t id : args.blocks) {
+    if (arena.stamp(id, args.state) == args.state) continue;
+    expect_before(arena, id, args.state);
+    unapplied.push_back(id);
+  }
+  for (const runtime::BlockRange& range : arena.ranges(unapplied)) {
+    const runtime::GpuMirror::Update update = arena.mirror()->update(range, args.state);
+    const auto& [weight, moment1, moment2, ema] = update.before;
+    if (args.apply) {
+      kernels::adamw(queue, {.step = args.adamw, .weight_decay = args.weight_decay(range.tensor),
+                             .gradient = arena.mirror()->gradient_of(queue, range),
+                             .scale_bits = args.scale_bits, .weight = weight,
+                             .moment1 = moment1, .moment2 = moment2,
+                             .new_weight = update.after[0], .new_moment1 = update.after[1],
+                             .new_moment2 = update.after[2], .new_bf16 = update.bf16});
+      if (ema.data != nullptr) {
+        kernels::update_ema(queue, {.rate = args.ema_rate, .weight = update.after[0], .ema = ema,
+                                    .new_ema = update.after[3]});
+      }
+    } else {
+      for (size_t i = 0; i < update.before.size(); ++i) {
+        if (update.before[i].data == nullptr) continue;
+        kernels::copy(queue, {.x = update.before[i], .y = update.after[i]});
+      }
+    }
+    queue.launch([&arena, range, state = args.state](const kernels::GpuLane&) {
+      arena.set_stamp_of_gpu(range, state);
+    });
+  }
 }
 
 }  // namespace troupe::actors

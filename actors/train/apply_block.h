@@ -1,6 +1,9 @@
 // The apply of a commit to one state block: state N - 1 and gradient N give state N.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "kernels/optimizer.h"
 #include "runtime/state/arena.h"
 
@@ -20,5 +23,18 @@ struct ApplyBlockArgs {
 /// interrupted apply can be done again (commit law). Throws StateError if the block does not stand
 /// at state N - 1.
 void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args);
+
+/// The same for blocks in a queue on the GPU, of the state that stands there: a range at a time, its
+/// stamps set when its update has been launched.
+struct ApplyRangesArgs {
+  std::vector<int64_t> blocks;  ///< ids, ascending
+  uint64_t state;
+  bool apply;
+  kernels::AdamWStep adamw;
+  std::function<float(int tensor)> weight_decay;
+  float ema_rate;
+  int scale_bits;
+};
+void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const ApplyRangesArgs& args);
 
 }  // namespace troupe::actors

@@ -1,9 +1,11 @@
 #include "actors/train/optimizer_shard.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "actors/control/commit.h"
 #include "actors/train/apply_block.h"
+#include "runtime/state/gpu_mirror.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::actors {
@@ -106,7 +108,9 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::prepare, *step)) return stale;
-  company().arena.fetch_gradients(queue(), blocks_);
+  if (!queue().is_cuda() || company().units) {
+    company().arena.fetch_gradients(queue(), blocks_);
+  }
   for (const BlockEdge& edge : owned_by_others_) {
     company().arena.fetch_gradients(queue(), edge.blocks);
   }
@@ -128,28 +132,51 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
 }
 
 void OptimizerShardActor::take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise) {
-  auto norms = std::make_shared<std::vector<double>>(blocks_.size());
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    kernels::squared_norm(queue(), {.gradient = company().arena.block_gradient(blocks_[i]),
-                                    .scale_bits = step->scale_bits(), .sum = &(*norms)[i]});
-  }
+  const auto n = static_cast<int64_t>(blocks_.size());
+  static_assert(sizeof(double) == sizeof(int64_t));
+  const auto memory = std::make_shared<kernels::Buffer>(
+      kernels::allocate_shared(kernels::DType::i64, {n}));
+  auto* const norms = static_cast<double*>(memory->view.data);
+  kernels::squared_norms(queue(), {.gradients = summed_gradients(),
+                                   .scale_bits = step->scale_bits(), .sums = norms});
   std::shared_ptr<const std::vector<uint8_t>> differs;
   if (company().verifies_state) {
     differs = guard_.check(queue(), company().arena, step->step() - 1);
   }
-  release_when_done(norms);  // a new epoch drops the answer, not what is in the lane
-  deliver_when_done(*promise, [this, norms, differs, step, promise] {
+  release_when_done(memory);  // a new epoch drops the answer, not what is in the lane
+  deliver_when_done(*promise, [this, memory, norms, n, differs, step, promise] {
     wire::Prepared prepared;
     *prepared.mutable_epoch() = step->epoch();
     prepared.set_step(step->step());
     prepared.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
-    prepared.mutable_squared_norms()->Add(norms->begin(), norms->end());
+    prepared.mutable_squared_norms()->Add(norms, norms + n);
     prepared.set_faults(company().arena.faults());
     if (differs) {
       for (const int64_t id : guard_.damaged(*differs)) prepared.add_damaged(static_cast<uint64_t>(id));
     }
     promise->deliver(Pb<wire::Prepared>(std::move(prepared)));
   });
+}
+
+/// Of its blocks, where this shard's lane computes.
+std::vector<kernels::ConstTensor> OptimizerShardActor::summed_gradients() {
+  runtime::StateArena& arena = company().arena;
+  std::vector<kernels::ConstTensor> out;
+  out.reserve(blocks_.size());
+  if (!queue().is_cuda()) {
+    for (const int64_t id : blocks_) out.push_back(arena.block_gradient(id));
+    return out;
+  }
+  for (const runtime::BlockRange& range : arena.ranges(blocks_)) {
+    const kernels::Tensor all = arena.mirror()->gradient_of(queue(), range);
+    for (int64_t first = 0; first < range.count; first += runtime::block_elements) {
+      kernels::ConstTensor block = all;
+      block.data = kernels::values<int64_t>(all) + first;
+      block.shape[0] = block.row_stride = std::min(runtime::block_elements, range.count - first);
+      out.push_back(block);
+    }
+  }
+  return out;
 }
 
 /// What the step reads: state N - 1, of which this shard holds its blocks.
@@ -235,6 +262,23 @@ void OptimizerShardActor::apply_blocks(const wire::StepRecord& record,
                                        const std::vector<int64_t>& blocks) {
   Company& all = company();
   const kernels::AdamWStep adamw = adamw_step(all.recipe, record);
+  if (queue().is_cuda()) {
+    const auto half = blocks.begin() + static_cast<std::ptrdiff_t>(blocks.size() / 2);
+    const auto apply_some = [&](auto begin, auto end) {
+      apply_ranges(queue(), all.arena,
+                   {.blocks = {begin, end}, .state = record.step(), .apply = record.apply(),
+                    .adamw = adamw,
+                    .weight_decay = [&all](int t) {
+                      return weight_decay(all.recipe, all.arena.spec(t));
+                    },
+                    .ema_rate = ema_rate(all.recipe), .scale_bits = record.scale_bits()});
+    };
+    const bool stops_between = !company().failpoints.is_empty();
+    if (!stops_between) return apply_some(blocks.begin(), blocks.end());
+    apply_some(blocks.begin(), half);
+    if (&blocks == &blocks_ && !blocks.empty()) comes_to(Phase::apply, record.step());
+    return apply_some(half, blocks.end());
+  }
   for (size_t i = 0; i < blocks.size(); ++i) {
     // Some blocks are on their way.
     if (&blocks == &blocks_ && i == blocks.size() / 2) comes_to(Phase::apply, record.step());

@@ -43,6 +43,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void restored(const TokenMessage& message);
 
   void answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes);
+  std::vector<kernels::ConstTensor> summed_gradients();
   void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
   void apply(const wire::StepRecord& record);
   void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks);

@@ -87,9 +87,7 @@ struct PlainLoop::Pass {
     queue().wait();
     const DispatchedRows part = pass.routed->dispatch(queue(), scratch).here.at(0);
     pass.experts_args.options = ffn_options(recipe, true);
-    for (int64_t e = 0; e < E; ++e) {
-      pass.experts_args.weights.push_back(loop.tensors_.expert(layer, e, view));
-    }
+    pass.experts_args.weights = loop.tensors_.experts(layer, 0, E, view);
     pass.experts_args.offsets = part.offsets;
     pass.experts_args.x = part.rows;
     pass.experts = kernels::experts_forward(queue(), scratch, pass.experts_args);
@@ -167,7 +165,7 @@ struct PlainLoop::Pass {
 
 PlainLoop::PlainLoop(runtime::StateArena& arena, const Recipe& recipe, kernels::Queue& queue)
     : arena_(arena), recipe_(recipe), timeline_(recipe), queue_(queue),
-      state_queue_(queue, kernels::Device::cpu), tensors_(arena, recipe, queue.device()),
+      state_queue_(queue, kernels::Device::cpu), tensors_(arena, recipe, queue.device(), false),
       contexts_(recipe_, timeline_, queue.device()), number_(next_number()) {
   bias_.values.assign(static_cast<size_t>(recipe.moe_layers() * recipe.shape.experts), 0.0f);
 }
@@ -306,7 +304,7 @@ uint64_t PlainLoop::hash() {
   for (size_t id = 0; id < blocks.size(); ++id) {
     blocks[id] = runtime::block_hash(arena_, static_cast<int64_t>(id), steps_done_);
   }
-  return runtime::state_hash(arena_, {runtime::cpu_arithmetic, consumed_tokens_, bias_.values, blocks});
+  return runtime::state_hash(arena_, {name_of(recipe_.arithmetic), consumed_tokens_, bias_.values, blocks});
 }
 
 }  // namespace troupe::actors

@@ -31,6 +31,21 @@ kernels::Precision precision_of(config::Train::Precision precision) {
   }
 }
 
+/// What a run computes in that does not say it: the GPU's own where that is faster.
+kernels::Arithmetic arithmetic_of(const config::Run& run) {
+  const bool is_on_gpu = run.cluster().device() == config::Cluster::CUDA;
+  switch (run.train().arithmetic()) {
+    case config::Train::SM_90A:
+      return kernels::Arithmetic::sm_90a;
+    case config::Train::CPU:
+      return kernels::Arithmetic::cpu;
+    default:
+      return is_on_gpu && run.train().precision() == config::Train::BF16
+                 ? kernels::Arithmetic::sm_90a
+                 : kernels::Arithmetic::cpu;
+  }
+}
+
 std::vector<RunPhase> later_phases(const config::Run& run, const kernels::ModelShape& shape) {
   const auto max = static_cast<int32_t>(shape.max_positions);
   const auto original =
@@ -68,6 +83,7 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
           .scale_bits = train.fixed_point_bits(),
           .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop,
           .precision = precision_of(train.precision()),
+          .arithmetic = arithmetic_of(run),
           .recompute = train.recompute(),
           .schedule = train.schedule(),
           .phases = later_phases(run, shape),

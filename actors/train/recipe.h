@@ -45,6 +45,7 @@ struct Recipe {
   int scale_bits;         ///< s of the sum law
   OnNan on_nan;
   kernels::Precision precision = kernels::Precision::fp32;
+  kernels::Arithmetic arithmetic = kernels::Arithmetic::cpu;
   bool recompute = false;  ///< changes memory and time, no bit
   config::Schedule schedule = {};
   std::vector<RunPhase> phases = {};       ///< behind the first, by their steps

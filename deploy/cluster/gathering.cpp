@@ -224,7 +224,9 @@ std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes) {
 wire::NodeFacts own_facts(bool has_tls) {
   wire::NodeFacts facts;
   facts.set_build(runtime::build_id());
-  facts.set_arithmetic(std::string(runtime::cpu_arithmetic));
+  // Which of them is the run's stands in its settings.
+  facts.set_arithmetic(std::string(name_of(kernels::Arithmetic::cpu)) + " " +
+                       std::string(name_of(kernels::Arithmetic::sm_90a)));
   char host[256] = {};
   if (::gethostname(host, sizeof host - 1) == 0) facts.set_host(host);
   runtime::set_own_process(facts);

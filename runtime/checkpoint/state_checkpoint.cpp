@@ -50,7 +50,7 @@ wire::CheckpointFile write_blocks(const fs::path& folder, const StateSnapshot& s
 void write_all(const fs::path& partial, const StateSnapshot& snapshot) {
   wire::CheckpointManifest manifest;
   manifest.set_format(1);
-  manifest.set_arithmetic(std::string(cpu_arithmetic));
+  manifest.set_arithmetic(snapshot.arithmetic);
   *manifest.mutable_record() = snapshot.record;
   manifest.set_state_hash(snapshot.state_hash);
   manifest.set_parameters(snapshot.parameters);
@@ -120,9 +120,10 @@ void remove_leftovers(const fs::path& folder) {
 }  // namespace
 
 StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
-                            const wire::StepRecord& record) {
+                            const wire::StepRecord& record, std::string_view arithmetic) {
   StateSnapshot snapshot;
   snapshot.record = record;
+  snapshot.arithmetic = arithmetic;
   snapshot.format = arena.format();
   snapshot.parameters = static_cast<uint64_t>(arena.parameter_count());
   snapshot.blocks.resize(arena.blocks().size());
@@ -138,7 +139,7 @@ StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
   });
   queue.wait();
   const std::vector<float> bias(record.bias().begin(), record.bias().end());
-  snapshot.state_hash = state_hash(arena, {cpu_arithmetic, record.consumed_tokens(), bias,
+  snapshot.state_hash = state_hash(arena, {arithmetic, record.consumed_tokens(), bias,
                                            snapshot.block_hashes});
   return snapshot;
 }

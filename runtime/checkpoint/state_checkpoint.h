@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/proto/checkpoint.pb.h"
@@ -16,6 +17,7 @@ namespace troupe::runtime {
 /// A state copied out of the arena, to be written while training goes on.
 struct StateSnapshot {
   wire::StepRecord record;
+  std::string arithmetic;
   StateFormat format;
   uint64_t parameters = 0;
   std::vector<std::vector<uint8_t>> blocks;  ///< by id: the bytes of its parts
@@ -26,7 +28,7 @@ struct StateSnapshot {
 /// Copies state `record.step()` on the queue's threads and waits. The caller sees to it that no
 /// apply writes over that state meanwhile. Hashes what it copies.
 StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
-                            const wire::StepRecord& record);
+                            const wire::StepRecord& record, std::string_view arithmetic);
 
 /// Writes `folder`/step-N and makes it durable. Throws CheckpointError; then nothing of it stays.
 void write_checkpoint(const std::filesystem::path& folder, const StateSnapshot& snapshot);

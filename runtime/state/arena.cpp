@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "runtime/state/gpu_mirror.h"
 
@@ -97,8 +98,11 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat fo
     storage_.push_back(std::move(s));
   }
   std::sort(order.begin(), order.end(), [&](int a, int b) { return spec(a).name < spec(b).name; });
+  blocks_of_.resize(specs_.size());
   for (const int t : order) {
     const int64_t count = spec(t).count();
+    blocks_of_[static_cast<size_t>(t)] = {static_cast<int64_t>(blocks_.size()),
+                                          (count + block_elements - 1) / block_elements};
     for (int64_t first = 0; first < count; first += block_elements) {
       blocks_.push_back({t, first / block_elements, first, std::min(block_elements, count - first)});
     }
@@ -120,8 +124,22 @@ int StateArena::index(std::string_view name) const {
   return found->second;
 }
 
-kernels::ConstTensor StateArena::weight(int tensor, uint64_t state) const {
+kernels::ConstTensor StateArena::host_weight(int tensor, uint64_t state) const {
   return storage_[static_cast<size_t>(tensor)].weight[state % 2];
+}
+
+void StateArena::see(int tensor, uint64_t state) const {
+  if (!mirror_) return;
+  const auto [first, count] = blocks_of_[static_cast<size_t>(tensor)];
+  for (int64_t id = first; id < first + count; ++id) {
+    if (!mirror_->is_newer(id, state)) continue;
+    mirror_->download(id, blocks_[static_cast<size_t>(id)], state, host_block(id, state));
+  }
+}
+
+kernels::ConstTensor StateArena::weight(int tensor, uint64_t state) const {
+  see(tensor, state);
+  return host_weight(tensor, state);
 }
 
 Tensor StateArena::mutable_weight(int tensor, uint64_t state) {
@@ -130,6 +148,7 @@ Tensor StateArena::mutable_weight(int tensor, uint64_t state) {
 
 kernels::ConstTensor StateArena::ema(int tensor, uint64_t state) const {
   if (!format_.has_ema) throw StateError("the state has no EMA of its weights");
+  see(tensor, state);
   return storage_[static_cast<size_t>(tensor)].ema[state % 2];
 }
 
@@ -143,6 +162,29 @@ void StateArena::begin_ema(const std::function<bool(int tensor)>& wanted) {
 }
 
 BlockState StateArena::block(int64_t id, uint64_t state) {
+  const BlockState host = host_block(id, state);
+  if (mirror_ && mirror_->is_newer(id, state)) {
+    mirror_->download(id, blocks_[static_cast<size_t>(id)], state, host);
+  }
+  return host;
+}
+
+std::vector<BlockRange> StateArena::ranges(std::span<const int64_t> ids) const {
+  std::vector<BlockRange> out;
+  for (const int64_t id : ids) {
+    const Block& b = blocks_[static_cast<size_t>(id)];
+    if (!out.empty() && out.back().tensor == b.tensor &&
+        out.back().first_block + out.back().blocks == id) {
+      ++out.back().blocks;
+      out.back().count += b.count;
+    } else {
+      out.push_back({b.tensor, id, 1, b.first, b.count});
+    }
+  }
+  return out;
+}
+
+BlockState StateArena::host_block(int64_t id, uint64_t state) const {
   const Block& b = blocks_[static_cast<size_t>(id)];
   const Storage& s = storage_[static_cast<size_t>(b.tensor)];
   const size_t version = state % 2;
@@ -169,7 +211,15 @@ uint64_t StateArena::stamp(int64_t id, uint64_t state) const {
 }
 
 void StateArena::set_stamp(int64_t id, uint64_t state) {
+  if (mirror_) mirror_->host_wrote(id, state);
   stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+}
+
+void StateArena::set_stamp_of_gpu(const BlockRange& range, uint64_t state) {
+  mirror_->updated(range, state);
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+  }
 }
 
 kernels::GradientSum StateArena::gradient(int tensor, int scale_bits, int64_t units) {
@@ -180,6 +230,12 @@ kernels::GradientSum StateArena::gradient(int tensor, int scale_bits, int64_t un
 void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks) {
   faults_ = 0;
   if (mirror_) mirror_->forget_faults();
+  if (queue.is_cuda()) {
+    for (const BlockRange& range : ranges(blocks)) {
+      mirror_->clear(queue, range);
+    }
+    return;
+  }
   // Ids are copied: the operation may outlive the caller's list.
   queue.run(static_cast<int64_t>(blocks.size()),
             [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
@@ -220,13 +276,27 @@ int64_t StateArena::parameter_count() const {
 
 void initialise(StateArena& arena, uint64_t seed, float std,
                 const std::function<bool(int tensor)>& wanted) {
-  for (int t = 0; t < arena.tensors(); ++t) {
-    if (wanted && !wanted(t)) continue;
-    float* out = kernels::values<float>(arena.mutable_weight(t, 0));
-    const auto& spec = arena.spec(t);
-    for (int64_t i = 0; i < spec.count(); ++i) {
-      out[i] = kernels::initial_value(spec, seed, std, i);
-    }
+  std::vector<int64_t> blocks;
+  for (int64_t id = 0; id < static_cast<int64_t>(arena.blocks().size()); ++id) {
+    if (!wanted || wanted(arena.blocks()[static_cast<size_t>(id)].tensor)) blocks.push_back(id);
+  }
+  const auto fill = [&](int64_t i) {
+    const Block& block =
+        arena.blocks()[static_cast<size_t>(blocks[static_cast<size_t>(i)])];
+    float* const out = kernels::values<float>(arena.mutable_weight(block.tensor, 0)) + block.first;
+    kernels::initial_values(arena.spec(block.tensor), seed, std, block.first,
+                            {out, static_cast<size_t>(block.count)});
+  };
+  constexpr int64_t worth_threads = 64;  // blocks: about half a second of one thread
+  const auto count = static_cast<int64_t>(blocks.size());
+  const int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (count < worth_threads || threads == 1) {
+    for (int64_t i = 0; i < count; ++i) fill(i);
+  } else {
+    kernels::ThreadPool pool(threads);
+    kernels::Queue queue(pool);
+    queue.run(count, fill);
+    queue.wait();
   }
   arena.begin_ema(wanted);
 }

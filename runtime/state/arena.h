@@ -21,6 +21,7 @@
 namespace troupe::runtime {
 
 class GpuMirror;
+struct BlockRange;
 
 class StateError : public std::runtime_error {
  public:
@@ -68,7 +69,8 @@ struct BlockState {
 /// State N is what holds after step N. Two versions of everything stand side by side, state N at
 /// N mod 2: an apply reads one and writes the other, so an interrupted one starts again at the
 /// first block whose stamp is not N (commit law).
-/// The state stands in the host's memory, also when the GPU computes: then it has a mirror there.
+/// The state stands in the host's memory, also when the GPU computes: then it has a mirror there,
+/// which may be ahead.
 class StateArena {
  public:
   explicit StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format = {});
@@ -82,6 +84,8 @@ class StateArena {
   int index(std::string_view name) const;
   bool has(std::string_view name) const { return by_name_.contains(std::string(name)); }
 
+  /// On the host: what the GPU has made since is copied when it is asked for, as of `ema` and
+  /// `block`. Not while the state is made.
   kernels::ConstTensor weight(int tensor, uint64_t state) const;
   kernels::Tensor mutable_weight(int tensor, uint64_t state);
   /// Throws StateError if the state has none.
@@ -92,12 +96,21 @@ class StateArena {
   /// Sorted by (tensor's name, index); a block's number in here is its id.
   const std::vector<Block>& blocks() const { return blocks_; }
   BlockState block(int64_t id, uint64_t state);
+  /// What stands on the host, however old.
+  kernels::ConstTensor host_weight(int tensor, uint64_t state) const;
+  BlockState host_block(int64_t id, uint64_t state) const;
   kernels::ConstTensor block_gradient(int64_t id) const;
   kernels::Tensor mutable_block_gradient(int64_t id);
 
   /// The state whose values stand in the version that `state` uses.
   uint64_t stamp(int64_t id, uint64_t state) const;
+  /// The host has written the block's state.
   void set_stamp(int64_t id, uint64_t state);
+  /// The GPU has.
+  void set_stamp_of_gpu(const BlockRange& range, uint64_t state);
+
+  /// Blocks as ranges of neighbours, each of one tensor; ids ascend.
+  std::vector<BlockRange> ranges(std::span<const int64_t> ids) const;
 
   /// Keeps a mirror on the GPU from now on. Before anything is enqueued.
   void open_mirror();
@@ -110,7 +123,8 @@ class StateArena {
 
   /// Where units of the step add `tensor`'s gradient. `units` is how many there are.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
-  /// Zeroes the gradients of blocks, and all faults: a step, or an epoch of it, begins.
+  /// Zeroes the gradients of blocks, and all faults: a step, or an epoch of it, begins. In a queue on
+  /// the GPU those there alone.
   void clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void clear_gradients(kernels::Queue& queue);  ///< of all blocks
   uint32_t faults() const;
@@ -125,11 +139,18 @@ class StateArena {
     std::unique_ptr<kernels::FixedPointLocks> locks;
   };
 
+  /// Copies what the GPU has newer of the tensor.
+  void see(int tensor, uint64_t state) const;
+
   std::vector<kernels::ParameterSpec> specs_;
   StateFormat format_;
   std::unordered_map<std::string, int> by_name_;
   std::vector<Storage> storage_;
   std::vector<Block> blocks_;
+  struct Blocks {
+    int64_t first, count;
+  };
+  std::vector<Blocks> blocks_of_;  // by tensor
   std::vector<std::atomic<uint64_t>> stamps_[2];
   std::atomic<uint32_t> faults_{0};
   std::unique_ptr<GpuMirror> mirror_;

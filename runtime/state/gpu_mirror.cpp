@@ -1,7 +1,10 @@
 #include "runtime/state/gpu_mirror.h"
 
 #include <new>
+#include <utility>
 
+#include "kernels/cuda/products_bf16.h"
+#include "kernels/permute.h"
 #include "runtime/state/arena.h"
 
 namespace troupe::runtime {
@@ -14,13 +17,13 @@ using kernels::Tensor;
 
 namespace {
 
-/// Elements of a block.
-Tensor part_of(const Tensor& all, const Block& block) {
+/// Elements [first, first + count) as a vector.
+Tensor part_of(const Tensor& all, int64_t first, int64_t count) {
   Tensor part = all;
-  part.data = kernels::values<int64_t>(all) + block.first;
+  part.data = static_cast<char*>(all.data) + first * kernels::size_of(all.dtype);
   part.rank = 1;
-  part.shape = {block.count};
-  part.row_stride = block.count;
+  part.shape = {count};
+  part.row_stride = count;
   return part;
 }
 
@@ -38,49 +41,233 @@ GpuMirror::GpuMirror(const StateArena& arena)
     : arena_(arena),
       tensors_(static_cast<size_t>(arena.tensors())),
       faults_memory_(kernels::allocate(Device::shared, DType::i32, {1})),
-      faults_(new (faults_memory_.view.data) std::atomic<uint32_t>(0)) {}
-
-ConstTensor GpuMirror::weight(int tensor, uint64_t state, const UnitEpoch& attempt,
-                              bool reads_ema) {
-  const ConstTensor host = reads_ema ? arena_.ema(tensor, state) : arena_.weight(tensor, state);
-  Mirrored& mirrored = tensors_[static_cast<size_t>(tensor)];
-  std::lock_guard lock(mirrored.mutex);
-  Weights& mine = mirrored.weights[reads_ema];
-  if (mine.values && mine.state == state && mine.attempt == attempt) return mine.values;
-  if (!mine.values) mine.values = shaped_as(host, DType::f32);
-  kernels::copy_now(host, mine.values);
-  mine.state = state;
-  mine.attempt = attempt;
-  return mine.values;
+      faults_(new (faults_memory_.view.data) std::atomic<uint32_t>(0)) {
+  for (auto* stamps : {&made_, &known_}) {
+    for (auto& of_version : *stamps) {
+      of_version = std::vector<std::atomic<uint64_t>>(arena.blocks().size());
+    }
+  }
+  for (size_t id = 0; id < arena.blocks().size(); ++id) {
+    Mirrored& mine = of(arena.blocks()[id].tensor);
+    if (mine.blocks++ == 0) mine.first_block = static_cast<int64_t>(id);
+    for (uint64_t version = 0; version < 2; ++version) {
+      made_[version][id] = nothing;
+      known_[version][id] = arena.stamp(static_cast<int64_t>(id), version);
+    }
+  }
 }
 
-kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t units) {
-  Mirrored& mirrored = tensors_[static_cast<size_t>(tensor)];
-  std::lock_guard lock(mirrored.mutex);
-  if (!mirrored.gradient) {
-    const ConstTensor host = arena_.weight(tensor, 0);
-    mirrored.gradient = shaped_as(host, DType::i64);
-    kernels::zero_now(mirrored.gradient);
-    // Not one is taken: that they are there says that several queues add to the sum.
-    mirrored.locks = std::make_unique<kernels::FixedPointLocks>(0);
+/// Whether all of the tensor's state was made here.
+bool GpuMirror::has_made(int tensor, uint64_t state) const {
+  const Mirrored& mine = tensors_[static_cast<size_t>(tensor)];
+  for (int64_t id = mine.first_block; id < mine.first_block + mine.blocks; ++id) {
+    if (made_[state % 2][static_cast<size_t>(id)].load(std::memory_order_acquire) != state) {
+      return false;
+    }
   }
-  return {.sum = mirrored.gradient,
+  return true;
+}
+
+Buffer& GpuMirror::part_of(int tensor, uint64_t state, size_t part) {
+  Buffer& buffer = of(tensor).versions[state % 2].parts[part];
+  if (!buffer) {
+    const bool is_moment = part == 1 || part == 2;
+    const ConstTensor shape = arena_.host_weight(tensor, state);
+    buffer = shaped_as(shape, is_moment ? arena_.format().moments : DType::f32);
+  }
+  return buffer;
+}
+
+Tensor GpuMirror::elements(int tensor, uint64_t state, size_t part, int64_t first, int64_t count) {
+  return runtime::part_of(part_of(tensor, state, part), first, count);
+}
+
+ConstTensor GpuMirror::locked_weight(int tensor, uint64_t state, const UnitEpoch& attempt) {
+  const Buffer& values = part_of(tensor, state, 0);
+  Version& version = of(tensor).versions[state % 2];
+  if (has_made(tensor, state) || (version.state == state && version.attempt == attempt)) {
+    return values;
+  }
+  kernels::copy_now(arena_.host_weight(tensor, state), values);
+  version.state = state;
+  version.attempt = attempt;
+  return values;
+}
+
+ConstTensor GpuMirror::weight(int tensor, uint64_t state, const UnitEpoch& attempt) {
+  std::lock_guard lock(of(tensor).mutex);
+  return locked_weight(tensor, state, attempt);
+}
+
+void GpuMirror::pack(int tensor, uint64_t state, const UnitEpoch& attempt) {
+  Mirrored& mine = of(tensor);
+  std::lock_guard lock(mine.mutex);
+  Packed& packed = mine.packed;
+  if (packed.state == state && (packed.attempt == attempt || has_made(tensor, state))) return;
+  kernels::cuda::pack_now(locked_weight(tensor, state, attempt), packed.view);
+  packed.state = state;
+  packed.attempt = attempt;
+}
+
+std::vector<ConstTensor> GpuMirror::bf16_weights(std::span<const int> tensors, uint64_t state,
+                                                 const UnitEpoch& attempt) {
+  std::vector<ConstTensor> out;
+  if (tensors.empty()) return out;
+  Mirrored& first = of(tensors.front());
+  {
+    std::lock_guard lock(first.mutex);
+    if (!first.packed.memory) {
+      int64_t rows = 0;
+      const int64_t cols = arena_.host_weight(tensors.front(), state).cols();
+      for (const int tensor : tensors) rows += arena_.host_weight(tensor, state).rows();
+      const int64_t stride = (cols + 7) / 8 * 8;
+      const Buffer all = kernels::allocate(Device::cuda, DType::bf16, {rows, stride});
+      int64_t row = 0;
+      for (const int tensor : tensors) {
+        const int64_t its = arena_.host_weight(tensor, state).rows();
+        Packed& packed = of(tensor).packed;
+        packed.view = columns(row_range(all.view, row, its), 0, cols);
+        packed.memory = all.memory;
+        row += its;
+      }
+    }
+  }
+  for (const int tensor : tensors) {
+    pack(tensor, state, attempt);
+    out.push_back(of(tensor).packed.view);
+  }
+  return out;
+}
+
+void GpuMirror::make_gradient(int tensor) {
+  Mirrored& mine = of(tensor);
+  if (mine.gradient) return;
+  mine.gradient = shaped_as(arena_.host_weight(tensor, 0), DType::i64);
+  kernels::zero_now(mine.gradient);
+  // Not one is taken: that they are there says that several queues add to the sum.
+  mine.locks = std::make_unique<kernels::FixedPointLocks>(0);
+}
+
+kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t units,
+                                         bool is_shared) {
+  Mirrored& mine = of(tensor);
+  std::lock_guard lock(mine.mutex);
+  make_gradient(tensor);
+  mine.is_shared = is_shared;
+  return {.sum = mine.gradient,
           .scale_bits = scale_bits,
           .units = units,
           .faults = faults_,
-          .locks = mirrored.locks.get()};
+          .locks = is_shared ? mine.locks.get() : nullptr,
+          .is_first = std::exchange(mine.awaits_first, false)};
 }
 
 void GpuMirror::clear(const Block& block) {
-  Mirrored& mirrored = tensors_[static_cast<size_t>(block.tensor)];
-  std::lock_guard lock(mirrored.mutex);
-  if (mirrored.gradient) kernels::zero_now(part_of(mirrored.gradient, block));
+  Mirrored& mine = of(block.tensor);
+  std::lock_guard lock(mine.mutex);
+  if (mine.gradient) kernels::zero_now(runtime::part_of(mine.gradient, block.first, block.count));
+}
+
+void GpuMirror::clear(kernels::Queue& queue, const BlockRange& range) {
+  Mirrored& mine = of(range.tensor);
+  std::lock_guard lock(mine.mutex);
+  if (!mine.gradient) return;
+  mine.awaits_first = !mine.is_shared && range.blocks == mine.blocks;
+  if (mine.awaits_first) return;
+  kernels::set_zero(queue, {.y = runtime::part_of(mine.gradient, range.first, range.count)});
+}
+
+Tensor GpuMirror::gradient_of(kernels::Queue& queue, const BlockRange& range) {
+  Mirrored& mine = of(range.tensor);
+  std::lock_guard lock(mine.mutex);
+  make_gradient(range.tensor);
+  if (std::exchange(mine.awaits_first, false)) kernels::set_zero(queue, {.y = mine.gradient});
+  return runtime::part_of(mine.gradient, range.first, range.count);
 }
 
 void GpuMirror::fetch(const Block& block, const Tensor& to) {
-  Mirrored& mirrored = tensors_[static_cast<size_t>(block.tensor)];
-  std::lock_guard lock(mirrored.mutex);
-  if (mirrored.gradient) kernels::copy_now(part_of(mirrored.gradient, block), to);
+  Mirrored& mine = of(block.tensor);
+  std::lock_guard lock(mine.mutex);
+  if (mine.gradient) {
+    kernels::copy_now(runtime::part_of(mine.gradient, block.first, block.count), to);
+  }
+}
+
+GpuMirror::Update GpuMirror::update(const BlockRange& range, uint64_t state) {
+  Mirrored& mine = of(range.tensor);
+  std::lock_guard lock(mine.mutex);
+  const size_t parts = arena_.format().has_ema ? 4 : 3;
+  const auto upload = [&](int64_t id, int64_t first, int64_t count) {
+    auto host = arena_.host_block(id, state - 1).parts();  // the tensor's blocks lie in a row
+    for (size_t part = 0; part < parts; ++part) {
+      host[part].shape = {count};
+      host[part].row_stride = count;
+      kernels::copy_now(host[part], elements(range.tensor, state - 1, part, first, count));
+    }
+  };
+  const auto is_made = [&](int64_t id) {
+    return made_[(state - 1) % 2][static_cast<size_t>(id)].load() == state - 1;
+  };
+  bool is_any_made = false, are_all_made = true;
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    is_any_made = is_any_made || is_made(id);
+    are_all_made = are_all_made && is_made(id);
+  }
+  if (!is_any_made) upload(range.first_block, range.first, range.count);
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    const Block& block = arena_.blocks()[static_cast<size_t>(id)];
+    if (is_any_made && !is_made(id)) upload(id, block.first, block.count);
+    if (!are_all_made) made_[(state - 1) % 2][static_cast<size_t>(id)] = state - 1;
+  }
+  Update update{};
+  for (size_t part = 0; part < parts; ++part) {
+    update.before[part] = elements(range.tensor, state - 1, part, range.first, range.count);
+    update.after[part] = elements(range.tensor, state, part, range.first, range.count);
+  }
+  const Packed& packed = mine.packed;
+  const bool is_whole = range.blocks == mine.blocks;
+  if (packed.memory && is_whole && packed.state == state - 1 && packed.view.cols() % 8 == 0) {
+    update.bf16 = packed.view;
+    update.bf16.rank = 1;
+    update.bf16.shape = {range.count};
+    update.bf16.row_stride = range.count;
+  }
+  return update;
+}
+
+void GpuMirror::updated(const BlockRange& range, uint64_t state) {
+  Mirrored& mine = of(range.tensor);
+  std::lock_guard lock(mine.mutex);
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    made_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+  }
+  const bool is_whole = range.blocks == mine.blocks;
+  if (is_whole && mine.packed.state == state - 1 && mine.packed.view.cols() % 8 == 0) {
+    mine.packed.state = state;
+  }
+}
+
+bool GpuMirror::is_newer(int64_t id, uint64_t state) const {
+  const auto at = static_cast<size_t>(id);
+  return made_[state % 2][at].load(std::memory_order_acquire) == state &&
+         known_[state % 2][at].load(std::memory_order_acquire) != state;
+}
+
+void GpuMirror::download(int64_t id, const Block& block, uint64_t state, const BlockState& to) {
+  Mirrored& mine = of(block.tensor);
+  std::lock_guard lock(mine.mutex);
+  if (!is_newer(id, state)) return;  // another thread has
+  const auto parts = to.parts();
+  for (size_t part = 0; part < parts.size(); ++part) {
+    if (parts[part].count() == 0) continue;
+    kernels::copy_now(elements(block.tensor, state, part, block.first, block.count), parts[part]);
+  }
+  known_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+}
+
+void GpuMirror::host_wrote(int64_t id, uint64_t state) {
+  made_[state % 2][static_cast<size_t>(id)].store(nothing, std::memory_order_release);
+  known_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
 }
 
 }  // namespace troupe::runtime

@@ -1,6 +1,8 @@
-// What the GPU has of a state that stands on the host: the weights that forward and backward read,
-// and the fixed-point sums that units are added to. AdamW stays with the state, so what is done
-// with it (hashes, checkpoints, buddies, repair) knows nothing of a GPU.
+// What the GPU has of a state: weights that forward and backward read, fixed-point sums that units
+// are added to and, where it updates the state itself, moments and EMA too. The arena has the
+// host's side of it: each block is newer on one of the two, and goes to the other when it is asked
+// for there. So what is done with a state on the host (hashes, checkpoints, buddies) knows nothing
+// of a GPU.
 #pragma once
 
 #include <array>
@@ -8,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "kernels/buffer.h"
@@ -18,6 +21,14 @@ namespace troupe::runtime {
 
 class StateArena;
 struct Block;
+struct BlockState;
+
+/// Neighbouring blocks of one tensor.
+struct BlockRange {
+  int tensor;
+  int64_t first_block, blocks;  ///< ids
+  int64_t first, count;         ///< elements
+};
 
 /// Memory of a tensor is taken when it is first asked for. Thread-safe.
 class GpuMirror {
@@ -25,34 +36,82 @@ class GpuMirror {
   /// `arena` outlives it. Throws KernelError if there is no GPU.
   explicit GpuMirror(const StateArena& arena);
 
-  /// The weights of `state`, or their EMA. The first call of an attempt copies them and waits for
-  /// it; until the attempt is over nothing may change them on the host.
-  kernels::ConstTensor weight(int tensor, uint64_t state, const UnitEpoch& attempt, bool reads_ema);
+  /// The weights of `state`. What the GPU did not make itself is copied by the first call of an
+  /// attempt, which waits for it; until the attempt is over nothing may change it on the host.
+  kernels::ConstTensor weight(int tensor, uint64_t state, const UnitEpoch& attempt);
+  /// The same of matrices of one width, rounded to bf16, one behind the other: what linear layers
+  /// read on tensor cores. A tensor is always asked for in the same company.
+  std::vector<kernels::ConstTensor> bf16_weights(std::span<const int> tensors, uint64_t state,
+                                                 const UnitEpoch& attempt);
 
-  /// Where units of the step add the tensor's gradient: 0 until then.
-  kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
+  /// Where units of the step add the tensor's gradient: 0 until then. `is_shared`: by several
+  /// queues at a time; else the order of the calls is that of the units.
+  kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units, bool is_shared);
   /// A step, or an epoch of it, begins: blocks of what has been asked for become 0.
   void clear(const Block& block);
+  /// The same in a queue. Sums that one queue adds to are left to their first unit, which is
+  /// stored.
+  void clear(kernels::Queue& queue, const BlockRange& range);
+  /// The sums of these blocks when all units have been added; 0 where there was none.
+  kernels::Tensor gradient_of(kernels::Queue& queue, const BlockRange& range);
   /// Copies the block's sums to the host.
   void fetch(const Block& block, const kernels::Tensor& to);
   uint32_t faults() const { return faults_->load(); }
   void forget_faults() { *faults_ = 0; }
 
+  /// State N - 1 and memory for state N, for an update here. What the host has newer is copied, and
+  /// waited for.
+  struct Update {
+    std::array<kernels::Tensor, 4> before, after;  ///< weight, moments, EMA: as BlockState::parts
+    kernels::Tensor bf16;  ///< the weights' copy, if it is to be written too; else no data
+  };
+  Update update(const BlockRange& range, uint64_t state);
+  /// The update has been launched: the GPU has state N of these blocks.
+  void updated(const BlockRange& range, uint64_t state);
+
+  /// Whether the GPU has made a state of the block that the host has not seen.
+  bool is_newer(int64_t id, uint64_t state) const;
+  /// Copies the block's state to the host.
+  void download(int64_t id, const Block& block, uint64_t state, const BlockState& to);
+  /// The host has written the block's state.
+  void host_wrote(int64_t id, uint64_t state);
+
  private:
-  struct Weights {
-    kernels::Buffer values;
-    uint64_t state = 0;
+  static constexpr uint64_t nothing = ~uint64_t{0};
+  struct Version {
+    std::array<kernels::Buffer, 4> parts;  // as BlockState::parts
+    UnitEpoch attempt;                     // that the weights were copied for
+    uint64_t state = nothing;              // that were copied
+  };
+  struct Packed {
+    kernels::Tensor view;
+    std::shared_ptr<void> memory;
     UnitEpoch attempt;
+    uint64_t state = nothing;
   };
   struct Mirrored {
     std::mutex mutex;
-    std::array<Weights, 2> weights;  // and their EMA
+    std::array<Version, 2> versions;  // state N at N mod 2
+    Packed packed;
     kernels::Buffer gradient;
     std::unique_ptr<kernels::FixedPointLocks> locks;
+    bool is_shared = true;      // its sums
+    bool awaits_first = false;  // what stands there is of an earlier step
+    int64_t first_block = 0, blocks = 0;
   };
+
+  Mirrored& of(int tensor) { return tensors_[static_cast<size_t>(tensor)]; }
+  kernels::Buffer& part_of(int tensor, uint64_t state, size_t part);
+  kernels::Tensor elements(int tensor, uint64_t state, size_t part, int64_t first, int64_t count);
+  bool has_made(int tensor, uint64_t state) const;
+  void make_gradient(int tensor);
+  kernels::ConstTensor locked_weight(int tensor, uint64_t state, const UnitEpoch& attempt);
+  void pack(int tensor, uint64_t state, const UnitEpoch& attempt);
 
   const StateArena& arena_;
   std::vector<Mirrored> tensors_;
+  std::vector<std::atomic<uint64_t>> made_[2];   // by block: the state that the GPU has of it
+  std::vector<std::atomic<uint64_t>> known_[2];  // and that the host has
   kernels::Buffer faults_memory_;
   std::atomic<uint32_t>* faults_;  // in it
 };

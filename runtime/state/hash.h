@@ -10,10 +10,6 @@
 
 namespace troupe::runtime {
 
-/// Name and version of the arithmetic of the CPU kernels. The version changes when the order of
-/// any sum does.
-inline constexpr std::string_view cpu_arithmetic = "cpu.1";
-
 /// xxh3 of a block's parts as they are stored, little-endian: weight (f32), first and second moments
 /// (f32 or bf16), and the EMA of the weight (f32) if the state has one.
 uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state);
@@ -22,7 +18,7 @@ uint64_t block_hash(StateArena& arena, int64_t id, uint64_t state);
 uint64_t weight_hash(StateArena& arena, int64_t id, uint64_t state);
 
 struct StateHashArgs {
-  std::string_view arithmetic;
+  std::string_view arithmetic;               ///< kernels::name_of
   uint64_t consumed_tokens;
   std::span<const float> routing_bias;       ///< [MoE layers * E], layer by layer
   std::span<const uint64_t> block_hashes;    ///< in id order

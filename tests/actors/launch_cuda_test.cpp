@@ -94,6 +94,55 @@ TEST_F(LaunchCudaTest, AnActorThatIsLostInAStepLeavesTheHash) {
   }
 }
 
+Recipe recipe_of_tensor_cores(int64_t layers, int64_t micro_batches, int64_t steps) {
+  Recipe recipe = recipe_of(layers, micro_batches, steps);
+  recipe.precision = kernels::Precision::bf16;
+  recipe.arithmetic = kernels::Arithmetic::sm_90a;
+  return recipe;
+}
+
+TEST_F(LaunchCudaTest, ThirtyStepsOnTensorCoresHaveOneHashInEveryLayout) {
+  const Recipe recipe = recipe_of_tensor_cores(3, 2, 30);
+  const Outcome plain = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
+
+  EXPECT_EQ(play_plainly(recipe, learnable(recipe), 1, Device::cuda).hash, plain.hash);
+  for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 2, 2, 1, 2}}) {
+    const Outcome outcome = play_with_actors(recipe, on_gpu(layout), learnable(recipe));
+    EXPECT_EQ(outcome.hash, plain.hash) << to_string(layout) << outcome.error;
+  }
+  const SpreadOutcome spread = play_spread({.layout = on_gpu({2, 1, 2, 2, 1, 2}), .processes = 2},
+                                           recipe, learnable(recipe));
+  EXPECT_EQ(spread.hash, plain.hash) << spread.error;
+}
+
+// Other orders of the same sums: the losses are close, the bits are not.
+TEST_F(LaunchCudaTest, TensorCoresLearnAsTheCpuDoes) {
+  Recipe recipe = recipe_of_tensor_cores(3, 2, 30);
+  const Outcome ours = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
+  recipe.arithmetic = kernels::Arithmetic::cpu;
+  const Outcome cpu = play_plainly(recipe, learnable(recipe));
+
+  EXPECT_NE(ours.hash, cpu.hash);
+  for (size_t step = 0; step < cpu.steps.size(); ++step) {
+    const double wanted = cpu.steps[step].record().loss();
+    const double tolerance = step < 10 ? 0.005 : 0.06;  // the runs part as they go on
+    EXPECT_NEAR(ours.steps[step].record().loss(), wanted, tolerance * wanted)
+        << "step " << step + 1;
+  }
+}
+
+TEST_F(LaunchCudaTest, AnActorThatIsLostOnTensorCoresLeavesTheHash) {
+  const Recipe recipe = recipe_of_tensor_cores(4, 4, 2);
+  const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
+
+  for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard}) {
+    const Failpoint f{.role = role, .index = 0, .step = 2, .phase = Phase::backward};
+    const Outcome outcome =
+        play_with_actors(recipe, on_gpu({2, 2, 1, 2, 1, 2}), learnable(recipe), {}, {{f}});
+    EXPECT_EQ(outcome.hash, wanted) << to_string(f) << outcome.error;
+  }
+}
+
 // Rows travel through the host's memory.
 TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
   for (const auto precision : {kernels::Precision::fp32, kernels::Precision::fp8}) {

@@ -129,7 +129,7 @@ inline Outcome play_plainly(const actors::Recipe& recipe, const actors::BatchSou
                             kernels::Device device = kernels::Device::cpu) {
   Outcome outcome;
   kernels::ThreadPool pool(threads);
-  kernels::Queue queue(pool, device);
+  kernels::Queue queue(pool, device, recipe.arithmetic);
   runtime::StateArena arena(kernels::parameters(recipe.shape), actors::state_format(recipe));
   runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   actors::PlainLoop loop(arena, recipe, queue);

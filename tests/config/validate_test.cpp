@@ -169,6 +169,15 @@ TEST(ValidateRun, TakesWhatCanBePlanned) {
   EXPECT_THAT(run_error({"checkpoint.keep=0"}), HasSubstr("checkpoint.keep: found 0"));
 }
 
+TEST(ValidateRun, TensorCoresNeedTheirGpuAndBf16) {
+  EXPECT_THAT(run_error({"train.arithmetic=SM_90A", "train.precision=BF16"}),
+              HasSubstr("train.arithmetic: found SM_90A with cluster.device CPU, wanted"));
+  EXPECT_THAT(run_error({"train.arithmetic=SM_90A", "cluster.device=CUDA"}),
+              HasSubstr("SM_90A with train.precision FP32, wanted precision BF16"));
+  EXPECT_EQ(run_error({"train.arithmetic=SM_90A", "cluster.device=CUDA", "train.precision=BF16"}),
+            "");
+}
+
 TEST(ValidateModel, RefusesWhatRoutingCannotUse) {
   EXPECT_THAT(model_error({"model.with.expert_groups=3"}),
               EndsWith("expert_groups: found 3, wanted a divisor of experts, 16"));

@@ -70,7 +70,7 @@ TEST(TakeoverPoint, IsBeforeTheLastCommitWhichIsAppliedFirst) {
   actors::Recipe recipe = varied_recipe();
   const actors::Timeline timeline(recipe);
   runtime::JournalHistory history;
-  history.arithmetic = std::string(runtime::cpu_arithmetic);
+  history.arithmetic = "cpu.1";
   for (uint64_t step = 1; step <= 3; ++step) {
     const actors::StepNumbers numbers = timeline.at(step);
     wire::StepRecord& record = history.commits.emplace_back();

@@ -33,7 +33,7 @@ TEST_F(Tensors, AreFoundUnderTheirHuggingFaceNames) {
   EXPECT_EQ(tensors.own_ffn(0, step).up.data, weight("model.layers.0.mlp.up_proj", 3));
   EXPECT_EQ(tensors.own_ffn(1, step).up.data,
             weight("model.layers.1.mlp.shared_experts.up_proj", 3));
-  EXPECT_EQ(tensors.expert(1, 2, step).down.data,
+  EXPECT_EQ(tensors.experts(1, 2, 1, step)[0].down.data,
             weight("model.layers.1.mlp.experts.2.down_proj", 3));
   EXPECT_EQ(tensors.gate(1, step).data, weight("model.layers.1.mlp.gate", 3));
   EXPECT_EQ(tensors.final_norm(-1, step).data, weight("model.norm", 3));

@@ -41,7 +41,7 @@ class Saved : public testing::Test {
   Saved() : pool_(2), queue_(pool_), arena_(specs()) { initialise(arena_, 3, 0.02f); }
 
   StateSnapshot save(const fs::path& folder, uint64_t step) {
-    const StateSnapshot snapshot = take_snapshot(arena_, queue_, record_of(step));
+    const StateSnapshot snapshot = take_snapshot(arena_, queue_, record_of(step), "cpu.1");
     write_checkpoint(folder, snapshot);
     return snapshot;
   }
@@ -59,7 +59,7 @@ TEST_F(Saved, StateComesBackWithItsHash) {
   const auto manifest = load_checkpoint(folder / "step-4", other);
 
   EXPECT_EQ(manifest.record().consumed_tokens(), 256u);
-  const StateSnapshot again = take_snapshot(other, queue_, manifest.record());
+  const StateSnapshot again = take_snapshot(other, queue_, manifest.record(), "cpu.1");
   EXPECT_EQ(again.state_hash, snapshot.state_hash);
   EXPECT_EQ(again.blocks, snapshot.blocks);
   EXPECT_EQ(snapshot.block_hashes[0], block_hash(other, 0, 4));
@@ -72,7 +72,7 @@ TEST_F(Saved, Bf16MomentsAndTheEmaComeBackAndTakeTheirBytes) {
   initialise(arena, 3, 0.02f);
   kernels::values<uint16_t>(arena.block(1, 0).moment2)[7] = 0x4049;
   kernels::values<float>(arena.block(1, 0).ema)[8] = 3.5f;
-  const StateSnapshot snapshot = take_snapshot(arena, queue_, record_of(4));
+  const StateSnapshot snapshot = take_snapshot(arena, queue_, record_of(4), "cpu.1");
   write_checkpoint(folder, snapshot);
 
   const auto manifest = load_checkpoint(folder / "step-4", other);
@@ -83,7 +83,7 @@ TEST_F(Saved, Bf16MomentsAndTheEmaComeBackAndTakeTheirBytes) {
   EXPECT_EQ(format_of(manifest), format);
   EXPECT_EQ(manifest.files(0).bytes(), 12u * 90'017);
   EXPECT_NO_THROW(verify_checkpoint(folder / "step-4"));
-  const StateSnapshot again = take_snapshot(other, queue_, manifest.record());
+  const StateSnapshot again = take_snapshot(other, queue_, manifest.record(), "cpu.1");
   EXPECT_EQ(again.state_hash, snapshot.state_hash);
   EXPECT_EQ(again.blocks, snapshot.blocks);
   EXPECT_EQ(snapshot.block_hashes[1], block_hash(other, 1, 4));
@@ -147,7 +147,7 @@ TEST_F(Saved, EveryDamagedFileIsListed) {
     many.push_back({"w" + std::to_string(i), {4}, kernels::Initial::ones});
   }
   StateArena arena(many);
-  write_checkpoint(folder, take_snapshot(arena, queue_, record_of(2)));
+  write_checkpoint(folder, take_snapshot(arena, queue_, record_of(2), "cpu.1"));
   const auto manifest = read_manifest(folder / "step-2");
   ASSERT_EQ(manifest.files_size(), 2);
   EXPECT_THAT(find_damage(folder / "step-2", manifest), testing::IsEmpty());
