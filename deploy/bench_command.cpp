@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -23,7 +24,9 @@
 #include "deploy/median.h"
 #include "deploy/set_option.h"
 #include "deploy/training_data.h"
+#include "kernels/cuda/device.h"
 #include "kernels/profile.h"
+#include "kernels/random.h"
 #include "runtime/model_shape.h"
 #include "runtime/state/hash.h"
 
@@ -39,6 +42,7 @@ struct Options {
   std::string device = "cpu";
   std::vector<std::string> ways;  // empty: all of way_names
   bool is_json = false;
+  bool is_random = false;
 
   bool wants(const std::string& way) const {
     return ways.empty() || std::find(ways.begin(), ways.end(), way) != ways.end();
@@ -46,6 +50,8 @@ struct Options {
 };
 
 const std::vector<std::string> way_names{"plain", "single", "planned"};
+
+constexpr int64_t first_profiled_step = 3;  // on a GPU
 
 constexpr const char* step_help = R"(Example:
   troupe bench step config/runs/pretrain_tiny.textproto
@@ -56,7 +62,7 @@ and as planned, in turn; prints medians. The hashes of all must be equal.)";
 constexpr const char* operators_help = R"(Example:
   troupe bench operators config/runs/pretrain_tiny.textproto
 
-Plays steps as a plain loop and prints each operator's share of the threads' time.)";
+Plays steps as a plain loop and prints each operator's share of the threads' time, and of the GPU's.)";
 
 /// Time of the wall's clock, and of all threads of the process together: on a busy machine the
 /// second tells more, but threads that look for work count as well.
@@ -99,18 +105,40 @@ config::Plan single(config::Plan plan, const actors::Recipe& recipe) {
   return plan;
 }
 
+/// Tokens of no meaning, the same in every step.
+std::vector<actors::MicroBatch> random_batches(const actors::Recipe& recipe) {
+  const int64_t width = recipe.sequence_rows + 1;
+  std::vector<actors::MicroBatch> batches;
+  uint64_t number = 0;
+  for (int64_t m = 0; m < recipe.micro_batches; ++m) {
+    std::vector<int32_t> tokens(static_cast<size_t>(recipe.sequences * width));
+    for (int32_t& token : tokens) {
+      token = static_cast<int32_t>(
+          kernels::random_below({recipe.seed, kernels::Purpose::test, 0, number++},
+                                static_cast<uint64_t>(recipe.shape.vocabulary)));
+    }
+    batches.push_back(actors::make_micro_batch(tokens, recipe.sequences));
+  }
+  return batches;
+}
+
 class StepBench {
  public:
   explicit StepBench(const Options& options) : options_(options) {
     run_ = config::load_run(options.run, options.settings);
+    set_device(options.device, *run_.run.mutable_cluster());
     model_ = config::model_of(run_);
     config::validate(model_);
     config::validate(run_, model_);
-    config::validate_files(run_);
-    data_ = read_training_data(run_, model_.model);
+    if (!options.is_random) {
+      config::validate_files(run_);
+      data_ = read_training_data(run_, model_.model);
+    }
     recipe_.emplace(actors::make_recipe(run_.run, runtime::model_shape(model_.model)));
     recipe_->steps = options.steps;
     timeline_.emplace(*recipe_);
+    if (device_of(options.device) == kernels::Device::cuda) kernels::cuda::open();
+    if (options.is_random) random_ = random_batches(*recipe_);
   }
 
   void compare() {
@@ -142,8 +170,15 @@ class StepBench {
     run.run.mutable_cluster()->set_threads(threads);
     Way way{"", config::make_plan({.run = run, .model = model_, .cores = threads}), true, {}, {}, {}};
     kernels::take_profile();
-    kernels::set_profiling(true);
-    play_plainly(way);
+    if (device_of(options_.device) == kernels::Device::cuda) {
+      // With actors, which leave the state on the GPU; and warm, for kernels are loaded and memory is
+      // taken when they are first used.
+      way.plan = single(way.plan, *recipe_);
+      play_with_actors(way, [](int64_t step) { kernels::set_profiling(step >= first_profiled_step); });
+    } else {
+      kernels::set_profiling(true);
+      play_plainly(way);
+    }
     kernels::set_profiling(false);
     print(kernels::take_profile(), threads);
   }
@@ -162,23 +197,27 @@ class StepBench {
     return *arena_;
   }
 
+  std::vector<actors::MicroBatch> batches(uint64_t step) const {
+    return options_.is_random ? random_ : data_.step(timeline_->at(step));
+  }
+
   void play_plainly(Way& way) {
     kernels::ThreadPool pool(way.plan.threads);
-    kernels::Queue queue(pool, device_of(options_.device));
+    kernels::Queue queue(pool, device_of(options_.device), recipe_->arithmetic);
     actors::PlainLoop loop(fresh_arena(), *recipe_, queue);
     for (int64_t step = 1; step <= recipe_->steps; ++step) {
       const Clock begin = Clock::now();
-      loop.step(data_.step(timeline_->at(static_cast<uint64_t>(step))));
+      loop.step(batches(static_cast<uint64_t>(step)));
       if (step > 1) way.add(begin, Clock::now());
     }
     way.hash = runtime::to_hex(loop.hash());
   }
 
-  void play_with_actors(Way& way) {
+  void play_with_actors(Way& way, const std::function<void(int64_t next)>& about_to = {}) {
     kernels::ThreadPool pool(way.plan.threads);
     auto company = std::make_shared<actors::Company>(
         *recipe_, way.plan, fresh_arena(), pool,
-        [this](uint64_t step) { return data_.step(timeline_->at(step)); }, 0,
+        [this](uint64_t step) { return batches(step); }, 0,
         device_of(options_.device));
     actors::RoutingBias bias;
     bias.values.assign(static_cast<size_t>(recipe_->moe_layers() * recipe_->shape.experts), 0.0f);
@@ -193,6 +232,7 @@ class StepBench {
                       const Clock end = Clock::now();
                       if (step > 1 && step < recipe_->steps) way.add(begin, end);
                       begin = end;
+                      if (about_to) about_to(step + 1);
                       if (done.has_hash()) way.hash = runtime::to_hex(done.hash());
                     },
                 .evaluated = {}, .alarm = {}});
@@ -250,11 +290,13 @@ class StepBench {
     std::sort(sorted.begin(), sorted.end());
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
                                 {"threads", threads}};
-    const double steps = static_cast<double>(recipe_->steps);
+    const bool is_warm = device_of(options_.device) == kernels::Device::cuda;
+    const double steps =
+        static_cast<double>(recipe_->steps - (is_warm ? first_profiled_step - 1 : 0));
     std::string text = fmt::format("{:<28} {:>8} {:>10} {:>10}\n", "operator", "share",
                                    "ms a step", "parts");
     for (const auto& [seconds, name] : sorted) {
-      const int64_t parts = operators.at(name).parts / recipe_->steps;
+      const int64_t parts = operators.at(name).parts / static_cast<int64_t>(steps);
       text += fmt::format("{:<28} {:>7.2f}% {:>10.2f} {:>10}\n", name, -100 * seconds / total,
                           -1e3 * seconds / steps, parts);
       json["operators"].push_back({{"name", name}, {"share", -seconds / total},
@@ -267,6 +309,7 @@ class StepBench {
   config::LoadedRun run_;
   config::LoadedModel model_;
   TrainingData data_;
+  std::vector<actors::MicroBatch> random_;
   std::optional<actors::Recipe> recipe_;
   std::optional<actors::Timeline> timeline_;
   std::unique_ptr<runtime::StateArena> arena_;
@@ -288,6 +331,8 @@ void add_bench_command(CLI::App& app) {
     command->add_option("--steps", options->steps, "a round")->check(CLI::Range(3, 10000))
         ->capture_default_str();
     command->add_flag("--json", options->is_json, "one JSON object");
+    command->add_flag("--random", options->is_random, "tokens in the place of the run's data");
+    add_device_option(*command, options->device);
   }
   step->add_option("--threads", options->threads, "that compute; default 1 and every core")
       ->check(CLI::Range(1, 1024))->expected(1)
@@ -297,7 +342,6 @@ void add_bench_command(CLI::App& app) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   operators->add_option("--threads", options->threads, "that compute; default 1")
       ->check(CLI::Range(1, 1024))->expected(1);
-  add_device_option(*step, options->device);
   step->add_option("--rounds", options->rounds, "in turn")->check(CLI::Range(1, 1000))
       ->capture_default_str();
   step->footer(step_help);
