@@ -270,7 +270,7 @@ class DecodeWarpgroup {
     } else {
       store_f32<256>(
           o_, args_.parts + (int64_t{item.sequence} * args_.most_splits + item.split) * rows * 512,
-          item.first_row, rows, decode_columns * kOwn, 512);
+          {512, item.first_row, rows, decode_columns * kOwn, 512});
     }
   }
 
