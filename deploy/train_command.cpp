@@ -186,7 +186,8 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
       static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
   company->failpoints.set(failpoints, fired);
   company->failpoints.strike = strike_process;
-  company->verifies_state = p.run.run.train().verify_state();
+  company->verifies_state =
+      p.run.run.train().verify_state() && p.run.run.train().hash_every() > 0;
   if (p.run.run.train().unit_hashes()) company->record_units();
   company->glass = runtime::Glass::create(std::filesystem::absolute(folder.path()));
   if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";

@@ -55,6 +55,7 @@ Leader::Leader(Args args)
       watch_(std::make_unique<NodeWatch>(NodeWatch::Args{
           .seal = {gathering_->secret(), gathering_->token()},
           .host = gathering_->endpoint().host,
+          .kills = term_ == 0,
           .events = {.ended = [this](int process, uint32_t life,
                                      const std::string& how) { lost(process, life, how); },
                      .silent = [this](int process, uint32_t life,

@@ -208,7 +208,7 @@ Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
                                                    device_of(run.run.cluster()));
   company->deadlines.step = std::chrono::milliseconds(
       static_cast<int64_t>(1000 * run.run.cluster().step_deadline()));
-  company->verifies_state = run.run.train().verify_state();
+  company->verifies_state = run.run.train().verify_state() && run.run.train().hash_every() > 0;
   std::vector<actors::Failpoint> failpoints;
   for (const std::string& text : start.failpoints()) {
     failpoints.push_back(actors::failpoint_of(text));

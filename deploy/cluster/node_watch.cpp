@@ -17,7 +17,7 @@ constexpr auto end_time = 10s;
 }  // namespace
 
 NodeWatch::NodeWatch(Args args)
-    : events_(std::move(args.events)),
+    : events_(std::move(args.events)), kills_(args.kills),
       heartbeats_(
           {.process = 0,
            .life = 1,
@@ -78,6 +78,7 @@ std::string NodeWatch::fence(int process) {
   const HandlePtr node = handle(process);
   if (!node) return who + " is on another machine: its connections are closed, its number is void";
   if (node->wait(runtime::within(0ms))) return who + " " + node->how_it_ended();
+  if (!kills_) return who + " is left to itself: its connections are closed, its number is void";
   const auto start = std::chrono::steady_clock::now();
   node->kill();
   const bool has_ended = node->wait(runtime::within(end_time));

@@ -24,6 +24,8 @@ class NodeWatch {
   struct Args {
     runtime::HeartbeatSeal seal;
     std::string host;  ///< where heartbeats are waited for
+    /// Whoever is fenced and on this machine is killed. Not where others may lead: it may be theirs by then.
+    bool kills;
     Events events;
   };
   /// Throws ClusterError.
@@ -36,8 +38,8 @@ class NodeWatch {
   void take(int process, uint32_t life, const wire::NodeFacts& facts);
   /// How it ended, if it is on this machine and has, or does within a moment; empty: not known.
   std::string how_it_ended(int process) const;
-  /// It is not watched any more. On this machine it is killed if it still lives, and waited for, so
-  /// that it cannot write into memory that others use again; on another its signs count no longer.
+  /// It is not watched any more. On this machine it is killed if it still lives (see Args), and waited for,
+  /// so that it cannot write into memory that others use again; else its signs count no longer.
   /// What was done, with its name.
   std::string fence(int process);
 
@@ -47,6 +49,7 @@ class NodeWatch {
   std::string name(int process) const;
 
   const Events events_;
+  const bool kills_;
   mutable std::mutex mutex_;
   std::map<int, HandlePtr> handles_;  // of those on this machine
   std::map<int, std::string> names_;

@@ -34,11 +34,11 @@ size_t append(char* bytes, size_t, size_t count, void* body) {
   return count;
 }
 
-std::string describe(CURLcode code, const Endpoint& to) {
+std::string describe(CURLcode code, const Endpoint& to, const char* detail) {
   const std::string who = to_string(to);
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_CONNECT: return "cannot reach " + who;
+    case CURLE_COULDNT_CONNECT: return "cannot reach " + who + ": " + detail;
     case CURLE_OPERATION_TIMEDOUT: return who + " has not answered in time";
     case CURLE_WRITE_ERROR: return who + " has sent more than 64 MiB";
     default: return who + ": " + ::curl_easy_strerror(code);
@@ -56,6 +56,8 @@ HttpReply http_post(const Endpoint& to, const std::string& path, const std::stri
   HttpReply reply;
   const std::string url = "http://" + to_string(to) + path;
   request.headers.reset(::curl_slist_append(nullptr, "Content-Type: application/json"));
+  char detail[CURL_ERROR_SIZE] = "";
+  request.set(CURLOPT_ERRORBUFFER, detail);
   request.set(CURLOPT_URL, url.c_str());
   request.set(CURLOPT_PROTOCOLS_STR, "http");
   request.set(CURLOPT_PROXY, "");     // the servers of a cluster are reached directly
@@ -74,7 +76,7 @@ HttpReply http_post(const Endpoint& to, const std::string& path, const std::stri
     const CURLcode code = ::curl_easy_perform(request.handle.get());
     if (code == CURLE_OK) break;
     // Who is not there yet, or not again, may come.
-    if (code != CURLE_COULDNT_CONNECT || left < pause) throw ClusterError(describe(code, to));
+    if (code != CURLE_COULDNT_CONNECT || left < pause) throw ClusterError(describe(code, to, detail));
     std::this_thread::sleep_for(pause);
   }
   long status = 0;

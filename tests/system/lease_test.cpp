@@ -131,6 +131,7 @@ TEST_F(Lease, AFrozenHostThatGoesOnAfterTheTakeoverChangesNothingAndStandsBy) {
   expect_nodes_end();
   ASSERT_EQ(troupe("events first --kind process_fenced"), 0);
   EXPECT_THAT(output_, HasSubstr("this process leads no more: "));
+  EXPECT_THAT(output_, Not(HasSubstr("was killed"))) << "nodes are the other's by then";
 }
 
 TEST_F(Lease, AProcessThatLedIsFollowedOnItsOwnHostAtOnce) {
