@@ -125,7 +125,7 @@ std::string campaign_table(const CampaignResult& result) {
     rows[fmt::format("{:<9} {:<16} {}", to_string(f.fault), to_string(f.role), to_string(f.phase))].push_back(&one);
   }
   std::string text = fmt::format("{:<38}{:>6}{:>24}{:>24}{:>7}{:>6}\n", "kind      role             phase",
-                                 "count", "seen (ms): p50  p99  max", "again (ms): p50 p99 max", "again",
+                                 "count", "seen ms: p50 p99 max", "again ms: p50 p99 max", "again",
                                  "pairs");
   for (const auto& [name, of] : rows) text += row(name, of);
   text += row("all of actors", those(result.outcomes, false));
