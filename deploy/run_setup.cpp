@@ -1,6 +1,7 @@
 #include "deploy/run_setup.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <thread>
 
@@ -48,6 +49,12 @@ actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& r
     runtime::initialise(arena, recipe.seed, recipe.shape.init_std);
   }
   return bias;
+}
+
+void settle(actors::Company& company, const config::Run& run) {
+  company.deadlines.step =
+      std::chrono::milliseconds(static_cast<int64_t>(1000 * run.cluster().step_deadline()));
+  company.verifies_state = run.train().verify_state() && run.train().hash_every() > 0;
 }
 
 }  // namespace troupe::deploy

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "actors/company.h"
 #include "actors/control/commit.h"
 #include "actors/train/recipe.h"
 #include "config/load.h"
@@ -35,5 +36,9 @@ void check_memory(const RunSetup& setup);
 /// Makes state 0 in the arena; its routing bias.
 actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& recipe,
                                   runtime::StateArena& arena);
+
+/// What a run says of how its processes work, which each of them settles alike: its deadline and
+/// whether states are verified.
+void settle(actors::Company& company, const config::Run& run);
 
 }  // namespace troupe::deploy

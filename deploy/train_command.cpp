@@ -182,12 +182,9 @@ void lead(PreparedRun& prepared, const LeaderLife& life) {
   const auto batches = [&](uint64_t step) { return data.step(timeline.at(step)); };
   auto company = std::make_shared<actors::Company>(recipe, p.plan, arena, pool, batches, 0,
                                                    device_of(p.run.run.cluster()));
-  company->deadlines.step = std::chrono::milliseconds(
-      static_cast<int64_t>(1000 * p.run.run.cluster().step_deadline()));
+  settle(*company, p.run.run);
   company->failpoints.set(failpoints, fired);
   company->failpoints.strike = strike_process;
-  company->verifies_state =
-      p.run.run.train().verify_state() && p.run.run.train().hash_every() > 0;
   if (p.run.run.train().unit_hashes()) company->record_units();
   company->glass = runtime::Glass::create(std::filesystem::absolute(folder.path()));
   if (!company->glass->note().empty()) std::cout << "note: " << company->glass->note() << "\n";

@@ -21,6 +21,7 @@
 #include "deploy/cluster/tls_option.h"
 #include "deploy/device_option.h"
 #include "deploy/failpoint_options.h"
+#include "deploy/run_setup.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/model_shape.h"
@@ -206,9 +207,7 @@ Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, 
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process(),
                                                    device_of(run.run.cluster()));
-  company->deadlines.step = std::chrono::milliseconds(
-      static_cast<int64_t>(1000 * run.run.cluster().step_deadline()));
-  company->verifies_state = run.run.train().verify_state() && run.run.train().hash_every() > 0;
+  settle(*company, run.run);
   std::vector<actors::Failpoint> failpoints;
   for (const std::string& text : start.failpoints()) {
     failpoints.push_back(actors::failpoint_of(text));
