@@ -4,11 +4,14 @@
 #include <ucs/config/global_opts.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <mutex>
+#include <utility>
 
 extern "C" void ucs_debug_disable_signal(int signum);
 
@@ -34,12 +37,17 @@ struct AddressHeader {
 /// peers send, each reserves its place and then writes, and the reader waits for ever at a place whose
 /// writer has died (1 in 50 kills of a peer that sends all the time). So it is used only by who asks for it, where
 /// a death ends everything anyway.
+///
+/// TCP sends tensors through buffers (see ZCOPY_THRESH below), of 8 KiB unless told otherwise: a call of
+/// the kernel for each. Receivers need as large ones.
 [[maybe_unused]] const bool is_environment_set = [] {
-  for (const char* name :
-       {"UCX_POSIX_ERROR_HANDLING", "UCX_SYSV_ERROR_HANDLING", "UCX_CMA_MEMORY_INVALIDATE"}) {
-    if (::setenv(name, "y", 0) != 0) return false;
-  }
-  return true;
+  const std::pair<const char*, const char*> settings[] = {{"UCX_POSIX_ERROR_HANDLING", "y"},
+                                                          {"UCX_SYSV_ERROR_HANDLING", "y"},
+                                                          {"UCX_CMA_MEMORY_INVALIDATE", "y"},
+                                                          {"UCX_TCP_TX_SEG_SIZE", "256K"},
+                                                          {"UCX_TCP_RX_SEG_SIZE", "256K"}};
+  return std::all_of(std::begin(settings), std::end(settings),
+                     [](const auto& one) { return ::setenv(one.first, one.second, 0) == 0; });
 }();
 
 /// Settings of the library that belong to the whole process: faults are nobody's business but the

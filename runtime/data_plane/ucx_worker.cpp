@@ -9,6 +9,10 @@ namespace {
 
 enum : unsigned { parcel_id = 1, tensor_id, confirm_id, hello_id, goodbye_id };
 
+/// Tensors that are fetched from a peer at a time. What the processor reads is read no faster for being
+/// more, and comes to its receiver later, when caches have lost it.
+constexpr size_t receives_at_once = 2;
+
 constexpr std::chrono::milliseconds last_words{100};  ///< for a goodbye to leave
 constexpr std::chrono::milliseconds patience{1000};   ///< for what was given up to come back
 
@@ -111,7 +115,7 @@ int UcxWorker::file() const {
 }
 
 void UcxWorker::connect(uint64_t plane, const std::string& address) {
-  auto endpoint = std::make_unique<Endpoint>(Endpoint{this, plane, nullptr, false});
+  auto endpoint = std::make_unique<Endpoint>(Endpoint{this, plane});
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                       UCP_EP_PARAM_FIELD_ERR_HANDLER;
@@ -153,6 +157,10 @@ void UcxWorker::close(std::span<const uint64_t> planes, const std::string& why) 
   });
   for (const uint64_t plane : planes) {
     const auto found = endpoints_.find(plane);
+    // What a failed peer has offered goes with the worker: UCX can tell it nothing any more.
+    for (const Offer& offer : found->second->offers) {
+      if (!found->second->has_failed) ucp_am_data_release(handle_, offer.descriptor);
+    }
     ucp_request_param_t params{};
     params.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
     params.flags = UCP_EP_CLOSE_FLAG_FORCE;
@@ -276,16 +284,32 @@ ucs_status_t UcxWorker::on_tensor(void* self, const void* header, size_t header_
                                std::to_string(tensor.number) + ": found " + std::to_string(length) +
                                " bytes, wanted " + std::to_string(tensor.bytes) + " by rendezvous");
         }
-        worker.receive(data, tensor);
+        Endpoint& from = *worker.endpoints_.at(tensor.plane);
+        from.offers.push_back({data, tensor});
+        worker.receive_next(from);
         return UCS_INPROGRESS;
       });
   return is_rendezvous ? status : UCS_OK;
 }
 
-void UcxWorker::receive(void* descriptor, const TensorHeader& header) {
+void UcxWorker::receive_next(Endpoint& from) {
+  while (!from.offers.empty() && from.receives < receives_at_once) {
+    const Offer offer = from.offers.front();
+    from.offers.pop_front();
+    try {
+      receive(offer);
+    } catch (const std::exception& error) {
+      listener_.failed(from.plane, error.what());
+    }
+  }
+}
+
+void UcxWorker::receive(const Offer& offer) {
+  const TensorHeader& header = offer.header;
   auto taken = memory_->take(static_cast<kernels::Device>(header.device), header.bytes);
   auto* receive = new Receive{this, header, std::move(taken.tensor)};
   receives_.insert(receive);  // first: it may be done, and gone, before the call returns
+  ++endpoints_.at(header.plane)->receives;
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                         UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH;
@@ -294,14 +318,18 @@ void UcxWorker::receive(void* descriptor, const TensorHeader& header) {
   params.memory_type = memory_type_of(receive->memory.view.device);
   params.memh = taken.handle;
   const ucs_status_ptr_t request =
-      ucp_am_recv_data_nbx(handle_, descriptor, receive->memory.view.data, header.bytes, &params);
+      ucp_am_recv_data_nbx(handle_, offer.descriptor, receive->memory.view.data, header.bytes, &params);
   if (!UCS_PTR_IS_PTR(request)) end(receive, UCS_PTR_STATUS(request));
 }
 
 void UcxWorker::received(void* request, ucs_status_t status, size_t, void* receive) {
   auto* done = static_cast<Receive*>(receive);
-  done->worker->end(done, status);
+  UcxWorker& worker = *done->worker;
+  const uint64_t plane = done->header.plane;
+  worker.end(done, status);
   ucp_request_free(request);
+  const auto from = worker.endpoints_.find(plane);
+  if (from != worker.endpoints_.end()) worker.receive_next(*from->second);
 }
 
 void UcxWorker::end(Receive* receive, ucs_status_t status) {
@@ -309,7 +337,9 @@ void UcxWorker::end(Receive* receive, ucs_status_t status) {
   receives_.erase(receive);
   given_up_.erase(receive);
   const uint64_t plane = done->header.plane;
-  if (!endpoints_.contains(plane)) return;
+  const auto from = endpoints_.find(plane);
+  if (from == endpoints_.end()) return;
+  --from->second->receives;
   if (status != UCS_OK) return listener_.failed(plane, ucs_status_string(status));
   try {
     listener_.tensor(done->header, std::move(done->memory));

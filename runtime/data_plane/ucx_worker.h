@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -65,11 +66,18 @@ class UcxWorker {
   bool arm() { return ucp_worker_arm(handle_) == UCS_OK; }
 
  private:
+  /// A tensor that a peer has ready.
+  struct Offer {
+    void* descriptor;
+    TensorHeader header;
+  };
   struct Endpoint {
     UcxWorker* worker;
     uint64_t plane;
-    ucp_ep_h handle;
-    bool has_failed;
+    ucp_ep_h handle = nullptr;
+    bool has_failed = false;
+    size_t receives = 0;  // under way
+    std::deque<Offer> offers = {};  // behind them
   };
   struct Closing {
     std::unique_ptr<Endpoint> endpoint;
@@ -79,7 +87,8 @@ class UcxWorker {
   struct Receive;
 
   void post(unsigned id, std::unique_ptr<Send> send, uint32_t flags);
-  void receive(void* descriptor, const TensorHeader& header);
+  void receive_next(Endpoint& from);
+  void receive(const Offer& offer);
   void end(Receive* receive, ucs_status_t status);
   void sweep_closed();
   template <class Done>

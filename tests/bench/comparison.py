@@ -55,6 +55,18 @@ def spread(values):
     return (quartiles[2] - quartiles[0]) / 2 / quartiles[1]
 
 
+def words():
+    """A text with enough different words for any vocabulary of the bench model."""
+    state, out = 1, []
+    for number in range(400_000):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        letters, rest = 2 + (state >> 60) % 7, state >> 16
+        out.append("".join(chr(97 + rest // 17**i % 17) for i in range(letters)))
+        if number % 60 == 59:
+            out.append(".\n\n")
+    return " ".join(out).encode()
+
+
 def machine():
     """The processor, its cores, the widest instruction set that kernels use, and the load now."""
     info = pathlib.Path("/proc/cpuinfo").read_text()
