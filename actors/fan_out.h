@@ -1,6 +1,7 @@
 // One request to many, answered when all have answered.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -31,43 +32,59 @@ struct FanOut<void> {
 };
 
 /// Sends `values` to everyone in `cast` from `self`. `left` is told how many have not answered.
+/// One deadline for all: each that an actor sets wakes a thread of CAF, and takes part in every message.
 template <class Answer, class Self, class... Ts>
 void ask_all(Self* self, const Cast& cast, std::chrono::milliseconds deadline,
              std::function<void(size_t)> left, FanOut<Answer> out, const Ts&... values) {
   struct Round {
     FanOut<Answer> out;
     std::function<void(size_t)> left;
-    size_t missing;
+    std::vector<Address> missing;
+    caf::disposable timeout = {};
     bool is_over = false;
+
+    void end_with(const caf::error& error) {
+      if (std::exchange(is_over, true)) return;
+      timeout.dispose();
+      out.failed(error);
+    }
+    void has_answered(const Address& whom) {
+      if (is_over) return;
+      missing.erase(std::find(missing.begin(), missing.end(), whom));
+      left(missing.size());
+      if (!missing.empty()) return;
+      is_over = true;
+      timeout.dispose();
+      out.all_have();
+    }
   };
   if (cast.empty()) return out.all_have();
-  auto round = std::make_shared<Round>(Round{std::move(out), std::move(left), cast.size()});
-  round->left(round->missing);
+  auto round = std::make_shared<Round>(Round{std::move(out), std::move(left), {}});
+  for (const auto& [address, actor] : cast) round->missing.push_back(address);
+  round->left(cast.size());
   for (const auto& [address, actor] : cast) {
     const auto on_error = [round, whom = address, deadline](const caf::error& error) {
-      if (!std::exchange(round->is_over, true)) {
-        round->out.failed(fan_out_error(whom, error, deadline));
-      }
+      round->end_with(fan_out_error(whom, error, deadline));
     };
-    const auto count = [round] {
-      if (round->is_over) return;
-      round->left(--round->missing);
-      if (round->missing > 0) return;
-      round->is_over = true;
-      round->out.all_have();
-    };
-    auto request = runtime::ask(self, actor, deadline, values...);
+    auto request = runtime::ask(self, actor, caf::infinite, values...);
     if constexpr (std::is_void_v<Answer>) {
-      request.then(count, on_error);
+      request.then([round, whom = address] { round->has_answered(whom); }, on_error);
     } else {
       request.then(
-          [round, count](const Answer& answer) {
+          [round, whom = address](const Answer& answer) {
             if (!round->is_over) round->out.answered(answer);
-            count();
+            round->has_answered(whom);
           },
           on_error);
     }
   }
+  // Requests that are open keep the round, not their deadline.
+  round->timeout = self->run_delayed(deadline, [open = std::weak_ptr(round), deadline] {
+    const auto round = open.lock();
+    if (!round || round->is_over) return;
+    const Address whom = round->missing.front();
+    round->end_with(fan_out_error(whom, caf::make_error(caf::sec::request_timeout), deadline));
+  });
 }
 
 }  // namespace troupe::actors
