@@ -57,11 +57,6 @@ void StopSignals::request(int signal) {
   if (stop_) stop_();
 }
 
-int StopSignals::received() const {
-  const std::lock_guard lock(mutex_);
-  return received_;
-}
-
 void StopSignals::watch() {
   pollfd files[] = {{signals_, POLLIN, 0}, {end_, POLLIN, 0}};
   uint32_t sender = 0;

@@ -1,6 +1,7 @@
 // Ctrl-C and its like: the first ends a run after the step under way, the second at once.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <functional>
 #include <mutex>
@@ -33,18 +34,19 @@ class StopSignals {
 
   /// Called once, on another thread, at the first signal; at once, here, if it has come already.
   /// Empty: nobody is told any more, and nobody is being told when this returns.
+  /// It may ask what was received.
   void on_stop(std::function<void()> stop);
   /// As if `signal` had come; more of them do nothing.
   void request(int signal);
   /// The first signal; 0: none has come.
-  int received() const;
+  int received() const { return received_; }
 
  private:
   void watch();
 
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::function<void()> stop_;
-  int received_ = 0;
+  std::atomic<int> received_{0};
   sigset_t taken_{};
   sigset_t before_{};  // the mask to restore
   int signals_ = -1;   // signalfd

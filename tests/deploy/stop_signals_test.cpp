@@ -35,6 +35,15 @@ TEST(StopSignals, WhoListensLateIsToldAtOnceAndOnce) {
   EXPECT_EQ(signals.received(), SIGINT);
 }
 
+TEST(StopSignals, WhoIsToldMayAskWhatWasReceived) {
+  StopSignals signals;
+  std::promise<int> told;
+  signals.on_stop([&] { told.set_value(signals.received()); });
+  ::kill(::getpid(), SIGTERM);
+
+  EXPECT_EQ(told.get_future().get(), SIGTERM);
+}
+
 TEST(StopSignals, TheSecondSignalEndsTheProcess) {
   const pid_t child = ::fork();
   if (child == 0) {

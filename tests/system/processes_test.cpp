@@ -12,6 +12,7 @@
 namespace troupe::tests {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -128,6 +129,24 @@ TEST_F(Processes, ANodeThatIsKilledIsReplacedAndNoBitChanges) {
     ASSERT_EQ(troupe("events run --kind process_joined"), 0) << output_;
     EXPECT_EQ(std::count(output_.begin(), output_.end(), '\n'), 4) << output_;
   }
+}
+
+TEST_F(Processes, ANodeThatIsToldToStopEndsAndIsReplaced) {
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=60")), 0) << output_;
+  const std::string wanted = last_hash(output_);
+  Background run(command(long_train("--nodes 3 --set train.steps=60")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 7 ")) << run.text();
+  const std::vector<pid_t> nodes = nodes_of(run);
+  ASSERT_EQ(nodes.size(), 2u);
+
+  ::kill(nodes[1], SIGTERM);
+
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+  // Its last words, or its end.
+  EXPECT_THAT(run.text(), ContainsRegex("lost: process [12] .*pid " + std::to_string(nodes[1]) +
+                                        ".*(stopped by SIGTERM|ended with code 143)"));
+  EXPECT_THAT(run.text(), ContainsRegex("joined: process [12] "));
 }
 
 TEST_F(Processes, WhoIsKilledBeforeItHasTakenALostOnesPlaceIsReplacedToo) {
