@@ -71,7 +71,7 @@ void add_cluster_options(CLI::App& command, ClusterOptions& options) {
 
 MeetingPoint::MeetingPoint(const ClusterOptions& options, const std::string& nonce)
     : starts_nodes(options.listen.empty()), listener(endpoint_of(options)),
-      secret(secret_of(options, starts_nodes)), tls(options.tls),
+      secret(secret_of(options, starts_nodes)), arrivals(listener, secret, hello_time), tls(options.tls),
       token(runtime::hexadecimal(nonce.empty() ? runtime::random_nonce()
                                                : secret.prove("troupe run", nonce, "token"))) {
   if (const std::string why = runtime::why_no_ucx(); !why.empty()) {
@@ -85,13 +85,12 @@ Gathering::Gathering(MeetingPoint& at) : at_(at), own_(own_facts(at.tls.is_set()
 
 std::optional<runtime::Member> Gathering::admit_one() {
   if (at_.check) at_.check();
-  auto socket = at_.listener.accept(within(look_time));
-  if (!socket) return std::nullopt;
   try {
-    runtime::Member member = runtime::admit(std::move(*socket), at_.secret, own_, within(hello_time));
-    const bool is_holder = member.facts.held_process() > 0;
-    if (is_holder && (!takes_holders_ || member.facts.held_run() != at_.token)) {
-      runtime::refuse(member.socket, "the run goes on without what this node holds");
+    auto member = at_.arrivals.next(own_, within(look_time));
+    if (!member) return std::nullopt;
+    const bool is_holder = member->facts.held_process() > 0;
+    if (is_holder && (!takes_holders_ || member->facts.held_run() != at_.token)) {
+      runtime::refuse(member->socket, "the run goes on without what this node holds");
     }
     return member;
   } catch (const ClusterError& error) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "deploy/cluster/node_processes.h"
+#include "runtime/cluster/arrivals.h"
 #include "runtime/cluster/members.h"
 #include "runtime/cluster/tls.h"
 
@@ -39,6 +40,7 @@ struct MeetingPoint {
   const bool starts_nodes;  ///< or they come by themselves
   runtime::Listener listener;
   const runtime::Secret secret;
+  runtime::Arrivals arrivals;
   const runtime::TlsFiles tls;
   const std::string token;  ///< of this run: its actor systems know each other by it
   std::function<void()> check = {};  ///< called now and then by whoever waits for nodes; may throw
@@ -63,6 +65,8 @@ class Gathering {
   void let_go() { processes_.let_go(); }
   /// Readable: somebody comes.
   int file() const { return at_.listener.file(); }
+  /// Whether `admit_one` has something to do at once.
+  bool has_arrivals() const { return at_.arrivals.has_news(); }
 
   /// Lets go of the numbers of those that it started and that have ended.
   void reap() { processes_.reap(); }

@@ -63,8 +63,7 @@ void Leader::look_for_changes() {
     company_->happened(
         event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
   }
-  pollfd comes{gathering_->file(), POLLIN, 0};
-  if (::poll(&comes, 1, 0) <= 0) return;
+  if (!gathering_->has_arrivals()) return;
   auto node = gathering_->admit_one();
   if (!node) return;
   try {

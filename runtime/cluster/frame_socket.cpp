@@ -5,10 +5,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -183,11 +185,36 @@ void FrameSocket::receive_all(char* data, size_t size, Deadline deadline) {
   }
 }
 
-wire::JoinFrame FrameSocket::receive(Deadline deadline) {
-  unsigned char header[4] = {};
-  receive_all(reinterpret_cast<char*>(header), sizeof header, deadline);
+namespace {
+
+using FrameHeader = std::array<unsigned char, 4>;  // bytes of the body, little-endian
+
+uint32_t size_in(const FrameHeader& header) {
   uint32_t size = 0;
-  for (int i = 0; i < 4; ++i) size |= static_cast<uint32_t>(header[i]) << 8 * i;
+  for (size_t i = 0; i < header.size(); ++i) size |= static_cast<uint32_t>(header[i]) << 8 * i;
+  return size;
+}
+
+}  // namespace
+
+bool FrameSocket::has_frame() const {
+  pollfd state{file_, POLLIN | POLLRDHUP, 0};
+  if (::poll(&state, 1, 0) <= 0) return false;
+  if ((state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) return true;
+  FrameHeader header{};
+  if (::recv(file_, header.data(), header.size(), MSG_PEEK) != static_cast<ssize_t>(header.size())) {
+    return false;
+  }
+  int bytes = 0;
+  const uint32_t size = size_in(header);
+  return size > limit_ || ::ioctl(file_, FIONREAD, &bytes) != 0 ||
+         static_cast<uint64_t>(bytes) >= header.size() + size;
+}
+
+wire::JoinFrame FrameSocket::receive(Deadline deadline) {
+  FrameHeader header{};
+  receive_all(reinterpret_cast<char*>(header.data()), header.size(), deadline);
+  const uint32_t size = size_in(header);
   if (size > limit_) {
     throw ClusterError(peer_ + " does not speak this protocol: found a frame of " +
                        std::to_string(size) + " bytes, wanted " + std::to_string(limit_) +

@@ -46,6 +46,8 @@ class FrameSocket {
   wire::JoinFrame receive(Deadline deadline);
   /// True if there is something to receive, or the peer is gone.
   bool wait(Deadline deadline) const;
+  /// True if `receive` would not wait: a whole frame is there, or none will come.
+  bool has_frame() const;
   /// True if it takes more to send, or the peer is gone.
   bool wait_to_send(Deadline deadline) const;
 

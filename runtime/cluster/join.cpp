@@ -47,14 +47,24 @@ void refuse(FrameSocket& socket, const std::string& why) {
   throw ClusterError(socket.peer() + " was refused: " + why);
 }
 
-Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own,
-             Deadline deadline) {
-  const std::string nonce = random_nonce();
+std::string challenge(FrameSocket& socket) {
+  std::string nonce = random_nonce();
   wire::JoinFrame frame;
   frame.mutable_challenge()->set_protocol(join_protocol);
   frame.mutable_challenge()->set_nonce(nonce);
   socket.send(frame);
-  frame = socket.receive(deadline);
+  return nonce;
+}
+
+Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own,
+             Deadline deadline) {
+  const std::string nonce = challenge(socket);
+  return admit(std::move(socket), nonce, secret, own, deadline);
+}
+
+Member admit(FrameSocket socket, const std::string& nonce, const Secret& secret,
+             const wire::NodeFacts& own, Deadline deadline) {
+  const wire::JoinFrame frame = socket.receive(deadline);
   if (!frame.has_hello()) refuse(socket, "found no hello, wanted one first");
   const wire::Hello& hello = frame.hello();
   if (hello.protocol() != join_protocol) {

@@ -27,6 +27,11 @@ struct Member {
 /// told why (it has not got the secret, or speaks another protocol, has another build or arithmetic),
 /// or when it does not say in time who it is.
 Member admit(FrameSocket socket, const Secret& secret, const wire::NodeFacts& own, Deadline deadline);
+/// The first half of it: a nonce of this side, which the peer has been sent. Throws ClusterError: it is gone.
+std::string challenge(FrameSocket& socket);
+/// The second, with what the first has given.
+Member admit(FrameSocket socket, const std::string& nonce, const Secret& secret,
+             const wire::NodeFacts& own, Deadline deadline);
 /// Tells who wants to be one of the run why it cannot, and throws ClusterError that says the same.
 [[noreturn]] void refuse(FrameSocket& socket, const std::string& why);
 

@@ -1,6 +1,8 @@
 // The processes that a run of several has started.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <sstream>
@@ -35,6 +37,14 @@ inline std::vector<pid_t> children_of(pid_t pid) {
     }
   }
   return children;
+}
+
+/// Of a leader that nodes join at a port of its own choice.
+inline std::string port_of(Background& leader) {
+  EXPECT_TRUE(leader.says("troupe node --join ")) << leader.text();
+  const std::string text = leader.text();
+  const size_t at = text.find("127.0.0.1:") + 10;
+  return text.substr(at, text.find('\n', at) - at);
 }
 
 /// The process that leads, which the run's own watches; 0: there is none now.

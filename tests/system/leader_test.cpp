@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "runtime/cluster/frame_socket.h"
 #include "tests/system/family.h"
 #include "tests/system/spread_program.h"
 
@@ -51,6 +52,26 @@ TEST_F(LeaderTest, IsReplacedWithTheSameBitsWhileTheOthersLiveOn) {
     EXPECT_THAT(run.text(), HasSubstr("which led the run, was ended by signal 9 (SIGKILL)"));
     ASSERT_EQ(troupe("checkpoint verify run"), 0) << output_;
   }
+}
+
+TEST_F(LeaderTest, IsReplacedAlsoWhileStrangersConnectAndSayNothing) {
+  const std::string wanted = straight("--set train.steps=60");
+  Background run(with_secret(long_train("--nodes 2 --listen 127.0.0.1:0 --set train.steps=60")),
+                 folder_ / "beside");
+  const std::string port = port_of(run);
+  Background node(with_secret("node --join 127.0.0.1:" + port), folder_ / "node");
+  ASSERT_TRUE(run.says("step 3 ")) << run.text();
+  std::vector<runtime::FrameSocket> strangers;
+  for (int i = 0; i < 3; ++i) {
+    strangers.push_back(runtime::FrameSocket::connect(runtime::parse_endpoint("127.0.0.1:" + port),
+                                                      runtime::within(std::chrono::seconds(5))));
+    if (i == 1) kill(leader_of(run));
+  }
+
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(node.wait(), 0) << node.text();
+  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("leads in its place"));
 }
 
 TEST_F(LeaderTest, ThatIsKilledWhenAnotherHasBeenReplacedChangesNoBitEither) {

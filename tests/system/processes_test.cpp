@@ -16,16 +16,7 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
-class Processes : public SpreadProgramTest {
- protected:
-  /// Leader and nodes that join it, at a port of its own choice.
-  std::string port_of(Background& leader) const {
-    EXPECT_TRUE(leader.says("troupe node --join ")) << leader.text();
-    const std::string text = leader.text();
-    const size_t at = text.find("127.0.0.1:") + 10;
-    return text.substr(at, text.find('\n', at) - at);
-  }
-};
+class Processes : public SpreadProgramTest {};
 
 TEST_F(Processes, HoweverManyEndWithTheHashOfOne) {
   for (const char* more :
