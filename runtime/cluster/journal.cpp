@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/files.h"
+#include "runtime/state/hash.h"
 
 namespace troupe::runtime {
 namespace {
@@ -45,19 +47,34 @@ struct Term {
   }
 };
 
-Term read_term(const fs::path& folder, uint64_t number, std::optional<uint64_t> valid_bytes) {
+/// What a successor has accepted must be there as it was, to the last record: here nothing is torn.
+void expect_accepted(const Term& term, const wire::JournalOpened& successor) {
+  const ParsedJournal& parsed = term.parsed;
+  const std::string said = ", its successor, term " + std::to_string(successor.term()) + ", says ";
+  if (parsed.valid_bytes != successor.predecessor_bytes()) {
+    throw JournalError(term.name + " is damaged: whole up to byte " +
+                       std::to_string(parsed.valid_bytes) + said +
+                       std::to_string(successor.predecessor_bytes()));
+  }
+  if (parsed.chain != successor.predecessor_chain()) {
+    throw JournalError(term.name + " is not what was followed: chain hash " + to_hex(parsed.chain) +
+                       " at byte " + std::to_string(parsed.valid_bytes) + said +
+                       to_hex(successor.predecessor_chain()));
+  }
+}
+
+/// `successor`: of the term that follows this one; null: none does.
+Term read_term(const fs::path& folder, uint64_t number, const wire::JournalOpened* successor) {
   const fs::path path = term_file(folder, number);
   // Read and not mapped: a writer that is going on may cut an unfinished record off.
   const std::string file = read_file(path, UINT64_MAX);
   std::span bytes(reinterpret_cast<const uint8_t*>(file.data()), file.size());
-  if (valid_bytes) {
-    if (bytes.size() < *valid_bytes) {
-      throw JournalError(path.string() + " has " + std::to_string(bytes.size()) +
-                         " bytes, its successor says " + std::to_string(*valid_bytes));
-    }
-    bytes = bytes.first(*valid_bytes);
+  if (successor != nullptr && bytes.size() > successor->predecessor_bytes()) {
+    bytes = bytes.first(successor->predecessor_bytes());  // a zombie has written what is behind it
   }
-  return {number, path.string(), parse_journal(bytes, path.string())};
+  Term term{number, path.string(), parse_journal(bytes, path.string())};
+  if (successor != nullptr) expect_accepted(term, *successor);
+  return term;
 }
 
 void add_entries(const Term& term, JournalHistory& history) {
@@ -81,11 +98,11 @@ JournalHistory read_journal(const fs::path& folder) {
   JournalHistory history;
   // From the last term back: each says where its predecessor ends.
   std::vector<Term> terms;
-  std::optional<uint64_t> valid_bytes, wanted;
+  std::optional<uint64_t> wanted;
   const auto numbers = terms_in(folder);
   for (auto it = numbers.rbegin(); it != numbers.rend(); ++it) {
     if (wanted && *it != *wanted) continue;
-    Term term = read_term(folder, *it, valid_bytes);
+    Term term = read_term(folder, *it, terms.empty() ? nullptr : terms.back().opened());
     const wire::JournalOpened* opened = term.opened();
     if (opened == nullptr) {
       if (!term.parsed.entries.empty()) {
@@ -99,7 +116,6 @@ JournalHistory read_journal(const fs::path& folder) {
                               std::to_string(term.parsed.valid_bytes));
     }
     wanted = opened->predecessor_term();
-    valid_bytes = opened->predecessor_bytes();
     terms.push_back(std::move(term));
     if (*wanted == 0) break;
   }
@@ -129,9 +145,9 @@ JournalWriter::JournalWriter(const fs::path& folder, const JournalHistory& histo
       predecessor_chain_(history.tail_chain) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error || !open_term()) {
-    throw JournalError("cannot open a journal in " + folder.string() + ": " +
-                       (error ? error.message() : error_));
+  if (error) error_ = error.message();
+  if (error || !keep_predecessor() || !open_term()) {
+    throw JournalError("cannot open a journal in " + folder.string() + ": " + error_);
   }
 }
 
@@ -139,8 +155,20 @@ JournalWriter::~JournalWriter() {
   if (file_ >= 0) ::close(file_);
 }
 
+/// A predecessor that was killed between writing a record and syncing it has left the record to who
+/// reads the file, and not yet to the disk: a power cut would take it from under its successor.
+bool JournalWriter::keep_predecessor() {
+  if (predecessor_term_ == 0) return true;
+  try {
+    make_durable(term_file(folder_, predecessor_term_));
+  } catch (const CheckpointError& e) {
+    error_ = e.what();
+    return false;
+  }
+  return true;
+}
+
 bool JournalWriter::open_term() {
-  if (file_ >= 0) ::close(file_);
   ++term_;
   const fs::path path = term_file(folder_, term_);
   file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -158,25 +186,28 @@ bool JournalWriter::open_term() {
   opened.set_predecessor_chain(predecessor_chain_);
   bytes_ = 0;
   chain_ = 0;
-  uint64_t chain = 0;
-  const std::string bytes = journal_magic() + frame_entry(entry, chain);
+  const std::string bytes = journal_magic() + frame_entry(entry, chain_);
   if (!write_all(bytes) || ::fdatasync(file_) != 0) {
     error_ = path.string() + ": " + std::strerror(errno);
-    ::close(file_);
-    file_ = -1;
-    ::unlink(path.c_str());
-    --term_;
+    give_up_term();
     return false;
   }
   bytes_ = bytes.size();
-  chain_ = chain;
   try {
-    make_durable(folder_);
-  } catch (const std::exception& e) {
+    make_durable(folder_);  // without its name the file may be gone after a power cut
+  } catch (const CheckpointError& e) {
     error_ = e.what();
+    give_up_term();
     return false;
   }
   return true;
+}
+
+/// Nothing stands in it but its opening: one that cannot be removed is in nobody's way.
+void JournalWriter::give_up_term() {
+  ::close(file_);
+  file_ = -1;
+  if (::unlink(term_file(folder_, term_).c_str()) == 0) --term_;
 }
 
 void JournalWriter::leave_term() {

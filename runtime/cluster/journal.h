@@ -25,13 +25,15 @@ struct JournalHistory {
 };
 
 /// Reads `folder`. A successor term says how much of its predecessor is valid: what was appended
-/// later is void. Throws JournalError on damage, gaps, or two arithmetics.
+/// later is void, what it has accepted must be there. Throws JournalError on damage, gaps, or two
+/// arithmetics.
 JournalHistory read_journal(const std::filesystem::path& folder);
 
 /// Appends to the file of a new term. A record is durable when append has returned true.
 class JournalWriter {
  public:
-  /// Opens term `history.last_term + 1`. Throws JournalError if its file cannot be made.
+  /// Makes durable what `history` has accepted, then opens term `history.last_term + 1`. Throws
+  /// JournalError if one of them cannot be done.
   JournalWriter(const std::filesystem::path& folder, const JournalHistory& history,
                 std::string arithmetic);
   ~JournalWriter();
@@ -49,7 +51,9 @@ class JournalWriter {
   const std::string& error() const { return error_; }
 
  private:
+  bool keep_predecessor();
   bool open_term();
+  void give_up_term();
   void leave_term();  // a new one follows, from what is durable
   bool write_all(const std::string& bytes);
 
