@@ -47,12 +47,13 @@ class Candidacy {
         goes_on_behind_end_(goes_on_behind_end), id_(runtime::hexadecimal(runtime::random_nonce())),
         predecessor_(candidate.life.held_revision()) {
     for (const auto& [step, hash] : candidate.history.hashes) hashes_.insert(step);
+    next_hash_ = first_hash_missing();
   }
 
   /// None: not yet.
   std::optional<Mandate> try_once() {
     if (!lease_ || !lease_->loss().empty()) stand_by();
-    const LeaseView view = read();
+    const LeaseView view = read(next_hash_);
     if (const auto term = LeaseRules::is_held(view, id_)) return mandate(*term);
     if (view.end && !goes_on_behind_end_) return ended(*view.end);
     if (view.holder) before_ = view;
@@ -89,12 +90,14 @@ class Candidacy {
     client_.run(rules_.stand_by(id_, facts, lease_->id()));
   }
 
-  /// All that stands there, with the commits that are not at hand.
-  LeaseView read() {
+  /// All that stands there, with commits and hashes that are not at hand. Hashes come in the order of their
+  /// steps, but for those that a new leader makes in a replay: who leads reads from the first that is missing.
+  LeaseView read(uint64_t hash_step) {
+    next_hash_ = hash_step;
     while (true) {
       auto& commits = candidate_.history.commits;
       const uint64_t next = commits.size() + 1;
-      LeaseView view = rules_.view_of(client_.run(rules_.look_from(next)), next);
+      LeaseView view = rules_.view_of(client_.run(rules_.look_from(next, next_hash_)), next);
       for (wire::StepRecord& record : view.commits) {
         wire::JournalEntry entry;
         *entry.mutable_commit() = record;
@@ -109,8 +112,15 @@ class Candidacy {
         entry.mutable_applied()->set_hash(hash);
         missing_.push_back(std::move(entry));
       }
-      if (view.commits.empty()) return view;
+      if (!view.hashes.empty()) next_hash_ = view.hashes.rbegin()->first + 1;
+      if (view.commits.empty() && view.hashes.empty()) return view;
     }
+  }
+
+  uint64_t first_hash_missing() const {
+    uint64_t step = 1;
+    while (hashes_.contains(step)) ++step;
+    return step;
   }
 
   std::optional<Mandate> claim(const LeaseView& view, bool is_heir) {
@@ -134,7 +144,7 @@ class Candidacy {
   /// Nobody commits any more but this process: what is read now is all.
   Mandate mandate(const runtime::LeaderTerm& term) {
     candidate_.life.holds(term.revision);
-    read();
+    read(first_hash_missing());
     Mandate mandate;
     mandate.leadership =
         std::make_unique<runtime::Leadership>(args_.place, std::move(lease_), term);
@@ -169,6 +179,7 @@ class Candidacy {
   const std::string id_;
   const int64_t predecessor_;
   std::set<uint64_t> hashes_;  // at hand, by step
+  uint64_t next_hash_ = 1;     // step from which they are read
   std::vector<wire::JournalEntry> missing_;
   std::unique_ptr<runtime::KeptLease> lease_;
   std::optional<LeaseView> before_;  // this process led

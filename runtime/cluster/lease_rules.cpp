@@ -70,16 +70,16 @@ EtcdTransaction LeaseRules::look() const {
   return look;
 }
 
-EtcdTransaction LeaseRules::look_from(uint64_t step) const {
+EtcdTransaction LeaseRules::look_from(uint64_t step, uint64_t hash_step) const {
   EtcdTransaction all = look();
-  const auto rest = [&](const char* kind, int64_t limit) {
+  const auto rest = [&](const char* kind, uint64_t from, int64_t limit) {
     EtcdRange range = all_below(prefix_ + kind + "/");
-    range.key = step_key(kind, step);
+    range.key = step_key(kind, from);
     range.limit = limit;
     all.reads.push_back(range);
   };
-  rest("commits", records_at_once);
-  rest("hashes", hashes_at_once);
+  rest("commits", step, records_at_once);
+  rest("hashes", hash_step, hashes_at_once);
   return all;
 }
 

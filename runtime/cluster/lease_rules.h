@@ -62,8 +62,9 @@ class LeaseRules {
 
   /// Of who leads alone: no commits.
   EtcdTransaction look() const;
-  /// With commits and hashes of steps from `step` on.
-  EtcdTransaction look_from(uint64_t step) const;
+  /// With commits of steps from `step` on, and hashes from `hash_step` on: a hash may be written long after its
+  /// commit was read.
+  EtcdTransaction look_from(uint64_t step, uint64_t hash_step) const;
   /// Throws ClusterError: what stands there is none of these.
   LeaseView view_of(const EtcdAnswer& answer, uint64_t from_step = 0) const;
 

@@ -100,6 +100,27 @@ TEST_F(LeasedRunTest, AStandbyGetsWhatTheLeaderCommittedAndThePlanThatItHad) {
   ASSERT_EQ(next.missing.size(), 3u) << "two commits and a hash";
 }
 
+// A hash is written behind its commit: by then a standby may have read the commit, and the next ones.
+TEST_F(LeasedRunTest, AHashThatWasWrittenAfterItsCommitWasReadComesToo) {
+  LeasedRun first = run(Part::begins);
+  first.begin();
+  runtime::JournalHistory its, others;
+  Mandate mandate = lead(first, its, "10.0.0.1:7070", 3);
+  for (uint64_t step = 1; step <= 3; ++step) {
+    mandate.leadership->append(commit_of(step));
+    others.commits.push_back(commit_of(step).commit());  // it has read them
+  }
+  others.hashes[1] = 41;
+  mandate.leadership->append(hash_of(3, 43));
+  mandate.leadership->append(hash_of(2, 42));
+  mandate.leadership.reset();
+
+  const Mandate next = lead(run(Part::stands_by), others, "10.0.0.2:7070", 2);
+
+  EXPECT_EQ(others.hashes, (std::map<uint64_t, uint64_t>{{1, 41}, {2, 42}, {3, 43}}));
+  EXPECT_EQ(next.missing.size(), 2u) << "two hashes";
+}
+
 TEST_F(LeasedRunTest, AnEndIsForStandbysAndNotForWhoResumes) {
   LeasedRun first = run(Part::begins);
   first.begin();

@@ -30,7 +30,9 @@ wire::LeaseHolder holder_of(const std::string& id, uint64_t term) {
 
 class LeaseRulesTest : public testing::Test {
  protected:
-  LeaseView look(uint64_t from = 1) { return rules_.view_of(etcd_.run(rules_.look_from(from)), from); }
+  LeaseView look(uint64_t from = 1, uint64_t hashes_from = 1) {
+    return rules_.view_of(etcd_.run(rules_.look_from(from, hashes_from)), from);
+  }
 
   std::optional<LeaderTerm> claim(const std::string& id, int64_t lease, const LeaseView& view,
                                   int64_t predecessor = 0, bool goes_on_behind_end = false) {
@@ -132,9 +134,10 @@ TEST_F(LeaseRulesTest, RecordsAndHashesComeInOrderFromTheStepThatIsAskedFor) {
   EXPECT_EQ(first.commits.at(99).loss(), 100);
   EXPECT_EQ(first.hashes.size(), 300u);
   EXPECT_EQ(first.hashes.at(300), 1300u);
-  const LeaseView rest = look(257);
+  const LeaseView rest = look(257, 299);
   EXPECT_EQ(rest.commits.size(), 44u);
   EXPECT_EQ(rest.commits.at(0).step(), 257u);
+  EXPECT_EQ(rest.hashes.size(), 2u) << "of 299 and 300";
   EXPECT_TRUE(look(301).commits.empty());
 }
 
@@ -235,7 +238,7 @@ TEST(LeaseModel, NoStepIsCommittedTwiceNorByWhoWasFollowed) {
         if (outcome == Commitment::fenced) one.leads.reset();
       } else if (one_in(2)) {
         one.seen_from = 1;
-        one.seen = rules.view_of(etcd.run(rules.look_from(1)), 1);
+        one.seen = rules.view_of(etcd.run(rules.look_from(1, 1)), 1);
       } else {
         if (one.lease == 0 || one_in(3)) one.lease = ++leases;
         const bool knows_of_an_end = one.seen.holder && one_in(5);
@@ -247,12 +250,12 @@ TEST(LeaseModel, NoStepIsCommittedTwiceNorByWhoWasFollowed) {
           EXPECT_GT(holder.term(), terms);
           terms = holder.term();
           one.leads = LeaderTerm{holder.term(), answer.revision};
-          one.next = rules.view_of(etcd.run(rules.look_from(1)), 1).commits.size() + 1;
+          one.next = rules.view_of(etcd.run(rules.look_from(1, 1)), 1).commits.size() + 1;
         }
       }
       if (one_in(12)) etcd.end_lease(1 + static_cast<int64_t>(random() % (leases + 1)));
     }
-    const auto commits = rules.view_of(etcd.run(rules.look_from(1)), 1).commits;
+    const auto commits = rules.view_of(etcd.run(rules.look_from(1, 1)), 1).commits;
     EXPECT_GT(commits.size(), 10u);
     for (const Candidate& one : all) {
       for (const auto& [step, acknowledged] : one.acknowledged) {

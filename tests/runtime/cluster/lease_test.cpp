@@ -27,7 +27,7 @@ class LeaseTest : public testing::Test {
   }
 
   LeaseView look() {
-    return place_.rules().view_of(place_.client().run(place_.rules().look_from(1)), 1);
+    return place_.rules().view_of(place_.client().run(place_.rules().look_from(1, 1)), 1);
   }
   std::unique_ptr<Leadership> lead(const std::string& id, int64_t predecessor = 0) {
     auto lease = std::make_unique<KeptLease>(place_);
