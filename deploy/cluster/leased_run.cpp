@@ -210,9 +210,16 @@ LeasedRun::LeasedRun(const Args& args) : args_(args) {
   if (!view.run && args.part == Part::stands_by) {
     std::cout << "note: standing by: no run of the name " << args.place.name << " has begun" << std::endl;
   }
+  std::string trouble;
   while (!view.run && args.part == Part::stands_by) {
     std::this_thread::sleep_for(look_time);
-    view = rules.view_of(client.run(rules.look()));
+    try {
+      view = rules.view_of(client.run(rules.look()));
+      trouble.clear();
+    } catch (const ClusterError& error) {  // it is there for times in which things do not work
+      if (std::exchange(trouble, error.what()) == error.what()) continue;
+      std::cout << "note: waiting for etcd: " << error.what() << std::endl;
+    }
   }
   if (view.run && view.run->recipe() != args.recipe) {
     throw ClusterError("the run " + args.place.name + " of " + args.place.describe() +

@@ -37,8 +37,8 @@ class LeasedRun {
     int priority;      ///< of a standby
     uint64_t recipe;   ///< hash of what has to be the same for all who may lead
   };
-  /// Finds the run in etcd. One that begins it must not find one of its name; a standby waits for it.
-  /// Throws ClusterError: etcd does not answer, another recipe.
+  /// Finds the run in etcd. One that begins it must not find one of its name; a standby waits for it,
+  /// and for etcd once that has answered. Throws ClusterError: etcd does not answer, another recipe.
   explicit LeasedRun(const Args& args);
 
   const std::string& nonce() const { return run_.nonce(); }
