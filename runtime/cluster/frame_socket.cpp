@@ -22,7 +22,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds send_patience{10'000};
 constexpr milliseconds retry_time{100};
 
 std::string text_of(int error) { return std::strerror(error); }
@@ -112,7 +111,8 @@ FrameSocket::FrameSocket(int file, std::string peer) : file_(file), peer_(std::m
 }
 
 FrameSocket::FrameSocket(FrameSocket&& other) noexcept
-    : file_(std::exchange(other.file_, -1)), peer_(std::move(other.peer_)), limit_(other.limit_) {}
+    : file_(std::exchange(other.file_, -1)), peer_(std::move(other.peer_)), limit_(other.limit_),
+      send_patience_(other.send_patience_) {}
 
 FrameSocket::~FrameSocket() {
   if (file_ >= 0) ::close(file_);
@@ -154,14 +154,24 @@ void FrameSocket::send(const wire::JoinFrame& frame) {
   for (int i = 0; i < 4; ++i) bytes[static_cast<size_t>(i)] = static_cast<char>(size >> 8 * i);
   bytes += body;
   std::lock_guard lock(sending_);
-  const Deadline deadline = within(send_patience);
+  try {
+    send_all(bytes);
+  } catch (const ClusterError&) {
+    ::shutdown(file_, SHUT_RDWR);
+    throw;
+  }
+}
+
+void FrameSocket::send_all(const std::string& bytes) {
+  const Deadline deadline = within(send_patience_);
   for (size_t sent = 0; sent < bytes.size();) {
     const ssize_t n = ::send(file_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
     if (n > 0) {
       sent += static_cast<size_t>(n);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!wait_for(file_, POLLOUT, deadline)) {
-        throw ClusterError(peer_ + " has not taken what it was sent within 10 s");
+        throw ClusterError(peer_ + " has not taken what it was sent within " +
+                           std::to_string(send_patience_.count()) + " ms");
       }
     } else if (errno != EINTR) {
       throw ClusterError(peer_ + " is gone: " + text_of(errno));

@@ -39,7 +39,9 @@ class FrameSocket {
   /// This machine's address by which the peer is reached, likewise.
   std::string own_host() const;
 
-  /// From any thread. Throws ClusterError when the peer is gone, or has not taken it within 10 s.
+  /// From any thread. Throws ClusterError when the peer is gone, or has not taken it within 10 s. The
+  /// connection is over then: behind half a frame nothing makes sense, so the peer, and whoever receives
+  /// here, find it closed.
   void send(const wire::JoinFrame& frame);
   /// Throws ClusterError: the peer is gone, is late, or has sent what is no frame or a larger one
   /// than it may.
@@ -53,15 +55,19 @@ class FrameSocket {
 
   /// What may come is small until the peer is known.
   void set_limit(uint32_t bytes) { limit_ = bytes; }
+  /// How long a peer may take to take what it is sent.
+  void set_send_patience(std::chrono::milliseconds time) { send_patience_ = time; }
 
   static constexpr uint32_t stranger_limit = 64 << 10, member_limit = 64 << 20;
 
  private:
+  void send_all(const std::string& bytes);
   void receive_all(char* data, size_t size, Deadline deadline);
 
   int file_;
   std::string peer_;
   uint32_t limit_ = stranger_limit;
+  std::chrono::milliseconds send_patience_{10'000};
   std::mutex sending_;
 };
 

@@ -183,6 +183,25 @@ TEST(FrameSocket, APortInUseAndAnAbsentHostAreNamed) {
               HasSubstr("cannot reach 127.0.0.1:1: Connection refused"));
 }
 
+// Behind half a frame nothing makes sense: whoever sends the next one has to find the connection closed.
+TEST(FrameSocket, AConnectionWithHalfAFrameOnItIsOver) {
+  Listener listener({"127.0.0.1", 0});
+  FrameSocket reader = FrameSocket::connect(listener.endpoint(), within(5s));
+  FrameSocket writer = std::move(*listener.accept(within(5s)));
+  writer.set_send_patience(50ms);
+  wire::JoinFrame large, small;
+  large.mutable_finish()->set_text(std::string(48 << 20, 'x'));  // more than sockets hold
+  small.mutable_finish()->set_text("next");
+  reader.set_limit(FrameSocket::member_limit);
+
+  EXPECT_THAT(message_of([&] { writer.send(large); }),
+              HasSubstr("has not taken what it was sent within 50 ms"));
+
+  EXPECT_THAT(message_of([&] { writer.send(small); }), HasSubstr("is gone"));
+  EXPECT_TRUE(writer.wait(within(0s))) << "who watches it notices";
+  EXPECT_THAT(message_of([&] { reader.receive(within(5s)); }), HasSubstr("is gone"));
+}
+
 TEST(FrameSocket, ConnectWaitsForOneWhoListensLater) {
   Endpoint at;
   { at = Listener({"127.0.0.1", 0}).endpoint(); }
