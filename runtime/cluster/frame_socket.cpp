@@ -269,12 +269,28 @@ Listener::Listener(const Endpoint& at) : endpoint_(at) {
 
 Listener::~Listener() { ::close(file_); }
 
+namespace {
+
+/// Whether who had come is still there, and this process cannot take it now.
+bool is_out_of_means(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+}  // namespace
+
 std::optional<FrameSocket> Listener::accept(Deadline deadline) {
   while (wait_for(file_, POLLIN, deadline)) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int file = ::accept4(file_, reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC);
-    if (file < 0) continue;  // who had come has gone
+    if (file < 0 && is_out_of_means(errno)) {
+      const int error = errno;
+      if (std::chrono::steady_clock::now() + retry_time >= deadline) {
+        throw ClusterError("cannot take a connection at " + to_string(endpoint_) + ": " + text_of(error));
+      }
+      std::this_thread::sleep_for(retry_time);
+    }
+    if (file < 0) continue;  // or who had come has gone
     char host[NI_MAXHOST] = {}, port[NI_MAXSERV] = {};
     ::getnameinfo(reinterpret_cast<sockaddr*>(&address), size, host, sizeof host, port, sizeof port,
                   NI_NUMERICHOST | NI_NUMERICSERV);

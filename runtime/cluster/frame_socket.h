@@ -81,7 +81,8 @@ class Listener {
 
   const Endpoint& endpoint() const { return endpoint_; }  ///< with the port that it got
   int file() const { return file_; }
-  /// None: nobody came until the deadline.
+  /// None: nobody came until the deadline. Throws ClusterError: somebody did and could not be taken, as
+  /// when this process has too many open files; why.
   std::optional<FrameSocket> accept(Deadline deadline);
 
  private:

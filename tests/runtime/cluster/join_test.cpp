@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <chrono>
+#include <ctime>
 #include <future>
 #include <random>
 #include <thread>
@@ -200,6 +202,24 @@ TEST(FrameSocket, AConnectionWithHalfAFrameOnItIsOver) {
   EXPECT_THAT(message_of([&] { writer.send(small); }), HasSubstr("is gone"));
   EXPECT_TRUE(writer.wait(within(0s))) << "who watches it notices";
   EXPECT_THAT(message_of([&] { reader.receive(within(5s)); }), HasSubstr("is gone"));
+}
+
+TEST(FrameSocket, WhoComesWhenNoFileMayBeOpenedIsSaidAndIsTakenLater) {
+  Listener listener({"127.0.0.1", 0});
+  const FrameSocket stranger = FrameSocket::connect(listener.endpoint(), within(5s));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{static_cast<rlim_t>(stranger.file()), before.rlim_max};  // all below are open
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+
+  const std::clock_t begun = std::clock();
+  const std::string message = message_of([&] { listener.accept(within(500ms)); });
+  const std::clock_t used = std::clock() - begun;
+
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(message, HasSubstr("Too many open files"));
+  EXPECT_LT(used, CLOCKS_PER_SEC / 10) << "it waits and does not spin";
+  EXPECT_TRUE(listener.accept(within(5s)).has_value());
 }
 
 TEST(FrameSocket, ConnectWaitsForOneWhoListensLater) {
