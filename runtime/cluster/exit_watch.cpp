@@ -5,12 +5,26 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "runtime/cluster/urgent_thread.h"
 
 namespace troupe::runtime {
+namespace {
+
+/// All at once cannot be waited for (no memory, or too few files are allowed): each is looked at. Ends are
+/// noticed a little later, and not never.
+void poll_each(std::vector<pollfd>& files) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (pollfd& file : files) {
+    file.revents = 0;
+    ::poll(&file, 1, 0);
+  }
+}
+
+}  // namespace
 
 ExitWatch::ExitWatch(Ended ended)
     : ended_(std::move(ended)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -61,7 +75,7 @@ void ExitWatch::loop() {
         watched.emplace_back(process, one);
       }
     }
-    if (::poll(files.data(), files.size(), -1) < 0 && errno != EINTR) return;
+    if (::poll(files.data(), files.size(), -1) < 0 && errno != EINTR) poll_each(files);
     uint64_t woken = 0;
     if (files[0].revents != 0) static_cast<void>(!::read(wake_, &woken, sizeof woken));
     for (size_t i = 1; i < files.size(); ++i) {

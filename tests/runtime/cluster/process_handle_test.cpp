@@ -1,6 +1,7 @@
 #include "runtime/cluster/process_handle.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +125,41 @@ TEST(ExitWatch, WhoIsForgottenEndsUnnoticed) {
   ASSERT_EQ(::kill(second.pid(), SIGKILL), 0);
   auto ended = promise.get_future();
   ASSERT_EQ(ended.wait_for(10s), std::future_status::ready);
+  EXPECT_EQ(ended.get(), 2);
+}
+
+/// Fewer files are allowed than are watched, so that they cannot be waited for together.
+class FewFiles {
+ public:
+  FewFiles() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit few{1, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  }
+  ~FewFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  FewFiles(const FewFiles&) = delete;
+  FewFiles& operator=(const FewFiles&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(ExitWatch, GoesOnWhenAllCannotBeWaitedForAtOnce) {
+  Child first, second;
+  const auto one = std::make_shared<ProcessHandle>(*ProcessHandle::of(first.facts()));
+  const auto other = std::make_shared<ProcessHandle>(*ProcessHandle::of(second.facts()));
+  std::promise<int> promise;
+  auto ended = promise.get_future();
+  ExitWatch watch([&](int process, uint32_t, const std::string&) { promise.set_value(process); });
+  {
+    const FewFiles few;
+    watch.watch(1, 1, one);
+    watch.watch(2, 1, other);
+
+    ASSERT_EQ(::kill(second.pid(), SIGKILL), 0);
+
+    ASSERT_EQ(ended.wait_for(10s), std::future_status::ready);
+  }
   EXPECT_EQ(ended.get(), 2);
 }
 
