@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "config/plan/dealing.h"
+
 namespace troupe::actors {
 
 namespace {
@@ -141,14 +143,13 @@ ExpertHolders Company::expert_holders(int stage) const {
   return holders;
 }
 
-int Company::worker_of(int micro_batch) const {
-  for (size_t worker = 0; worker < plan.micro_batches.size(); ++worker) {
-    const auto& taken = plan.micro_batches[worker];
-    if (std::find(taken.begin(), taken.end(), micro_batch) != taken.end()) {
-      return static_cast<int>(worker);
-    }
+std::vector<std::vector<int>> Company::hands(std::span<const int> shares, int64_t micro_batches) const {
+  if (!shares.empty()) return config::deal(shares);
+  std::vector<std::vector<int>> hands = plan.micro_batches;
+  for (std::vector<int>& hand : hands) {
+    hand.erase(std::ranges::lower_bound(hand, micro_batches), hand.end());
   }
-  return 0;
+  return hands;
 }
 
 uint32_t Company::sender_of(const Address& address) const {
@@ -158,12 +159,6 @@ uint32_t Company::sender_of(const Address& address) const {
 Address Company::place_of_sender(Role role, uint32_t sender, int index) const {
   const int number = static_cast<int>(sender);
   return {role, number / plan.data, number % plan.data, index};
-}
-
-int Company::attention_shard_of(int micro_batch) const {
-  const auto& taken = plan.micro_batches[static_cast<size_t>(worker_of(micro_batch))];
-  const auto at = std::find(taken.begin(), taken.end(), micro_batch) - taken.begin();
-  return static_cast<int>(at % plan.attention);
 }
 
 int64_t Company::sequence_rows(int64_t layer, const StepNumbers& step) const {

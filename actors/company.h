@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "actors/control/failpoints.h"
@@ -61,6 +62,9 @@ class Company {
   void record_units();
   /// Hears what has happened, on any thread; may be empty.
   std::function<void(wire::Event)> witness;
+  /// How many of a step's micro-batches each data worker is to take; empty: as the plan deals. Of process
+  /// 0, asked once an epoch. Before any actor.
+  std::function<std::vector<int>(int64_t micro_batches)> shares;
 
   /// Processes that have taken a lost one's place and have nothing yet. Of process 0; thread-safe.
   class Newcomers {
@@ -110,12 +114,12 @@ class Company {
   bool has_others() const { return placement.processes() > 1; }
   /// Who holds the experts of a stage's MoE layers, as seen from this process.
   ExpertHolders expert_holders(int stage) const;
-  int worker_of(int micro_batch) const;
+  /// Micro-batches of a step, ascending, by data worker that takes them: as many as `shares` says, or none
+  /// said, as the plan deals.
+  std::vector<std::vector<int>> hands(std::span<const int> shares, int64_t micro_batches) const;
   /// Numbers actors of a role by rank and data worker, so that an answer finds its way back.
   uint32_t sender_of(const Address& address) const;
   Address place_of_sender(Role role, uint32_t sender, int index) const;
-  /// The attention shard of its worker that a micro-batch goes to: its worker's are dealt in turn.
-  int attention_shard_of(int micro_batch) const;
   /// Rows of a sequence of a step in a layer: MTP modules see fewer.
   int64_t sequence_rows(int64_t layer, const StepNumbers& step) const;
   /// What attention needs besides its weights, in a phase of the run.

@@ -1,7 +1,5 @@
 #include "actors/wire_minimum.h"
 
-#include <algorithm>
-
 namespace troupe::actors {
 namespace {
 
@@ -22,13 +20,13 @@ int64_t bytes_of_blocks(const Company& company) {
   return bytes;
 }
 
-int64_t bytes_between_stages(const Company& company, const StepNumbers& step) {
+int64_t bytes_between_stages(const Company& company, const StepNumbers& step,
+                             std::span<const int> shares) {
   const config::Plan& plan = company.plan;
   int64_t crossings = 0;
+  const std::vector<std::vector<int>> hands = company.hands(shares, step.micro_batches);
   for (int worker = 0; worker < plan.data; ++worker) {
-    const std::vector<int>& dealt = plan.micro_batches[static_cast<size_t>(worker)];
-    const std::span<const int> taken(
-        dealt.begin(), std::lower_bound(dealt.begin(), dealt.end(), step.micro_batches));
+    const std::vector<int>& taken = hands[static_cast<size_t>(worker)];
     const config::PipelineLists lists =
         config::lists_of_step({plan.schedule, plan.pipeline, taken});
     const auto process = [&](int stage, int micro_batch) {
@@ -45,9 +43,9 @@ int64_t bytes_between_stages(const Company& company, const StepNumbers& step) {
 
 }  // namespace
 
-int64_t minimum_bytes(const Company& company, const StepNumbers& step,
+int64_t minimum_bytes(const Company& company, const StepNumbers& step, std::span<const int> shares,
                       const wire::StepReport& report) {
-  int64_t bytes = bytes_of_blocks(company) + bytes_between_stages(company, step);
+  int64_t bytes = bytes_of_blocks(company) + bytes_between_stages(company, step, shares);
   for (const wire::UnitRouting& unit : report.routing()) {
     bytes += static_cast<int64_t>(unit.crossing_bytes());
   }

@@ -163,6 +163,7 @@ void check_parallel(const Run& run, Checks& checks) {
   checks.in_range("cluster.redundancy", run.cluster().redundancy(), 0,
                   run.cluster().nodes() > 1 ? 1 : 0);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
+  checks.in_range("cluster.slow_steps", run.cluster().slow_steps(), 1, 1 << 30);
   if (run.cluster().has_lease()) check_lease(run.cluster(), checks);
 }
 

@@ -129,7 +129,8 @@ void Console::happened(const wire::Event& event) {
     case wire::Event::PLAN_CHANGED: return print("plan changed: " + event.text());
     case wire::Event::STATE_LOST: return print("state lost: " + event.text());
     case wire::Event::LOSS_SPIKE:
-    case wire::Event::SLOW_WORKER: return print(event.text());
+    case wire::Event::SLOW_WORKER:
+    case wire::Event::REBALANCED: return print(event.text());
     case wire::Event::ESCALATED:
       return print(fmt::format("supervisor {} gives up: {}", event.actor(), event.text()));
     case wire::Event::START_FAILED:

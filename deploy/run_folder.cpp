@@ -110,6 +110,7 @@ void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumber
   for (const wire::ProcessWork& one : done.work()) {
     line["busy_seconds"][std::to_string(one.process())] = one.busy_seconds();
   }
+  for (const int share : done.shares()) line["shares"].push_back(share);
   line["applied"] = record.apply();
   if (record.has_trend()) {
     line["spike"] = record.is_spike();

@@ -138,7 +138,13 @@ void CoordinatorActor::apply_without(const std::set<int>& newcomers, const wante
 }
 
 void CoordinatorActor::compute(const wanted::Compute& wanted) {
-  const wire::BeginStep& begin = wanted.begin;
+  wire::BeginStep begin = wanted.begin;
+  if (company().shares) {
+    const std::vector<int> shares =
+        company().shares(company().timeline.at(begin.step()).micro_batches);
+    begin.mutable_shares()->Add(shares.begin(), shares.end());
+  }
+  shares_.assign(begin.shares().begin(), begin.shares().end());
   company().epochs = begin.epoch().n();
   if (std::exchange(step_, begin.step()) != begin.step()) {
     begun_ = std::chrono::steady_clock::now();
@@ -154,7 +160,7 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
       .then(
           [this, generation = wanted.generation](const Pb<wire::StepReport>& report) {
             if (company().has_others()) {
-              minimum_ = minimum_bytes(company(), company().timeline.at(step_), *report);
+              minimum_ = minimum_bytes(company(), company().timeline.at(step_), shares_, *report);
             }
             happened(heard::Collected{generation, *report});
           },
@@ -247,6 +253,7 @@ void CoordinatorActor::play(const wanted::Announce& wanted) {
   const wire::WireUse use = since_last_step();
   if (company().has_others() && !is_first) *done.mutable_wire() = use;
   add_work(done);
+  if (step_ == done.record().step()) done.mutable_shares()->Add(shares_.begin(), shares_.end());
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));
 }
 
@@ -263,18 +270,22 @@ wire::WireUse CoordinatorActor::since_last_step() {
 
 /// Not of a process that was not there, or began to count anew.
 void CoordinatorActor::add_work(wire::StepDone& done) {
-  const std::map<int, double> before = std::exchange(told_busy_, busy_);
-  for (const auto& [process, seconds] : busy_) {
+  const std::map<int, wire::ProcessWork> before = std::exchange(told_work_, work_);
+  for (const auto& [process, now] : work_) {
     const auto found = before.find(process);
-    if (found == before.end() || seconds <= found->second) continue;
+    if (found == before.end() || now.busy_seconds() <= found->second.busy_seconds() ||
+        now.unit_seconds() < found->second.unit_seconds()) {
+      continue;
+    }
     wire::ProcessWork& work = *done.add_work();
     work.set_process(process);
-    work.set_busy_seconds(seconds - found->second);
+    work.set_busy_seconds(now.busy_seconds() - found->second.busy_seconds());
+    work.set_unit_seconds(now.unit_seconds() - found->second.unit_seconds());
   }
 }
 
 void CoordinatorActor::hear_wire(const wire::Applied& applied) {
-  for (const wire::ProcessWork& one : applied.work()) busy_[one.process()] = one.busy_seconds();
+  for (const wire::ProcessWork& one : applied.work()) work_[one.process()] = one;
   for (const wire::WireUse& one : applied.wire()) {
     wire_.set_wire_bytes(wire_.wire_bytes() + one.wire_bytes());
     wire_.set_copied_bytes(wire_.copied_bytes() + one.copied_bytes());

@@ -65,7 +65,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   std::chrono::steady_clock::time_point begun_;
   int64_t minimum_ = 0;        // bytes that the step under way has to send
   wire::WireUse wire_, told_;  // of all processes: now, and when a step was last announced
-  std::map<int, double> busy_, told_busy_;  // seconds, by process; likewise
+  std::map<int, wire::ProcessWork> work_, told_work_;  // by process; likewise
+  std::vector<int> shares_;                             // of the step under way; none: the plan's
 };
 
 }  // namespace troupe::actors

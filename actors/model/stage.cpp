@@ -53,20 +53,21 @@ caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
     return runtime::make_error(runtime::Errc::stale_epoch, "no step has begun for this start");
   }
   tokens_ = tokens;
+  const std::vector<int> shares(step().shares().begin(), step().shares().end());
+  hand_ = company().hands(shares, numbers().micro_batches)[static_cast<size_t>(place().worker)];
   lists_ = config::lists_of_step({.kind = company().plan.schedule,
                                   .stages = company().plan.pipeline,
-                                  .micro_batches = micro_batches()});
+                                  .micro_batches = hand_});
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();
   return promise;
 }
 
-/// Of its worker's, those that the step has.
-std::span<const int> StageActor::micro_batches() const {
-  const std::vector<int>& dealt = company().plan.micro_batches[static_cast<size_t>(place().worker)];
-  const auto end = std::lower_bound(dealt.begin(), dealt.end(), numbers().micro_batches);
-  return {dealt.begin(), end};
+/// Its worker's micro-batches go to its attention shards in turn.
+int StageActor::attention_shard_of(uint32_t micro_batch) const {
+  const auto at = std::ranges::lower_bound(hand_, static_cast<int>(micro_batch)) - hand_.begin();
+  return static_cast<int>(at % company().plan.attention);
 }
 
 /// Named by the layer that the stream comes from.
@@ -162,7 +163,7 @@ Pb<wire::TokenHeader> StageActor::header(const Passage& passage, int64_t layer,
 
 void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                                const runtime::TensorRef& x) {
-  const int shard = company().attention_shard_of(static_cast<int>(passage->micro_batch));
+  const int shard = attention_shard_of(passage->micro_batch);
   const Address to{Role::attention_shard, place().stage, place().worker, shard};
   TokenMessage message{header(*passage, layer, operation), {x}};
   waits_for("attended", static_cast<uint64_t>(layer));
@@ -187,7 +188,7 @@ void StageActor::ask_router(const PassagePtr& passage, int64_t layer, wire::Oper
 
 void StageActor::ask_for_weights(const PassagePtr& passage, int64_t layer) {
   const TokenMessage message{header(*passage, layer, wire::BACKWARD_WEIGHT), {}};
-  const int shard = company().attention_shard_of(static_cast<int>(passage->micro_batch));
+  const int shard = attention_shard_of(passage->micro_batch);
   send_when_done({Role::attention_shard, place().stage, place().worker, shard}, backward_atom_v,
                  message);
   ++weights_asked_;

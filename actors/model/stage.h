@@ -3,8 +3,8 @@
 #include <deque>
 #include <functional>
 #include <optional>
-#include <span>
 #include <tuple>
+#include <vector>
 
 #include "actors/lane_actor.h"
 #include "actors/model/ends.h"
@@ -111,8 +111,9 @@ class StageActor : public LaneActor<Stage> {
   Pb<wire::TokenHeader> header(const Passage& passage, int64_t layer, wire::Operation operation);
   PassagePtr passage_of(const TokenMessage& message, Edge edge);
   void report_losses(const Passage& passage);
-  std::span<const int> micro_batches() const;
+  int attention_shard_of(uint32_t micro_batch) const;
 
+  std::vector<int> hand_;                       // its worker's micro-batches of the step, ascending
   std::optional<config::PipelineLists> lists_;  // of the step
   size_t next_operation_ = 0;
   int running_ = 0;         // operations that are under way

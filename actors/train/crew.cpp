@@ -49,6 +49,7 @@ caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
   const auto promise = promised(make_response_promise<void>());
   const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
   const auto zero = [this, promise, failed, step] {
+    unit_work_begun_ = kernels::busy_time();
     ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.part(),
                   waits_for_answers(),
                   {[promise] { promise->deliver(); }, failed}, begin_atom_v, step);
@@ -101,6 +102,7 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
   auto prepared = std::make_shared<wire::Prepared>();
   const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
   const auto take_norms = [this, promise, prepared, step, failed] {
+    unit_work_ += kernels::busy_time() - unit_work_begun_;
     ask_all<Pb<wire::Prepared>>(
         this, cast_of({Role::optimizer_shard}), company().deadlines.part(), waits_for_answers(),
         {[prepared](const Pb<wire::Prepared>& part) {
@@ -129,17 +131,21 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
       {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
        [this, promise, applied, step = record->step()] {
          company().deadlines.times.done(step, std::chrono::steady_clock::now());
-         if (company().has_others()) {
-           *applied->add_wire() = company().office.wire_use();
-           wire::ProcessWork& work = *applied->add_work();
-           work.set_process(company().process);
-           work.set_busy_seconds(std::chrono::duration<double>(kernels::busy_time()).count());
-         }
+         if (company().has_others()) add_use(*applied);
          promise->deliver(Pb<wire::Applied>(*applied));
        },
        [promise](const caf::error& error) { promise->deliver(error); }},
       commit_atom_v, record, with_hashes);
   return *promise;
+}
+
+void CrewActor::add_use(wire::Applied& applied) {
+  using Seconds = std::chrono::duration<double>;
+  *applied.add_wire() = company().office.wire_use();
+  wire::ProcessWork& work = *applied.add_work();
+  work.set_process(company().process);
+  work.set_busy_seconds(Seconds(kernels::busy_time()).count());
+  work.set_unit_seconds(Seconds(unit_work_).count());
 }
 
 template <class Atom, class... Ts>

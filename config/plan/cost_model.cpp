@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "config/phases.h"
+#include "config/plan/dealing.h"
 #include "config/plan/expert_traffic.h"
 #include "config/plan/parameter_groups.h"
 
@@ -91,30 +92,36 @@ ScheduleCosts costs_of(const PlanArgs& args, const Plan& plan, const MachineRate
   return costs;
 }
 
-/// By process: what its workers compute, of `flops` for a token in each stage.
-std::vector<double> worker_flops(const PlanArgs& args, const Plan& plan,
-                                 const std::vector<double>& flops) {
-  std::vector<double> sums(static_cast<size_t>(std::max(1, plan.processes)), 0);
+/// Of each data worker, what its ranks compute for one of its micro-batches, of `flops` for a token in
+/// each stage: where a rank has two stages, each micro-batch may pass it in one of them.
+std::vector<std::vector<UnitWork::Part>> worker_parts(const PlanArgs& args, const Plan& plan,
+                                                      const std::vector<double>& flops) {
   const auto tokens = static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
+  std::vector<std::vector<UnitWork::Part>> workers;
   Pipelines pipelines(plan);
   for (int d = 0; d < plan.data; ++d) {
     const PipelineLists& lists = pipelines.of(d);
+    const auto count = static_cast<double>(plan.micro_batches[static_cast<size_t>(d)].size());
+    std::map<int, double> by_process;
     for (int rank = 0; rank < lists.ranks(); ++rank) {
       for (const Operation& o : lists.of(rank)) {
         if (o.kind != Operation::Kind::forward) continue;
-        sums[static_cast<size_t>(process_of(plan, rank, d))] +=
-            flops[static_cast<size_t>(o.stage)] * tokens;
+        by_process[process_of(plan, rank, d)] += flops[static_cast<size_t>(o.stage)] * tokens / count;
       }
     }
+    std::vector<UnitWork::Part>& parts = workers.emplace_back();
+    for (const auto& [process, sum] : by_process) parts.push_back({process, sum});
   }
-  return sums;
+  return workers;
 }
 
 /// The largest sum of what the workers of one process compute.
 double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRates& rates) {
   std::vector<double> flops;
   for (const StagePlan& stage : plan.stages) flops.push_back(stage.flops);
-  return std::ranges::max(worker_flops(args, plan, flops)) / rates.flops;
+  const UnitWork work{.workers = worker_parts(args, plan, flops),
+                      .experts = std::vector<double>(static_cast<size_t>(std::max(1, plan.processes)))};
+  return std::ranges::max(process_flops(work, shares_of(plan.micro_batches))) / rates.flops;
 }
 
 /// Of the routed experts of a stage, for a token.
@@ -139,22 +146,34 @@ double state_seconds(const PlanArgs& args, const Plan& plan, const MachineRates&
 
 }  // namespace
 
-std::vector<double> process_flops(const PlanArgs& args, const Plan& plan) {
+UnitWork unit_work(const PlanArgs& args, const Plan& plan) {
   const Model& model = args.model.model;
-  const StepExtents step = largest_step(args.run.run);
-  const double tokens = double{1} * step.micro_batches * static_cast<double>(step.micro_batch_tokens);
+  const auto tokens = static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
   std::vector<double> others;
   for (const StagePlan& stage : plan.stages) others.push_back(stage.flops - routed_flops(model, stage));
-  std::vector<double> sums = worker_flops(args, plan, others);
+  UnitWork work{.workers = worker_parts(args, plan, others),
+                .experts = std::vector<double>(static_cast<size_t>(std::max(1, plan.processes)))};
   for (int s = 0; s < plan.pipeline; ++s) {
     const double routed = routed_flops(model, plan.stages[static_cast<size_t>(s)]) * tokens;
     for (int e = 0; e < plan.expert; ++e) {
       const int process = plan.process_of_expert_shard[static_cast<size_t>(s * plan.expert + e)];
-      sums[static_cast<size_t>(process)] +=
+      work.experts[static_cast<size_t>(process)] +=
           routed * plan.experts[static_cast<size_t>(e)].count / model.experts();
     }
   }
-  return sums;
+  return work;
+}
+
+std::vector<double> process_flops(const UnitWork& work, std::span<const int> shares) {
+  const int all = std::accumulate(shares.begin(), shares.end(), 0);
+  std::vector<double> flops = work.experts;
+  for (double& one : flops) one *= all;
+  for (size_t d = 0; d < work.workers.size(); ++d) {
+    for (const UnitWork::Part& part : work.workers[d]) {
+      flops[static_cast<size_t>(part.process)] += part.flops * shares[d];
+    }
+  }
+  return flops;
 }
 
 WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {

@@ -25,9 +25,19 @@ struct WireBytes {
 /// own them. Every expert is taken to be asked alike.
 WireBytes wire_bytes(const PlanArgs& args, const Plan& plan);
 
-/// Floating-point operations of each process in the run's largest step, workers and experts; every
-/// expert is taken to be asked alike.
-std::vector<double> process_flops(const PlanArgs& args, const Plan& plan);
+/// Floating-point operations for one micro-batch of the run's largest step.
+struct UnitWork {
+  struct Part {
+    int process;
+    double flops;
+  };
+  std::vector<std::vector<Part>> workers;  ///< of each data worker, for one of its own; without experts
+  std::vector<double> experts;  ///< of each process, for anybody's; every expert is asked alike
+};
+UnitWork unit_work(const PlanArgs& args, const Plan& plan);
+
+/// Of each process in a step of which each data worker takes so many micro-batches.
+std::vector<double> process_flops(const UnitWork& work, std::span<const int> shares);
 
 struct StepPrediction {
   double seconds;

@@ -7,6 +7,7 @@
 #include "config/checks.h"
 #include "config/parameters.h"
 #include "config/phases.h"
+#include "config/plan/dealing.h"
 
 namespace troupe::config {
 
@@ -82,13 +83,6 @@ std::vector<StagePlan> plan_stages(const PlanArgs& args, int pipeline) {
   stages.front().parameters += counts.embedding;
   stages.back().parameters += counts.embedding + model.hidden_size() + counts.mtp;
   return stages;
-}
-
-/// Deals 0..n-1 in turn, so that every worker begins with an early micro-batch.
-std::vector<std::vector<int>> deal(int n, int workers) {
-  std::vector<std::vector<int>> hands(static_cast<size_t>(workers));
-  for (int i = 0; i < n; ++i) hands[static_cast<size_t>(i % workers)].push_back(i);
-  return hands;
 }
 
 /// Cuts 0..n-1 into ranges whose lengths differ by at most one.
@@ -176,7 +170,7 @@ int planned_pipeline(const PlanArgs& args, const Plan& plan, int most_data) {
 /// At most `wanted` data workers: the largest number whose micro-batches the schedule can play.
 int planned_data(const Plan& plan, int wanted, int micro_batches) {
   for (int data = std::min(wanted, micro_batches); data > 1; --data) {
-    const auto hands = deal(micro_batches, data);
+    const auto hands = deal(equal_shares(micro_batches, data));
     const auto plays = [&](const std::vector<int>& hand) {
       return !objection_to({plan.schedule, plan.pipeline, hand});
     };
@@ -233,7 +227,7 @@ Plan make_plan(const PlanArgs& args) {
   const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
   plan.optimizer_shards = divide_up(shards, plan.processes) * plan.processes;
   check_limits(args, plan);
-  plan.micro_batches = deal(micro_batches, plan.data);
+  plan.micro_batches = deal(equal_shares(micro_batches, plan.data));
   check_schedule_of(args, plan);
   place(plan);
   plan.stages = plan_stages(args, plan.pipeline);

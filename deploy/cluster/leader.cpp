@@ -7,7 +7,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "config/plan/cost_model.h"
+#include "config/plan/dealing.h"
 #include "deploy/cluster/node_plane.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/telemetry/event_log.h"
@@ -62,8 +62,10 @@ Leader::Leader(Args args)
                                       const std::string& how) { suspected(process, life, how); },
                      .unheard = [this](int process,
                                        const std::string& what) { unheard(process, what); }}})),
-      slow_nodes_(config::process_flops(setup_.plan_args(), company_->plan)) {
+      slow_nodes_(config::unit_work(setup_.plan_args(), company_->plan),
+                  config::shares_of(company_->plan.micro_batches)) {
   company_->office.set_plane(plane_.get());
+  deal_by_pace();
   if (takes_over_) {
     company_->newcomers.add(0);
     for (const int process : gathering_->newcomers()) company_->newcomers.add(process);
@@ -96,21 +98,6 @@ Leader::~Leader() {
   company_->office.set_plane(nullptr);
   plane_.reset();
   if (wake_ >= 0) ::close(wake_);
-}
-
-void Leader::step_done(const wire::StepDone& done) {
-  std::vector<uint32_t> lives;
-  {
-    std::lock_guard lock(mutex_);
-    lives = lives_;
-  }
-  for (const auto& change : slow_nodes_.hear(done, lives)) {
-    const std::string who = change.process == 0 ? "process 0 (which leads)"
-                                                : gathering_->members().describe(change.process);
-    wire::Event event = event_of(wire::Event::SLOW_WORKER, describe(change, who));
-    event.set_step(done.record().step());
-    company_->happened(event);
-  }
 }
 
 wire::NodeStart Leader::start_message() const {

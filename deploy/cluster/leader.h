@@ -18,6 +18,7 @@
 #include "actors/launch.h"
 #include "deploy/cluster/gathering.h"
 #include "deploy/cluster/node_watch.h"
+#include "deploy/cluster/paced_dealer.h"
 #include "deploy/cluster/slow_nodes.h"
 #include "deploy/run_setup.h"
 
@@ -56,7 +57,7 @@ class Leader {
   /// The run goes on elsewhere, so that nodes are told nothing when it is left here: they look for the one
   /// that leads. From any thread.
   void abandon() { is_abandoned_ = true; }
-  /// Names processes that compute more slowly than the others.
+  /// Names processes that compute more slowly than the others; `cluster.on_slow` says what follows.
   void step_done(const wire::StepDone& done);
 
   /// While it lives: what nodes report is the company's news. A node that is gone is replaced, by one
@@ -90,6 +91,10 @@ class Leader {
   void wait_for_news();
   void wake();
   std::string objection_to(int processes) const;
+  void deal_by_pace();
+  void say_of_step(const wire::StepDone& done, wire::Event::Kind kind, std::string text);
+  void rebalance(const wire::StepDone& done);
+  bool let_slow_ones_go();
   void begin_change(Change change);
   void replace(int process);
   void wait_until_restored(int process);
@@ -122,6 +127,8 @@ class Leader {
   int wake_ = -1;  // eventfd: the replacing thread shall look
   std::unique_ptr<NodeWatch> watch_;
   SlowNodes slow_nodes_;
+  std::shared_ptr<PacedDealer> dealer_;          // null: as the plan deals
+  std::set<int> stay_slow_, asked_to_leave_;     // nodes that are to go for that
   std::thread replacing_;
 };
 

@@ -48,6 +48,7 @@ void Leader::look_for_changes() {
     std::lock_guard lock(mutex_);
     if (!troupe_ || first_loss_ || change_) return;
   }
+  if (let_slow_ones_go()) return;
   const int processes = gathering_->members().count() + 1;
   for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
     std::set<int> leaving;

@@ -13,11 +13,13 @@ std::vector<runtime::SlowWorkers::Change> SlowNodes::hear(const wire::StepDone& 
     if (std::exchange(lives_[p], lives[p]) != lives[p]) workers_.forget(static_cast<int>(p));
   }
   if (done.attempts() > 1) return {};
-  std::vector<double> costs(flops_.size(), 0);
+  const std::vector<int> said(done.shares().begin(), done.shares().end());
+  const std::vector<double> flops = config::process_flops(work_, said.empty() ? shares_ : said);
+  std::vector<double> costs(flops.size(), 0);
   for (const wire::ProcessWork& one : done.work()) {
     const auto process = static_cast<size_t>(one.process());
-    if (process < costs.size() && flops_[process] > 0) {
-      costs[process] = one.busy_seconds() / flops_[process];
+    if (process < costs.size() && flops[process] > 0) {
+      costs[process] = one.unit_seconds() / flops[process];
     }
   }
   return workers_.hear(costs);

@@ -36,7 +36,7 @@ std::vector<SlowWorkers::Change> SlowWorkers::hear(std::span<const double> costs
     judged.push_back(static_cast<int>(p));
     medians.push_back(lower_median({seen.begin(), seen.end()}));
   }
-  std::vector<Change> changes;
+  std::vector<Change> said;
   for (size_t i = 0; i < judged.size() && judged.size() > 1; ++i) {
     std::vector<double> others = medians;
     others.erase(others.begin() + static_cast<std::ptrdiff_t>(i));
@@ -46,16 +46,39 @@ std::vector<SlowWorkers::Change> SlowWorkers::hear(std::span<const double> costs
     const double ratio = medians[i] / middle;
     Process& process = processes_[static_cast<size_t>(judged[i])];
     const bool is_far = medians[i] > middle + options_.deviations * deviation;
-    if (!process.is_slow && ratio >= options_.slow && is_far) {
-      process.is_slow = true;
-    } else if (process.is_slow && ratio < options_.well) {
-      process.is_slow = false;
-    } else {
-      continue;
-    }
-    changes.push_back({judged[i], process.is_slow, ratio});
+    if (changes(process, ratio, is_far)) said.push_back({judged[i], process.is_slow, ratio});
   }
-  return changes;
+  return said;
+}
+
+bool SlowWorkers::changes(Process& process, double ratio, bool is_far) const {
+  if (!process.is_slow && !(ratio >= options_.slow && is_far)) return false;
+  if (process.is_slow) ++process.slow_steps;
+  if (process.is_slow && ratio < options_.well) {
+    process.is_slow = false;
+    process.said = 1;
+    return true;
+  }
+  const double moved = ratio / process.said;
+  if (process.is_slow && moved < options_.moved && moved > 1 / options_.moved) return false;
+  if (!process.is_slow) process.slow_steps = 0;
+  process.is_slow = true;
+  process.said = ratio;
+  return true;
+}
+
+std::vector<double> SlowWorkers::paces() const {
+  std::vector<double> paces;
+  for (const Process& process : processes_) paces.push_back(process.said);
+  return paces;
+}
+
+std::vector<int> SlowWorkers::slow_for(size_t steps) const {
+  std::vector<int> found;
+  for (size_t p = 0; p < processes_.size(); ++p) {
+    if (processes_[p].is_slow && processes_[p].slow_steps >= steps) found.push_back(static_cast<int>(p));
+  }
+  return found;
 }
 
 }  // namespace troupe::runtime

@@ -56,18 +56,10 @@ TEST(Company, EveryExpertAndMicroBatchHasOneOwner) {
     EXPECT_LE(range.first, static_cast<int>(e));
     EXPECT_GT(range.first + range.count, static_cast<int>(e));
   }
-  std::vector<int> workers;
-  for (int m = 0; m < 5; ++m) workers.push_back(small.company->worker_of(m));
-  EXPECT_EQ(workers, (std::vector<int>{0, 1, 0, 1, 0}));
-}
-
-TEST(Company, EveryAttentionShardGetsMicroBatchesOfItsWorker) {
-  const Small small({1, 1, 2, 1, 2, 1});  // worker 0 has micro-batches 0, 2, 4
-
-  std::vector<int> shards;
-  for (int m = 0; m < 5; ++m) shards.push_back(small.company->attention_shard_of(m));
-
-  EXPECT_EQ(shards, (std::vector<int>{0, 0, 1, 1, 0}));
+  using Hands = std::vector<std::vector<int>>;
+  EXPECT_EQ(small.company->hands({}, 5), (Hands{{0, 2, 4}, {1, 3}}));
+  EXPECT_EQ(small.company->hands({}, 2), (Hands{{0}, {1}}));
+  EXPECT_EQ(small.company->hands(std::vector<int>{1, 4}, 5), (Hands{{0}, {1, 2, 3, 4}}));
 }
 
 TEST(Company, MtpModulesSeeFewerRowsOfASequence) {

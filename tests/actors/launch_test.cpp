@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 #include <set>
 
 #include "tests/actors/run_of.h"
@@ -64,6 +65,42 @@ TEST(Launch, EverySchedulesHashIsThePlainLoops) {
       const Outcome outcome = play_with_actors(recipe, layout, learnable(recipe));
       EXPECT_EQ(outcome.hash, wanted) << to_string(layout) << outcome.error;
     }
+  }
+}
+
+/// Deals as no policy would: anew in each epoch, also nothing to somebody, and everything to one.
+std::function<std::vector<int>(int64_t)> at_random(int workers) {
+  return [workers, random = std::make_shared<std::mt19937>(5)](int64_t micro_batches) {
+    std::vector<int> shares(static_cast<size_t>(workers), 0);
+    for (int64_t m = 0; m < micro_batches; ++m) ++shares[(*random)() % (1 + (*random)() % shares.size())];
+    return shares;
+  };
+}
+
+// Law 2: gradients, losses and loads of micro-batches are exact sums, so who computes which shows in no
+// bit. Law 3: that is fixed when an epoch begins, and the next may have it otherwise.
+TEST(Launch, WhoTakesWhichMicroBatchShowsInNoBit) {
+  using config::Parallel;
+  Recipe recipe = recipe_of(5, 11, 4);
+  recipe.shape.mtp_layers = 1;
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const Layout& layout :
+       {Layout{2, 1, 3, 2, 2, 2}, Layout{2, 3, 2, 2, 3, 2}, Layout{2, 2, 4, 2, 1, 2, Parallel::ZERO_BUBBLE},
+        Layout{2, 2, 2, 2, 2, 2, Parallel::DUALPIPE}, Layout{4, 4, 3, 2, 1, 2, Parallel::DUALPIPE_V}}) {
+    const Failpoint kill{.role = Role::stage, .index = 1, .step = 3, .phase = Phase::backward};
+    const Trouble trouble{.failpoints = {kill}, .prepare = [&](Company& company) {
+                            company.shares = at_random(layout.data);
+                          }};
+
+    const Outcome outcome = play_with_actors(recipe, layout, learnable(recipe), {}, trouble);
+
+    EXPECT_EQ(outcome.hash, wanted) << to_string(layout) << outcome.error;
+    std::set<std::vector<int>> dealt;
+    for (const wire::StepDone& step : outcome.steps) {
+      dealt.insert({step.shares().begin(), step.shares().end()});
+    }
+    EXPECT_GT(dealt.size(), 1u) << to_string(layout);
+    EXPECT_EQ(outcome.steps[2].attempts(), 2u) << to_string(layout);
   }
 }
 

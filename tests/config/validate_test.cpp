@@ -39,6 +39,7 @@ TEST(ValidateRun, RefusesValuesOutOfRange) {
   EXPECT_EQ(run_error({"data.fim_rate=0.1", "data.split_joined_rate=1"}), "");
   EXPECT_THAT(run_error({"cluster.threads=0"}), HasSubstr("cluster.threads: found 0"));
   EXPECT_THAT(run_error({"parallel.data=-1"}), HasSubstr("parallel.data: found -1"));
+  EXPECT_THAT(run_error({"cluster.slow_steps=0"}), HasSubstr("cluster.slow_steps: found 0"));
   EXPECT_THAT(run_error({"train.optimizer.ema_decay=1"}),
               EndsWith("train.optimizer.ema_decay: found 1, wanted a number of at least 0 and less "
                        "than 1"));

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "config/parameters.h"
+#include "config/plan/dealing.h"
 #include "tests/config/plan/planned.h"
 
 namespace troupe::config {
@@ -51,11 +52,15 @@ TEST(PredictStep, WaitsAsTheScheduleDoes) {
   EXPECT_LT(idle("DUALPIPE", 4), idle("ONE_F_ONE_B", 4));
 }
 
+std::vector<double> planned_flops(const Planned& p) {
+  return process_flops(unit_work(p.args, p.plan), shares_of(p.plan.micro_batches));
+}
+
 TEST(ProcessFlops, OfAllProcessesAreThoseOfTheStep) {
   for (const char* layout : {"parallel.data=4", "parallel.pipeline=2", "parallel.expert=2"}) {
     const Planned p({layout, "cluster.nodes=4"});
 
-    const std::vector<double> flops = process_flops(p.args, p.plan);
+    const std::vector<double> flops = planned_flops(p);
 
     ASSERT_EQ(flops.size(), 4u);
     EXPECT_NEAR(std::accumulate(flops.begin(), flops.end(), 0.0) / (tokens * flops_of(p)), 1, 1e-12)
@@ -65,13 +70,13 @@ TEST(ProcessFlops, OfAllProcessesAreThoseOfTheStep) {
 
 TEST(ProcessFlops, FollowWorkersAndExpertsToWhereTheyLive) {
   Planned p({"parallel.data=4", "parallel.expert=2", "cluster.nodes=2"});
-  const std::vector<double> even = process_flops(p.args, p.plan);
+  const std::vector<double> even = planned_flops(p);
   EXPECT_NEAR(even[0] / even[1], 1, 1e-12);
 
   p.plan.process_of_expert_shard.assign(p.plan.process_of_expert_shard.size(), 1);
-  const std::vector<double> experts_in_one = process_flops(p.args, p.plan);
+  const std::vector<double> experts_in_one = planned_flops(p);
   p.plan.process_of_worker.assign(p.plan.process_of_worker.size(), 1);
-  const std::vector<double> all_in_one = process_flops(p.args, p.plan);
+  const std::vector<double> all_in_one = planned_flops(p);
 
   EXPECT_LT(experts_in_one[0], even[0]);
   EXPECT_GT(experts_in_one[0], 0.2 * even[0]);
