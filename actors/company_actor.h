@@ -113,6 +113,7 @@ class CompanyActor : public Interface::base {
     event.set_unix_us(runtime::unix_us());
     company_->happened(std::move(event));
     if (f->fault == Fault::kill) throw Killed{};
+    if (is_of_surroundings(f->fault)) return std::nullopt;
     if (is_of_process(f->fault)) {
       if (company_->failpoints.strike) company_->failpoints.strike(f->fault);
       return std::nullopt;

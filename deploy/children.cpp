@@ -15,12 +15,14 @@ namespace troupe::deploy {
 namespace {
 
 pid_t start(const Child& child) {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::vector<std::string> words = child.by;
+  words.push_back(child.by.empty() ? "troupe" : self);
+  words.insert(words.end(), child.arguments.begin(), child.arguments.end());
   std::vector<char*> arguments;
-  std::string program = "troupe";
-  arguments.push_back(program.data());
-  std::vector<std::string> copies = child.arguments;
-  for (std::string& argument : copies) arguments.push_back(argument.data());
+  for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
+  const std::string program = child.by.empty() ? "/proc/self/exe" : child.by.front();
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 1, child.log.c_str(), O_WRONLY | O_CREAT | O_APPEND,
@@ -28,7 +30,7 @@ pid_t start(const Child& child) {
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
   pid_t pid = 0;
   const int error =
-      ::posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, arguments.data(), environ);
+      ::posix_spawnp(&pid, program.c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) {
     throw std::runtime_error(child.name + " cannot be started, or " + child.log.string() +

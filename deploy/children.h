@@ -13,6 +13,9 @@ struct Child {
   std::string name;
   std::vector<std::string> arguments;  ///< of this program
   std::filesystem::path log;           ///< where its output goes
+  /// Words of a command that starts the program it finds behind them, with its arguments; none: it is
+  /// started as it is.
+  std::vector<std::string> by = {};
 };
 
 struct ChildEnd {

@@ -4,6 +4,8 @@
 
 #include <csignal>
 
+#include "deploy/chaos/out_of_memory.h"
+#include "runtime/cluster/memory_group.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {
@@ -72,6 +74,12 @@ void add_failpoint_options(CLI::App& command, FailpointOptions& options) {
   add("--exit", options.exit, "it ends by itself");
   add("--freeze", options.freeze, "SIGSTOP to it");
   add("--hang", options.hang, "the actor's handler never comes back");
+  add("--oom", options.oom, "it takes memory until the kernel kills it (wants cgroups it may write to)");
+  add("--disk", options.disk,
+      "troupe chaos fills the run's disk then: journal or checkpointer, ...+MILLISECONDS; here a witness alone");
+  add("--link", options.link,
+      "troupe chaos cuts the cable of a process's host then: crew/P, ...+MILLISECONDS; here a witness alone");
+  add("--oneway", options.oneway, "troupe chaos loses what that host sends then; likewise");
   command.add_option("--random-kills", options.random_kills, "SEED[:COUNT] kills, 10 by default")
       ->group("Failures");
   command.add_option("--random-faults", options.random_faults, "SEED[:COUNT] failures of actors of every kind")
@@ -96,8 +104,13 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
   add(Fault::exit, options.exit);
   add(Fault::freeze, options.freeze);
   add(Fault::hang, options.hang);
+  add(Fault::oom, options.oom);
+  add(Fault::disk, options.disk);
+  add(Fault::link, options.link);
+  add(Fault::oneway, options.oneway);
   auto counts = actor_counts(field);
   counts[static_cast<size_t>(Role::evaluator)] = field.has_evaluator ? 1 : 0;
+  check_means(all);
   for (const Failpoint& f : all) {
     const int count = counts[static_cast<size_t>(f.role)];
     if (f.index >= 0 && f.index < count) continue;
@@ -111,6 +124,16 @@ std::vector<Failpoint> failpoints_of(const FailpointOptions& options,
   return all;
 }
 
+void check_means(const std::vector<Failpoint>& failpoints) {
+  for (const Failpoint& f : failpoints) {
+    if (f.fault != Fault::oom) continue;
+    if (const std::string why = runtime::why_no_memory_group(); !why.empty()) {
+      throw FailpointError("failpoint " + actors::to_string(f) + " cannot be: " + why);
+    }
+    return;
+  }
+}
+
 void strike_process(Fault fault) {
   switch (fault) {
     case Fault::segfault:
@@ -121,6 +144,7 @@ void strike_process(Fault fault) {
     case Fault::freeze: ::raise(SIGSTOP); return;
     case Fault::hang:
       while (true) ::pause();
+    case Fault::oom: run_out_of_memory();
     default: ::raise(SIGKILL);
   }
 }

@@ -55,12 +55,16 @@ uint64_t checkpoint_step(uint64_t step, const RandomFailpointsArgs& args) {
 
 const char* to_string(Fault fault) {
   constexpr std::array names{"kill",  "fail",     "drop", "delay", "flip",
-                             "crash", "segfault", "exit", "freeze", "hang"};
+                             "crash", "segfault", "exit", "freeze", "hang", "oom",   "disk",  "link",     "oneway"};
   static_assert(names.size() == faults);
   return names[static_cast<size_t>(fault)];
 }
 
-bool is_of_process(Fault fault) { return fault >= Fault::crash; }
+bool is_of_process(Fault fault) { return fault >= Fault::crash && !is_of_surroundings(fault); }
+
+bool is_of_surroundings(Fault fault) { return fault >= Fault::disk; }
+
+bool has_delay(Fault fault) { return fault == Fault::delay || is_of_surroundings(fault); }
 
 bool is_at_checkpoint(const Failpoint& f) {
   return f.phase == Phase::checkpoint || f.role == Role::checkpointer;
@@ -88,7 +92,10 @@ std::vector<Phase> phases_of(Role role) {
 }
 
 bool can_have(Role role, Fault fault) {
-  if (fault == Fault::hang) return role != Role::journal && role != Role::checkpointer;
+  const bool waits_for_disks = role == Role::journal || role == Role::checkpointer;
+  if (fault == Fault::hang) return !waits_for_disks;
+  if (fault == Fault::disk) return waits_for_disks;
+  if (is_of_surroundings(fault)) return role == Role::crew;
   if (fault == Fault::kill || fault == Fault::fail || is_of_process(fault)) return true;
   return role == Role::stage || role == Role::attention_shard || role == Role::router ||
          role == Role::expert_shard || role == Role::optimizer_shard;
@@ -121,7 +128,7 @@ Failpoint parse_failpoint(Fault fault, std::string_view text) {
   f.step = number_of<uint64_t>(when.substr(0, colon), text, "STEP");
   if (f.step == 0) refuse(text, "STEP is 0, steps count from 1");
   std::string_view phase = when.substr(colon + 1);
-  if (const size_t plus = phase.find('+'); plus != std::string_view::npos && fault == Fault::delay) {
+  if (const size_t plus = phase.find('+'); plus != std::string_view::npos && has_delay(fault)) {
     f.delay = std::chrono::milliseconds(number_of<int>(phase.substr(plus + 1), text, "the delay"));
     phase = phase.substr(0, plus);
   }
@@ -137,6 +144,10 @@ Failpoint parse_failpoint(Fault fault, std::string_view text) {
     if (fault == Fault::hang) {
       refuse(text, std::string(to_string(f.role)) + " waits for disks, so nobody can tell that it hangs");
     }
+    if (fault == Fault::disk) refuse(text, std::string(to_string(f.role)) + " waits for no disk");
+    if (is_of_surroundings(fault)) {
+      refuse(text, "crew/P stands for the host of process P, " + std::string(to_string(f.role)) + " for none");
+    }
     refuse(text, std::string(to_string(f.role)) + " answers by no lane, so nothing of it can be " +
                      (fault == Fault::drop ? "dropped" : "delayed"));
   }
@@ -148,7 +159,7 @@ std::string to_string(const Failpoint& f) {
                      std::to_string(f.index) + "@" + std::to_string(f.step) + ":" +
                      to_string(f.phase);
   if (f.occurrence > 1) text += "#" + std::to_string(f.occurrence);
-  if (f.fault == Fault::delay) text += "+" + std::to_string(f.delay.count());
+  if (has_delay(f.fault)) text += "+" + std::to_string(f.delay.count());
   return text;
 }
 
@@ -160,7 +171,7 @@ Failpoint failpoint_of(std::string_view witness) {
       return parse_failpoint(fault, witness.substr(space + 1));
     }
   }
-  refuse(witness, "does not begin with kill, fail, drop, delay, flip, crash, segfault, exit, freeze or hang");
+  refuse(witness, "does not begin with kill, fail, drop, delay, flip, crash, segfault, exit, freeze, hang, oom, disk, link or oneway");
 }
 
 std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {

@@ -30,11 +30,20 @@ enum class Fault : uint8_t {
   exit,      ///< it ends with code 1 and says goodbye to nobody
   freeze,    ///< SIGSTOP
   hang,      ///< the actor's handler never comes back; everything else of it goes on
+  oom,       ///< it takes memory until the kernel kills it
+  // Of what is around the run, for `delay`; whoever reads the witness does it (deploy/chaos):
+  disk,    ///< the run folder's disk is full
+  link,    ///< the cable of the process's host is cut
+  oneway,  ///< what the process's host sends is lost, and it hears the others
 };
-constexpr int faults = 10;
+constexpr int faults = 14;
 const char* to_string(Fault fault);
 /// Whether it is one of the whole process.
 bool is_of_process(Fault fault);
+/// Whether it is one of what is around the run: witnessed here, and done by others.
+bool is_of_surroundings(Fault fault);
+/// Whether it takes some time: "+MILLISECONDS" behind its phase.
+bool has_delay(Fault fault);
 
 enum class Phase : uint8_t { begin, forward, backward, prepare, commit, apply, checkpoint };
 const char* to_string(Phase phase);
@@ -42,7 +51,8 @@ const char* to_string(Phase phase);
 /// Phases that a role comes to.
 std::vector<Phase> phases_of(Role role);
 /// Drop and delay are for roles whose answers go by a lane; flips for those that hold numbers; hangs
-/// are not for those that wait for disks, which may take any time.
+/// are not for those that wait for disks, which may take any time; full disks are for those alone, and cut
+/// cables for crews, of which each process has one.
 bool can_have(Role role, Fault fault);
 /// A flip is of a message forward or backward, or of an optimizer shard's weights (begin) or
 /// gradient (prepare).

@@ -54,10 +54,16 @@ std::string row(const std::string& name, const Outcomes& of) {
                      text_of(times_of(of, &FaultOutcome::again_ms)), again, lost);
 }
 
-Outcomes those(const std::vector<FaultOutcome>& all, bool of_process) {
+enum class Of : uint8_t { actors, processes, surroundings };
+
+Outcomes those(const std::vector<FaultOutcome>& all, Of of) {
   Outcomes some;
   for (const FaultOutcome& one : all) {
-    if (is_of_process(one.failpoint.fault) == of_process) some.push_back(&one);
+    const actors::Fault fault = one.failpoint.fault;
+    const Of its = is_of_process(fault)         ? Of::processes
+                   : is_of_surroundings(fault) ? Of::surroundings
+                                               : Of::actors;
+    if (its == of) some.push_back(&one);
   }
   return some;
 }
@@ -80,15 +86,31 @@ std::vector<FaultOutcome> outcomes_of(const std::vector<Event>& events) {
     if (outcomes.empty()) continue;
     FaultOutcome& last = outcomes.back();
     const bool of_process = is_of_process(last.failpoint.fault);
-    const bool is_end = event.kind() == (of_process ? Event::PROCESS_LOST : Event::ACTOR_ENDED);
+    const bool is_end = event.kind() == (of_process || is_of_surroundings(last.failpoint.fault) ? Event::PROCESS_LOST : Event::ACTOR_ENDED);
     if (is_end && !last.detected_ms) last.detected_ms = ms_between(begin, event.unix_us());
     if (event.kind() == Event::STEP_BEGUN_AGAIN) {
       ++last.begun_again;
       last.again_ms = ms_between(begin, event.unix_us());
     }
     if (event.kind() == Event::STATE_LOST) last.lost_state = true;
+    const bool is_loss = event.kind() == Event::PROCESS_LOST || event.kind() == Event::PROCESS_FENCED;
+    if (is_loss && event.text().find("for lack of memory") != std::string::npos) last.lacked_memory = true;
   }
   return outcomes;
+}
+
+std::vector<std::string> without_lack_of_memory(const std::vector<FaultOutcome>& outcomes,
+                                                uint64_t kills_elsewhere) {
+  std::vector<std::string> found;
+  for (const FaultOutcome& one : outcomes) {
+    const bool is_missing = one.failpoint.fault == actors::Fault::oom && !one.lacked_memory;
+    if (is_missing && kills_elsewhere > 0) {
+      --kills_elsewhere;
+      continue;
+    }
+    if (is_missing) found.push_back(to_string(one.failpoint) + " (no end for lack of memory)");
+  }
+  return found;
 }
 
 namespace {
@@ -128,8 +150,10 @@ std::string campaign_table(const CampaignResult& result) {
                                  "count", "seen ms: p50 p99 max", "again ms: p50 p99 max", "again",
                                  "pairs");
   for (const auto& [name, of] : rows) text += row(name, of);
-  text += row("all of actors", those(result.outcomes, false));
-  text += row("all of processes", those(result.outcomes, true));
+  text += row("all of actors", those(result.outcomes, Of::actors));
+  text += row("all of processes", those(result.outcomes, Of::processes));
+  const Outcomes around = those(result.outcomes, Of::surroundings);
+  if (!around.empty()) text += row("all of disks and cables", around);
   text += fmt::format("failures {}  witnessed all {}  exit code {}  {:.1f} s (quiet {:.1f} s)\n",
                       result.outcomes.size(), result.unwitnessed.empty() ? "yes" : "no",
                       result.exit_code, result.seconds, result.quiet_seconds);
@@ -149,7 +173,7 @@ std::string campaign_json(const CampaignResult& result) {
     if (one.again_ms) entry["again_ms"] = *one.again_ms;
     faults.push_back(std::move(entry));
   }
-  const Outcomes processes = those(result.outcomes, true);
+  const Outcomes processes = those(result.outcomes, Of::processes);
   nlohmann::json effective{{"quiet", json_of(result.quiet_time)}, {"failures", json_of(result.time)}};
   if (result.restarts) {
     effective["from_checkpoints"] = json_of(result.restarts->time);
@@ -172,7 +196,7 @@ std::string campaign_json(const CampaignResult& result) {
 
 std::string recovery_svg(const std::vector<FaultOutcome>& outcomes) {
   constexpr double width = 640, height = 360, left = 56, right = 16, top = 34, bottom = 46;
-  const Times times = times_of(those(outcomes, true), &FaultOutcome::again_ms);
+  const Times times = times_of(those(outcomes, Of::processes), &FaultOutcome::again_ms);
   std::string svg = fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0} {1}' font-family='sans-serif' "
       "font-size='12'><rect width='{0}' height='{1}' fill='white'/>"

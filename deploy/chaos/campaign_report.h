@@ -18,11 +18,12 @@ struct FaultOutcome {
   std::optional<double> again_ms{};     ///< until a step was begun again with all blocks in place
   int begun_again = 0;                ///< steps, until the next failure
   bool lost_state = false;            ///< all copies of some block: counted apart
+  bool lacked_memory = false;         ///< the kernel ended its process for that
 };
 
 struct CampaignResult {
   std::vector<FaultOutcome> outcomes;
-  std::vector<std::string> unwitnessed;  ///< failpoints that did not fire
+  std::vector<std::string> unwitnessed;  ///< failpoints that did not fire, or whose work nobody saw
   std::string quiet_hash, hash;          ///< of the last state
   int exit_code = 0;                     ///< of the run with failures
   double seconds = 0, quiet_seconds = 0;
@@ -42,6 +43,11 @@ struct CampaignResult {
 /// Failures in the order of their witnesses, which stand far enough apart for all that follows one to
 /// be its own.
 std::vector<FaultOutcome> outcomes_of(const std::vector<wire::Event>& events);
+
+/// Failpoints that fired, and after which the kernel ended nobody for lack of memory as they wanted; but for so many
+/// ends on other hosts, which the process that leads does not see.
+std::vector<std::string> without_lack_of_memory(const std::vector<FaultOutcome>& outcomes,
+                                                uint64_t kills_elsewhere);
 
 /// The rows kind, role and phase with count, detection, recovery, steps begun again; the totals.
 std::string campaign_table(const CampaignResult& result);

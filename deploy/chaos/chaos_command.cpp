@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -13,11 +14,13 @@
 #include "deploy/ablate/arm_result.h"
 #include "deploy/chaos/campaign_report.h"
 #include "deploy/chaos/fault_plan.h"
+#include "deploy/chaos/scene.h"
 #include "deploy/children.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/run_setup.h"
 #include "deploy/set_option.h"
 #include "deploy/write_file.h"
+#include "runtime/cluster/memory_group.h"
 #include "runtime/model_shape.h"
 #include "runtime/telemetry/event_log.h"
 
@@ -60,6 +63,10 @@ config::LoadedRun load(const Options& options, const std::vector<std::string>& s
   return run;
 }
 
+int processes_of(const Options& options) {
+  return load(options, options.settings).run.cluster().nodes();
+}
+
 std::vector<Failpoint> plan_of(const Options& options) {
   if (!options.plan.empty()) return read_fault_plan(options.plan);
   const RunSetup setup = plan_run(load(options, options.settings));
@@ -88,13 +95,21 @@ std::vector<std::string> train_arguments(const Options& options,
   return arguments;
 }
 
-/// Runs one, and says how long it took.
+/// Runs them beside each other. How long that took, and how the first ended.
+double run_all(const std::vector<Child>& children, int& exit_code) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto seconds = std::chrono::steady_clock::duration::zero();
+  run_children(children, static_cast<int>(children.size()), [&](const Child& child, const ChildEnd& end) {
+    if (child.name != children.front().name) return;
+    exit_code = end.status;
+    seconds = std::chrono::steady_clock::now() - begin;
+  });
+  return std::chrono::duration<double>(seconds).count();
+}
+
 double train(const std::string& name, std::vector<std::string> arguments, const fs::path& out,
              int& exit_code) {
-  const auto begin = std::chrono::steady_clock::now();
-  run_children({{name, std::move(arguments), out / (name + ".log")}}, 1,
-               [&](const Child&, const ChildEnd& end) { exit_code = end.status; });
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return run_all({{name, std::move(arguments), out / (name + ".log")}}, exit_code);
 }
 
 std::vector<std::string> failure_arguments(const std::vector<Failpoint>& plan) {
@@ -130,6 +145,15 @@ CampaignResult::Restarts with_restarts(const Options& options, const std::vector
   return restarts;
 }
 
+/// Room for twice what the quiet run has left, and for what is written beside it.
+uint64_t disk_bytes(const fs::path& quiet) {
+  uint64_t bytes = 32 << 20;
+  for (const auto& file : fs::recursive_directory_iterator(quiet)) {
+    if (file.is_regular_file()) bytes += 2 * file.file_size();
+  }
+  return bytes;
+}
+
 CampaignResult campaign(const Options& options, const std::vector<Failpoint>& plan,
                         const fs::path& out) {
   CampaignResult result;
@@ -144,17 +168,31 @@ CampaignResult campaign(const Options& options, const std::vector<Failpoint>& pl
   std::vector<std::string> arguments = train_arguments(options, settings, out / "faults");
   const auto failures = failure_arguments(plan);
   arguments.insert(arguments.end(), failures.begin(), failures.end());
+  Scene scene({.plan = plan,
+               .run_folder = out / "faults",
+               .log = out / "faults.log",
+               .processes = processes_of(options),
+               .disk_bytes = disk_bytes(out / "quiet")});
   std::cout << fmt::format("quiet run {:.1f} s, hash {}\n", result.quiet_seconds, result.quiet_hash)
             << std::flush;
-  result.seconds = train("faults", std::move(arguments), out, result.exit_code);
+  runtime::close_memory_groups();  // of others, before
+  result.seconds = run_all(scene.children(std::move(arguments)), result.exit_code);
+  const auto done = scene.finish();
+  for (const std::string& text : scene.failed()) result.unwitnessed.push_back(text);
   const auto events = runtime::read_events(out / "faults" / "events").events;
   result.outcomes = outcomes_of(events);
   const auto fired = fired_failpoints(out / "faults" / "events");
   for (const Failpoint& f : plan) {
+    const auto& witnesses = is_of_surroundings(f.fault) ? done : fired;
     const std::string text = to_string(f);
-    if (std::find(fired.begin(), fired.end(), text) == fired.end()) result.unwitnessed.push_back(text);
+    if (std::find(witnesses.begin(), witnesses.end(), text) == witnesses.end()) {
+      result.unwitnessed.push_back(text);
+    }
   }
   if (result.exit_code == 0) result.hash = read_arm_result("faults", out / "faults").hash;
+  for (std::string& text : without_lack_of_memory(result.outcomes, runtime::close_memory_groups())) {
+    result.unwitnessed.push_back(std::move(text));
+  }
   result.quiet_time = effective_time_of(out / "quiet");
   result.time = effective_time_of(out / "faults");
   if (options.beside_restarts) result.restarts = with_restarts(options, plan, settings, out);
@@ -163,6 +201,8 @@ CampaignResult campaign(const Options& options, const std::vector<Failpoint>& pl
 
 void chaos(const Options& options) {
   const std::vector<Failpoint> plan = plan_of(options);
+  check_means(plan);
+  Scene::check(plan, processes_of(options));
   const fs::path out = options.out.empty()
                            ? fs::path("runs") / ("chaos-" + fs::path(options.run).stem().string())
                            : fs::path(options.out);
@@ -196,7 +236,7 @@ void add_chaos_command(CLI::App& app) {
   command->add_option("--seed", options->seed, "that they are drawn by")->excludes(plan)
       ->capture_default_str();
   command->add_option("--kinds", options->kinds,
-                      "of actors: kill, fail, drop, delay; of processes: crash, segfault, exit, freeze, hang")
+                      "of actors: kill, fail, drop, delay; of processes: crash, segfault, exit, freeze, hang, oom; of what is around them: disk, link, oneway")
       ->excludes(plan)->delimiter(',')->capture_default_str();
   command->add_option("--every", options->every, "steps from one to the next")->excludes(plan)
       ->check(CLI::Range(1, 100'000))->capture_default_str();

@@ -68,7 +68,10 @@ std::vector<Failpoint> fault_plan(const FaultPlanArgs& args) {
     f.step = step;
     f.index = static_cast<int>(
         draws.below(static_cast<uint64_t>(args.counts[static_cast<size_t>(f.role)])));
-    f.delay = std::chrono::milliseconds(1 + draws.below(20));
+    // The host of process 0 keeps its cable: without a lease of etcd the run ends with it.
+    const bool is_of_cable = f.fault == Fault::link || f.fault == Fault::oneway;
+    if (is_of_cable && f.index == 0) f.index = 1;
+    f.delay = std::chrono::milliseconds(1 + draws.below(20)) * (is_of_surroundings(f.fault) ? 100 : 1);
     plan.push_back(f);
   }
   return plan;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <utility>
 
+#include "runtime/cluster/memory_group.h"
 #include "runtime/telemetry/process_status.h"
 
 namespace troupe::runtime {
@@ -43,15 +44,19 @@ std::optional<ProcessHandle> ProcessHandle::of(const wire::NodeFacts& facts) {
   const auto pid = static_cast<pid_t>(facts.pid());
   const auto file = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   if (file < 0) return std::nullopt;
-  ProcessHandle handle(file);
+  ProcessHandle handle(file, pid);
   // Only now is it sure that nobody else gets the number.
   const auto status = process_status(pid);
   if (!status || status->start_time != facts.start_time()) return std::nullopt;
   return handle;
 }
 
+ProcessHandle::ProcessHandle(int file, pid_t process)
+    : file_(file), process_(process), memory_(std::make_unique<Memory>()) {}
+
 ProcessHandle::ProcessHandle(ProcessHandle&& other) noexcept
-    : file_(std::exchange(other.file_, -1)) {}
+    : file_(std::exchange(other.file_, -1)), process_(other.process_),
+      memory_(std::move(other.memory_)) {}
 
 ProcessHandle::~ProcessHandle() {
   if (file_ >= 0) ::close(file_);
@@ -73,11 +78,16 @@ std::string ProcessHandle::how_it_ended() const {
   siginfo_t info{};
   if (::waitid(by_file, static_cast<id_t>(file_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
       info.si_pid == 0) {
-    return "has ended";
+    return "has ended" + lack_of_memory();
   }
   if (info.si_code == CLD_EXITED) return "ended with code " + std::to_string(info.si_status);
   return "was ended by signal " + std::to_string(info.si_status) + " (" +
-         ::strsignal(info.si_status) + ")";
+         ::strsignal(info.si_status) + ")" + (info.si_status == SIGKILL ? lack_of_memory() : "");
+}
+
+const std::string& ProcessHandle::lack_of_memory() const {
+  std::call_once(memory_->is_asked, [this] { memory_->lack = runtime::lack_of_memory(process_); });
+  return memory_->lack;
 }
 
 }  // namespace troupe::runtime

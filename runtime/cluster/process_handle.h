@@ -3,6 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -25,13 +27,22 @@ class ProcessHandle {
   bool wait(Deadline deadline) const;
   void kill() const;
   /// "was ended by signal 9 (Killed)", "ended with code 1", or, of one that is no child of this
-  /// process or was reaped before, "has ended". It stays to be reaped.
+  /// process or was reaped before, "has ended"; and whether memory was lacking (memory_group.h). It stays
+  /// to be reaped.
   std::string how_it_ended() const;
 
  private:
-  explicit ProcessHandle(int file) : file_(file) {}
+  ProcessHandle(int file, pid_t process);
+  const std::string& lack_of_memory() const;
 
+  /// The kernel is asked once, by whoever comes first.
+  struct Memory {
+    std::once_flag is_asked;
+    std::string lack;
+  };
   int file_;
+  pid_t process_;
+  std::unique_ptr<Memory> memory_;
 };
 
 /// Sets those facts by which a handle is found: boot, pid namespace, pid and start time of this

@@ -8,6 +8,7 @@
 namespace troupe::tests {
 namespace {
 
+using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
@@ -44,6 +45,53 @@ TEST_F(ChaosTest, HandlersThatHangEndTheirProcessesAndNoBitChanges) {
   // Its input may be there before the start is: then the start is what runs forward.
   EXPECT_THAT(log, ContainsRegex("hung: process 1: stage/1.0.0 has been at (forward|start) of step 4"));
   EXPECT_THAT(log, HasSubstr("troupe: process 0: coordinator/0.0.0 has been at "));
+}
+
+// The kernel chooses the process of a group that has no memory left, as on a machine that has none.
+TEST_F(ChaosTest, ProcessesThatRunOutOfMemoryAreEndedByTheKernelAndNoBitChanges) {
+  std::ofstream(folder_ / "plan.txt") << "oom stage/1@4:forward\noom coordinator/0@8:begin\n";
+
+  const int code = troupe(chaos("--nodes 2 --plan plan.txt --set parallel.pipeline=2"));
+  if (output_.find("failpoint oom stage/1@4:forward cannot be: ") != std::string::npos) {
+    GTEST_SKIP() << output_;
+  }
+  ASSERT_EQ(code, 0) << output_ << read_file(folder_ / "campaign" / "faults.log");
+
+  EXPECT_THAT(output_, HasSubstr("failures 2  witnessed all yes  exit code 0"));
+  EXPECT_THAT(output_, HasSubstr("equal yes"));
+  ASSERT_EQ(troupe("events campaign/faults --kind process_lost --kind process_fenced"), 0);
+  EXPECT_THAT(output_, HasSubstr(", by the kernel for lack of memory"));
+}
+
+// Commit law: what cannot be made durable waits.
+TEST_F(ChaosTest, AFullDiskIsWaitedForAndNoBitChanges) {
+  std::ofstream(folder_ / "plan.txt")
+      << "disk journal/0@4:commit+400\ndisk checkpointer/0@10:checkpoint+400\ncrash stage/0@16:backward\n";
+
+  const int code = troupe(chaos("--nodes 2 --plan plan.txt --set parallel.pipeline=2"));
+  if (output_.find("disk cannot be: ") != std::string::npos) GTEST_SKIP() << output_;
+  ASSERT_EQ(code, 0) << output_ << read_file(folder_ / "campaign" / "faults.log");
+
+  EXPECT_THAT(output_, HasSubstr("failures 3  witnessed all yes  exit code 0"));
+  EXPECT_THAT(output_, HasSubstr("equal yes"));
+  EXPECT_THAT(read_file(folder_ / "campaign" / "faults.log"),
+              AllOf(HasSubstr("alarm: the journal waits: "), HasSubstr("No space left on device")));
+  ASSERT_EQ(troupe("checkpoint verify campaign/faults"), 0) << "it is kept: " << output_;
+}
+
+// Nobody is told of a cut: who was on the other side is given up for its silence, and its place is taken.
+TEST_F(ChaosTest, CablesThatAreCutAndHostsThatAreNotHeardChangeNoBit) {
+  std::ofstream(folder_ / "plan.txt")
+      << "link crew/1@5:forward+2500\noneway crew/2@40:prepare+2500\nlink crew/2@80:begin+100\n";
+
+  const int code = troupe(chaos("--nodes 3 --plan plan.txt --set parallel.data=2"));
+  if (output_.find("link cannot be: ") != std::string::npos) GTEST_SKIP() << output_;
+  ASSERT_EQ(code, 0) << output_ << read_file(folder_ / "campaign" / "faults.log");
+
+  EXPECT_THAT(output_, HasSubstr("failures 3  witnessed all yes  exit code 0"));
+  EXPECT_THAT(output_, HasSubstr("equal yes"));
+  ASSERT_EQ(troupe("events campaign/faults --kind process_suspected --kind process_joined"), 0);
+  EXPECT_THAT(output_, HasSubstr(" is silent "));
 }
 
 TEST_F(ChaosTest, AFailureThatDoesNotHappenFailsTheCampaign) {

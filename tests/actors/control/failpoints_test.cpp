@@ -26,6 +26,16 @@ TEST(Failpoint, ReadsWhatItPrints) {
   EXPECT_EQ(error_of("coordinator@1:commit", Fault::fail), "fail coordinator/0@1:commit");
 }
 
+TEST(Failpoint, WhatIsAroundARunFailsForSomeTime) {
+  EXPECT_EQ(error_of("journal@5:commit+300", Fault::disk), "disk journal/0@5:commit+300");
+  EXPECT_EQ(error_of("checkpointer@5:checkpoint+300", Fault::disk), "disk checkpointer/0@5:checkpoint+300");
+  EXPECT_EQ(error_of("crew/2@5:forward+1500", Fault::link), "link crew/2@5:forward+1500");
+  EXPECT_EQ(error_of("crew/1@5:begin+1500", Fault::oneway), "oneway crew/1@5:begin+1500");
+  EXPECT_THAT(error_of("stage@5:forward", Fault::disk), HasSubstr("stage waits for no disk"));
+  EXPECT_THAT(error_of("stage@5:forward", Fault::link), HasSubstr("crew/P stands for the host of process P"));
+  EXPECT_EQ(to_string(failpoint_of("link crew/2@5:forward+1500")), "link crew/2@5:forward+1500");
+}
+
 TEST(Failpoint, ABitCanFlipInWhatIsSentOrHeld) {
   EXPECT_EQ(error_of("router/1@2:backward", Fault::flip), "flip router/1@2:backward");
   EXPECT_EQ(error_of("optimizer_shard@2:begin", Fault::flip), "flip optimizer_shard/0@2:begin");
