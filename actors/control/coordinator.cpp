@@ -34,7 +34,7 @@ CoordinatorActor::CoordinatorActor(caf::actor_config& config, std::shared_ptr<Co
 
 CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
   return {
-      seen("saved", [this](saved_atom, uint64_t) { happened(heard::Saved{}); }),
+      seen("saved", [this](saved_atom, uint64_t step) { happened(heard::Saved{step}); }),
       seen("stop", [this](stop_atom) { happened(heard::Stop{}); }),
       seen("restarted",
            [this](restarted_atom, uint8_t role, const std::string& text) {

@@ -9,6 +9,9 @@ namespace troupe::actors {
 
 namespace {
 
+/// A checkpoint of a step that a coordinator before this one knew.
+constexpr uint64_t asked_for_before = UINT64_MAX;
+
 RoutingBias bias_of(const wire::StepRecord& record) {
   return {{record.bias().begin(), record.bias().end()}, record.step()};
 }
@@ -43,7 +46,9 @@ void RunCore::ask_standing() {
 /// first it is that of the state that the run began with.
 void RunCore::on(const heard::Standing& standing) {
   if (!is_at(Phase::standing, standing.generation)) return;
-  is_saving_ = standing.is_saving;
+  if (!standing.is_saving) saving_ = 0;
+  // Word of its end may have overtaken this one.
+  else if (saving_ == 0 && last_saved_ == 0) saving_ = asked_for_before;
   journal_hashes();
   committed_ = args_.from->record;
   if (standing.appended && standing.appended->step() > committed_.step()) {
@@ -239,10 +244,10 @@ bool RunCore::meets_journal(uint64_t hash) {
 /// asked for this state, whose copy must be whole before the state is written over.
 void RunCore::checkpoint() {
   if (!args_.has_checkpointer || !is_due(args_.options.checkpoint_every) ||
-      (is_saving_ && !is_final_ && !was_recovered_)) {
+      (saving_ != 0 && !is_final_ && !was_recovered_)) {
     return evaluate();
   }
-  is_saving_ = true;
+  saving_ = record_.step();
   phase_ = Phase::copying;
   wanted_.emplace_back(wanted::Save{generation_, record_});
 }
@@ -278,7 +283,7 @@ void RunCore::on(const heard::HashDurable& durable) {
 }
 
 void RunCore::end_when_kept() {
-  if (!is_saving_ && unjournaled_.empty()) end(runtime::Errc::ok, {});
+  if (saving_ == 0 && unjournaled_.empty()) end(runtime::Errc::ok, {});
 }
 
 void RunCore::end(runtime::Errc code, std::string text) {
@@ -286,8 +291,10 @@ void RunCore::end(runtime::Errc code, std::string text) {
   wanted_.emplace_back(wanted::End{code, std::move(text)});
 }
 
-void RunCore::on(const heard::Saved&) {
-  is_saving_ = false;
+/// One that was still being written when the last was asked for says nothing of the last.
+void RunCore::on(const heard::Saved& saved) {
+  last_saved_ = saved.step;
+  if (saving_ == saved.step || saving_ == asked_for_before) saving_ = 0;
   if (phase_ == Phase::saving) end_when_kept();
 }
 

@@ -76,7 +76,7 @@ class RunCore {
   void on(const heard::Failed& failed);
   void on(const heard::TimePassed& passed);
   void on(const heard::Restarted& restarted);
-  void on(const heard::Saved&);
+  void on(const heard::Saved& saved);
   void on(const heard::Stop&);
 
   void ask_standing();
@@ -125,7 +125,8 @@ class RunCore {
   std::string last_failure_;
   bool is_stopping_ = false;  // told to end the run early
   bool is_final_ = false;     // no step follows this one; fixed at its commit
-  bool is_saving_ = false;
+  uint64_t saving_ = 0;      // the last state whose save was asked for, until it has ended; 0: none
+  uint64_t last_saved_ = 0;  // of those whose end was heard
   bool was_recovered_ = false;  // what is due may have been asked for already
   std::vector<Wanted> wanted_;
 };

@@ -44,7 +44,7 @@ struct Evaluated { Generation generation; wire::Evaluation evaluation; };
 struct Failed { Generation generation; NoAnswer kind; std::string text; };
 struct TimePassed { Generation generation; };
 struct Restarted { Role role; std::string text; };  ///< the text names actor and reason
-struct Saved {};                                    ///< a checkpoint's file work has ended
+struct Saved { uint64_t step; };                    ///< a checkpoint's file work has ended
 struct Stop {};                                     ///< the run ends after the step under way
 }  // namespace heard
 using Heard = std::variant<heard::Run, heard::Standing, heard::Collected, heard::Prepared, heard::Damaged,

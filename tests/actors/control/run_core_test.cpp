@@ -33,12 +33,15 @@ class RunCoreModel : public testing::Test {
   int expect_the_quiet_run(int rounds, Storm storm) {
     int failures = 0;
     for (int round = 0; round < rounds; ++round) {
+      storm.write_deeds = round % 2 * 60;  // the last checkpoint may be due while one is being written
       World world(static_cast<uint64_t>(round), storm, steps_);
       EXPECT_NO_THROW(world.play()) << "seed " << round;
       if (HasFailure()) break;
       failures += world.failures();
       EXPECT_EQ(commits_of(world.disk()), commits_of(quiet_.disk())) << "seed " << round;
       EXPECT_EQ(world.final_blocks(), quiet_.final_blocks()) << "seed " << round;
+      // The run does not end before its last state is saved.
+      EXPECT_TRUE(world.disk().checkpoints.contains(steps_)) << "seed " << round;
       // A hash is journaled after its commit: a process may die in between, and never makes it again.
       if (storm.process_deaths == 0) {
         EXPECT_EQ(world.disk().hashes, quiet_.disk().hashes) << "seed " << round;

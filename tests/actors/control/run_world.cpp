@@ -176,11 +176,20 @@ void World::apply(size_t block, const wire::StepRecord& record) {
   stamp = n;
 }
 
+/// Steps may be committed while it is at it.
 void World::write_checkpoint() {
   if (!memory_.unwritten) return;
-  disk_.checkpoints[memory_.unwritten->first.step()] = *memory_.unwritten;
-  memory_.unwritten.reset();
-  tell(coordinator, [this] { hear(heard::Saved{}); });
+  Actor& actor = actors_[checkpointer];
+  actor.is_busy = true;
+  for (int i = 0; i < storm_.write_deeds; ++i) actor.lane.push_back([] {});
+  actor.lane.push_back([this, life = actor.life] {
+    if (actors_[checkpointer].life != life) return;
+    actors_[checkpointer].is_busy = false;
+    const uint64_t step = memory_.unwritten->first.step();
+    disk_.checkpoints[step] = *memory_.unwritten;
+    memory_.unwritten.reset();
+    tell(coordinator, [this, step] { hear(heard::Saved{step}); });
+  });
 }
 
 /// The units of one worker: its micro-batch.

@@ -54,6 +54,7 @@ struct Storm {
   int lates = 0;           ///< a deadline passes although the answer is on its way
   int process_deaths = 0;  ///< of everything in memory
   int most = 15;           ///< failures in all: then it is quiet
+  int write_deeds = 0;     ///< what writing a checkpoint takes, beside one
 };
 
 class World {
