@@ -1,6 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <map>
+#include <memory>
 
 #include "actors/company_actor.h"
 #include "actors/control/run_core.h"
@@ -22,10 +25,14 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
                    const Address& address, runtime::Cell* cell, const Setup& setup);
 
   behavior_type make_behavior() override;
-  void on_exit() override { watcher_ = nullptr; }
+  void on_exit() override {
+    watcher_ = nullptr;
+    crew_ends_.clear();
+  }
 
  private:
   void happened(Heard heard);
+  bool lacks_process();
   void compute(const wanted::Compute& wanted);
   void restore(const std::set<int>& newcomers, Generation generation,
                const wire::StepRecord& record, std::function<void()> next);
@@ -57,7 +64,14 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   void gather(Generation generation, const wire::StepRecord& record, std::function<void()> next);
   uint64_t state_hash(const wire::StepRecord& record, std::span<const uint64_t> hashes) const;
 
+  /// Of a crew of another process, noticed on any thread.
+  struct CrewEnd {
+    caf::actor crew;
+    std::shared_ptr<std::atomic<bool>> has_come;
+  };
+
   caf::actor watcher_;
+  std::map<Address, CrewEnd> crew_ends_;
   const std::shared_ptr<const ResumePoint> from_;
   bool begins_again_;  // the step under way, or the next
   RunCore core_;

@@ -34,7 +34,8 @@ struct ResumePoint {
   std::optional<wire::StepRecord> open_commit = std::nullopt;
 };
 
-/// A step is begun again at most so often before the run ends with an error.
+/// A step is begun again at most so often before the run ends with an error. That a process is missing
+/// is no beginning: it is waited for.
 constexpr int most_recoveries = 20;
 
 class RunCore {
@@ -49,6 +50,8 @@ class RunCore {
     size_t blocks = 0;
     bool has_checkpointer = false;
     bool has_evaluator = false;
+    /// Whether a process is gone and nobody has taken its place yet. Unset: there is but one.
+    std::function<bool()> lacks_process = {};
     /// Hash of the state after the record's step, from its blocks' hashes.
     std::function<uint64_t(const wire::StepRecord&, std::span<const uint64_t>)> state_hash;
   };
@@ -92,6 +95,8 @@ class RunCore {
   void end_when_kept();
   void end(runtime::Errc code, std::string text);
   void recover(const std::string& why);
+  bool has_to_wait() const;
+  void wait();
 
   bool is_at(Phase phase, Generation generation) const {
     return phase_ == phase && generation_ == generation;

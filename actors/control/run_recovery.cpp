@@ -31,9 +31,20 @@ bool RunCore::concerns(Role role) const {
 void RunCore::on(const heard::Failed& failed) {
   if (failed.generation != generation_ || phase_ == Phase::waiting) return;
   if (failed.kind != NoAnswer::dead) return recover(failed.text);
-  phase_ = Phase::waiting;  // for the one that is started in its place
   if (last_failure_.empty()) last_failure_ = failed.text;
+  wait();  // for the one that is started in its place
+}
+
+void RunCore::wait() {
+  ++generation_;  // of what was asked before nothing is heard any more
+  phase_ = Phase::waiting;
   wanted_.emplace_back(wanted::Wait{generation_, restart_patience});
+}
+
+/// Nothing can be committed without the process that is gone, and whoever takes its place may come in a
+/// day. At the end of the run there is nothing left to commit.
+bool RunCore::has_to_wait() const {
+  return phase_ != Phase::saving && args_.lacks_process && args_.lacks_process();
 }
 
 /// Nothing of a step that has read a damaged state gets into the run.
@@ -57,6 +68,7 @@ void RunCore::on(const heard::Restarted& restarted) {
 void RunCore::recover(const std::string& why) {
   if (phase_ == Phase::idle) return;
   last_failure_ = why;
+  if (has_to_wait()) return wait();
   if (++recoveries_ > most_recoveries) {
     return end(runtime::Errc::no_progress,
                "step " + std::to_string(committed_.step() + 1) + " was given up after " +

@@ -1,5 +1,5 @@
 // Commit law: nothing of a step that has read a damaged state is committed, and who computes something
-// else than its buddy ends the run.
+// else than its buddy ends the run. Supervision law: one that is lost is waited for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -102,6 +102,74 @@ TEST_F(RunDamage, AnOwnerAndABuddyThatHoldDifferentBlocksEndTheRun) {
               HasSubstr("block 0 of state 1 has hash 0000000000000007 at its owner and "
                         "0000000000000008 at its buddy"));
   EXPECT_EQ(first<wanted::Announce>(all), nullptr);
+}
+
+/// The core of a run of two processes, of which one may be missing.
+class RunWithoutAProcess : public testing::Test {
+ protected:
+  RunWithoutAProcess() {
+    recipe_ = small_recipe();
+    auto from = std::make_shared<ResumePoint>();
+    core_.emplace(RunCore::Args{.recipe = &recipe_,
+                                .options = {.hash_every = 1, .eval_every = 0, .checkpoint_every = 0},
+                                .bias = {},
+                                .from = from,
+                                .epochs = 0,
+                                .crews = 2,
+                                .blocks = 1,
+                                .has_checkpointer = false,
+                                .has_evaluator = false,
+                                .lacks_process = [this] { return is_missing_; },
+                                .state_hash = [](const auto&, auto) { return uint64_t{0}; }});
+    hear(heard::Run{});
+    begin_again();
+  }
+
+  /// The last thing that is wanted then.
+  void hear(const Heard& heard) {
+    const auto wanted = core_->hear(heard);
+    if (!wanted.empty()) last_ = wanted.back();
+  }
+  void begin_again() {
+    ASSERT_TRUE(std::holds_alternative<wanted::Standing>(last_));
+    hear(heard::Standing{std::get<wanted::Standing>(last_).generation, std::nullopt, false});
+    ASSERT_TRUE(std::holds_alternative<wanted::Compute>(last_));
+  }
+  void deadline_passes() {
+    hear(heard::Failed{std::get<wanted::Compute>(last_).generation, NoAnswer::late, "late"});
+  }
+
+  Recipe recipe_;
+  bool is_missing_ = false;
+  std::optional<RunCore> core_;
+  Wanted last_;
+};
+
+// A process that is lost is waited for, however long it takes: without it no beginning can succeed.
+TEST_F(RunWithoutAProcess, TheRunWaitsForItAsLongAsItTakes) {
+  is_missing_ = true;
+  deadline_passes();
+  for (int i = 0; i < 10 * most_recoveries; ++i) {
+    ASSERT_TRUE(std::holds_alternative<wanted::Wait>(last_)) << "beginning " << i;
+    if (i % 3 == 0) hear(heard::Restarted{Role::stage, "killed"});
+    hear(heard::TimePassed{std::get<wanted::Wait>(last_).generation});
+  }
+
+  is_missing_ = false;
+  hear(heard::Restarted{Role::crew, "another has come"});
+
+  begin_again();
+}
+
+TEST_F(RunWithoutAProcess, BeginningsWithEverybodyAreCounted) {
+  for (int i = 0; i < most_recoveries; ++i) {
+    deadline_passes();
+    begin_again();
+  }
+  deadline_passes();
+
+  ASSERT_TRUE(std::holds_alternative<wanted::End>(last_));
+  EXPECT_EQ(std::get<wanted::End>(last_).code, runtime::Errc::no_progress);
 }
 
 }  // namespace
