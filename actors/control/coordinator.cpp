@@ -110,8 +110,8 @@ void CoordinatorActor::restore(const std::set<int>& newcomers, Generation genera
   for (const int process : newcomers) {
     ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_states(),
                   [](size_t) {},
-                  {[this, newcomers, left, next] {
-                     if (--*left > 0) return;
+                  {[this, newcomers, generation, left, next] {
+                     if (--*left > 0 || !core_.is_under_way(generation)) return;
                      company().newcomers.remove(newcomers);
                      next();
                    },
@@ -324,7 +324,12 @@ void CoordinatorActor::gather(Generation generation, const wire::StepRecord& rec
   if (!company().has_others()) return next();
   waits_for("gathered");
   ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_states(),
-                [](size_t) {}, {std::move(next), on_failure(generation, "crew")}, gather_atom_v,
+                [](size_t) {},
+                {[this, generation, next = std::move(next)] {
+                   if (core_.is_under_way(generation)) next();
+                 },
+                 on_failure(generation, "crew")},
+                gather_atom_v,
                 Pb<wire::StepRecord>(record));
 }
 

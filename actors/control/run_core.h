@@ -60,6 +60,9 @@ class RunCore {
   /// What follows, in order.
   std::vector<Wanted> hear(const Heard& heard);
 
+  /// False: it has been given up, and what is left of it must not go on.
+  bool is_under_way(Generation generation) const { return generation == generation_; }
+
  private:
   enum class Phase : uint8_t {
     idle, standing, computing, preparing, appending, applying, copying, evaluating, saving,

@@ -119,6 +119,23 @@ class CoordinatorTest : public testing::Test {
   std::atomic<uint64_t> first_begun_{0};  // its epoch
 };
 
+// Law 3: epochs only go up. What an attempt has asked for and gets when it was given up begins nothing.
+TEST_F(CoordinatorTest, AStateThatIsRestoredForAnAttemptThatWasGivenUpBeginsNothing) {
+  put_trainer(false);
+  company_->newcomers.add(1);
+  start();
+  wait_for(restores_, 2);
+  runtime::tell(coordinator_, restarted_atom_v, static_cast<uint8_t>(Role::crew), std::string("again"));
+  wait_for(restores_, 4);
+
+  crews_answer();  // to the attempt before
+  crews_answer();
+  wait_for(begins_, 1);
+
+  EXPECT_EQ(first_begun_, 2u);
+  EXPECT_EQ(company_->epochs, 2u);
+}
+
 // Whoever takes a lost process's place may come in a day: beginnings without it would be none.
 TEST_F(CoordinatorTest, WaitsForAProcessThatIsGone) {
   put_trainer(true);

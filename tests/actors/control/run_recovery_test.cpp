@@ -161,6 +161,19 @@ TEST_F(RunWithoutAProcess, TheRunWaitsForItAsLongAsItTakes) {
   begin_again();
 }
 
+// What an attempt has asked for may be answered when it is long given up: it must not go on from there, with
+// the epoch that it had.
+TEST_F(RunWithoutAProcess, WhatIsGivenUpIsUnderWayNoMore) {
+  const Generation given_up = std::get<wanted::Compute>(last_).generation;
+  EXPECT_TRUE(core_->is_under_way(given_up));
+  deadline_passes();
+  EXPECT_FALSE(core_->is_under_way(given_up));
+  begin_again();
+
+  EXPECT_FALSE(core_->is_under_way(given_up));
+  EXPECT_TRUE(core_->is_under_way(std::get<wanted::Compute>(last_).generation));
+}
+
 TEST_F(RunWithoutAProcess, BeginningsWithEverybodyAreCounted) {
   for (int i = 0; i < most_recoveries; ++i) {
     deadline_passes();
