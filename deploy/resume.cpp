@@ -30,6 +30,19 @@ void check_format(const runtime::CheckpointPlace& place,
                     runtime::describe(wanted) + ": a resumed run keeps its recipe");
 }
 
+/// What stands there would be written over, step by step.
+void check_is_of_this_run(const StartingPointArgs& args) {
+  const fs::path folder = args.folder / "checkpoints";
+  if (!args.history.commits.empty() || !fs::exists(folder)) return;
+  for (const auto& place : runtime::list_checkpoints(folder)) {
+    if (place.step == 0) continue;
+    throw std::runtime_error(fmt::format(
+        "{} holds a checkpoint of step {}, and the journal of {} no step at all: they are of another run, or "
+        "the journal is lost; wanted an empty folder, or the journal", fs::canonical(folder).string(),
+        place.step, args.folder.string()));
+  }
+}
+
 /// Loads the newest good checkpoint; its manifest, or nothing.
 std::optional<wire::CheckpointManifest> load_newest(const StartingPointArgs& args,
                                                     std::vector<std::string>& notes) {
@@ -151,6 +164,7 @@ StartingPoint at_the_beginning(const StartingPointArgs& args) {
 }  // namespace
 
 StartingPoint starting_point(StartingPointArgs args) {
+  check_is_of_this_run(args);
   StartingPoint start = at_the_beginning(args);
   const auto manifest = load_newest(args, start.notes);
   start.history = std::move(args.history);

@@ -38,7 +38,7 @@ struct StartingPointArgs {
 
 /// The newest checkpoint whose hashes hold and that the journal knows, loaded into the arena; or
 /// state 0. A new folder has neither. Throws std::runtime_error for a checkpoint of another format
-/// than the arena's.
+/// than the arena's, and where there are checkpoints and the journal has no step.
 StartingPoint starting_point(StartingPointArgs args);
 
 /// The point of a leader that takes a lost one's place: the other processes hold what the last commit

@@ -28,8 +28,8 @@ struct AddressHeader {
   uint64_t checksum;  ///< xxh3 of what follows, seeded with the plane's number
 };
 
-/// Sets what UCX takes from the environment alone (settings of one transport), while there is one
-/// thread: before main. What the user has set stays.
+/// Sets what UCX takes from the environment alone (settings of one transport), and takes back what it has done
+/// to the process when it was loaded, while there is one thread: before main. What the user has set stays.
 ///
 /// Where peers may fail, UCX does without copies by the kernel, and without shared memory, unless it
 /// is told that both can bear it. The first can: the kernel is only asked to read (see RNDV_SCHEME
@@ -46,6 +46,8 @@ struct AddressHeader {
                                                           {"UCX_CMA_MEMORY_INVALIDATE", "y"},
                                                           {"UCX_TCP_TX_SEG_SIZE", "256K"},
                                                           {"UCX_TCP_RX_SEG_SIZE", "256K"}};
+  // A signal that prints UCX's threads, by default: it is the terminal's that closes.
+  ucs_debug_disable_signal(SIGHUP);
   return std::all_of(std::begin(settings), std::end(settings),
                      [](const auto& one) { return ::setenv(one.first, one.second, 0) == 0; });
 }();

@@ -169,6 +169,27 @@ TEST_F(Resume, ATornJournalTailIsDoneAgain) {
 }
 
 // A replayed step must come to what the journal has: a changed text is found, not trained on.
+// Nothing that a run has made is written over because something else of it is gone.
+TEST_F(Resume, CheckpointsWithoutTheirJournalAreLeftAlone) {
+  const fs::path run = folder_ / "run";
+  ASSERT_EQ(wait_for(start(train_arguments(run), out_)), 0) << read(out_);
+  fs::rename(run / "journal", folder_ / "journal");
+  const auto is_there = [&] { return fs::exists(run / "checkpoints" / "step-12"); };
+  ASSERT_TRUE(is_there());
+
+  EXPECT_EQ(wait_for(start(resume_arguments(run), out_)), 1);
+  EXPECT_THAT(read(out_), HasSubstr("holds a checkpoint of step 9, and the journal of "));
+  std::vector<std::string> other = train_arguments(folder_ / "other");
+  other.insert(other.end(), {"--set", "checkpoint.folder=" + (run / "checkpoints").string()});
+  EXPECT_EQ(wait_for(start(other, out_)), 1);
+  EXPECT_THAT(read(out_), HasSubstr("they are of another run, or the journal is lost"));
+
+  EXPECT_TRUE(is_there());
+  fs::remove_all(run / "journal");
+  fs::rename(folder_ / "journal", run / "journal");
+  EXPECT_EQ(wait_for(start(resume_arguments(run), out_)), 0) << read(out_);
+}
+
 TEST_F(Resume, ChangedDataIsFound) {
   quiet_hash();
   fs::remove_all(folder_ / "quiet/checkpoints");
