@@ -27,22 +27,31 @@ void add(std::vector<int>& into, const std::vector<int>& more) {
 
 }  // namespace
 
+std::vector<int> deal_blocks(int64_t count, int hands) {
+  std::vector<int> hand_of(static_cast<size_t>(count), 0);
+  std::vector<std::vector<size_t>> held(1);
+  for (size_t i = 0; i < hand_of.size(); ++i) held[0].push_back(i);
+  for (int next = 1; next < hands; ++next) {
+    std::vector<size_t> gets;
+    while (static_cast<int64_t>(gets.size()) < count / (next + 1)) {
+      auto& richest = *std::max_element(held.begin(), held.end(), [](const auto& a, const auto& b) {
+        return a.size() < b.size();
+      });
+      gets.push_back(richest.back());
+      richest.pop_back();
+    }
+    for (const size_t i : gets) hand_of[i] = next;
+    held.push_back(std::move(gets));
+  }
+  return hand_of;
+}
+
 Placement::Placement(const config::Plan& plan, const kernels::ModelShape& shape,
                      const runtime::StateArena& arena)
     : plan_(plan), shape_(shape), processes_(std::max(1, plan.processes)),
       redundancy_(processes_ > 1 ? plan.redundancy : 0) {
   for (int t = 0; t < arena.tensors(); ++t) users_.push_back(users_of(arena.spec(t).name));
-  const int shards_each = std::max(1, plan.optimizer_shards / processes_);
-  std::map<std::vector<int>, int64_t> dealt;  // blocks of each set of users so far
-  for (const runtime::Block& block : arena.blocks()) {
-    const auto& users = users_[static_cast<size_t>(block.tensor)];
-    const int64_t turn = dealt[users]++;
-    const auto count = static_cast<int64_t>(users.size());
-    const int process = users[static_cast<size_t>(turn % count)];
-    const auto shard = static_cast<int>(turn / count % shards_each);
-    owners_.push_back(shard * processes_ + process);
-    tensors_.push_back(block.tensor);
-  }
+  deal(arena);
   std::map<std::pair<int, int>, std::vector<int64_t>> shared;
   for (size_t id = 0; id < owners_.size(); ++id) {
     const int owner = owners_[id];
@@ -52,6 +61,25 @@ Placement::Placement(const config::Plan& plan, const kernels::ModelShape& shape,
     }
   }
   for (auto& [pair, blocks] : shared) edges_.push_back({pair.first, pair.second, std::move(blocks)});
+}
+
+/// Blocks that the same processes use are dealt to these, and each deals its own in turn to its shards.
+void Placement::deal(const runtime::StateArena& arena) {
+  std::map<std::vector<int>, std::vector<size_t>> shared;
+  for (size_t id = 0; id < arena.blocks().size(); ++id) {
+    tensors_.push_back(arena.blocks()[id].tensor);
+    shared[users(tensors_.back())].push_back(id);
+  }
+  const int shards_each = std::max(1, plan_.optimizer_shards / processes_);
+  owners_.resize(tensors_.size());
+  for (const auto& [users, ids] : shared) {
+    const auto hands = deal_blocks(static_cast<int64_t>(ids.size()), static_cast<int>(users.size()));
+    std::vector<int> turns(users.size(), 0);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto hand = static_cast<size_t>(hands[i]);
+      owners_[ids[i]] = turns[hand]++ % shards_each * processes_ + users[hand];
+    }
+  }
 }
 
 std::vector<BlockEdge> Placement::edges_to_first() const {
@@ -155,6 +183,15 @@ bool Placement::holds(int process, int tensor) const {
     if (tensors_[id] == tensor && process_of_shard(buddy(owners_[id])) == process) return true;
   }
   return false;
+}
+
+Share Placement::share(int process, int64_t block) const {
+  const int owning = owner(block);
+  const int second = buddy(owning);
+  const bool is_whole = process_of_shard(owning) == process ||
+                        (second >= 0 && process_of_shard(second) == process);
+  if (is_whole) return Share::whole;
+  return uses(process, tensors_[static_cast<size_t>(block)]) ? Share::weights : Share::none;
 }
 
 std::vector<int64_t> Placement::owned_by(int optimizer_shard) const {

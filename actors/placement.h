@@ -29,6 +29,14 @@ struct RestoreEdge {
   std::vector<int64_t> weights;  ///< ascending: these alone
 };
 
+/// What a process has of a block, of the state that the run stands at.
+enum class Share : uint8_t { none, weights, whole };
+
+/// Deals `count` blocks to so many, evenly: [count] numbers from 0. With one more each of those that were
+/// there keeps what it has, but for an equal part that the new one gets, so that few blocks move when processes
+/// come or go.
+std::vector<int> deal_blocks(int64_t count, int hands);
+
 /// Whether, with redundancy 1, a block's owner and its buddy are both among these processes: then no
 /// copy of it is left.
 bool have_lost_all_copies(const std::set<int>& empty, int processes);
@@ -49,8 +57,11 @@ class Placement {
   bool uses(int process, int tensor) const;
   /// Whether it also has a copy of some of its blocks.
   bool holds(int process, int tensor) const;
+  /// What a process needs of a block, and has when a step has been applied: all of it as its owner or the
+  /// owner's buddy, its weights to compute with.
+  Share share(int process, int64_t block) const;
 
-  /// The optimizer shard of a block: in a process that uses it, dealt in turn (ZeRO-1).
+  /// The optimizer shard of a block: in a process that uses it, dealt evenly (ZeRO-1).
   int owner(int64_t block) const { return owners_[static_cast<size_t>(block)]; }
   std::vector<int64_t> owned_by(int optimizer_shard) const;
 
@@ -72,6 +83,7 @@ class Placement {
   std::vector<BlockEdge> edges_to_first() const;
 
  private:
+  void deal(const runtime::StateArena& arena);
   int stage_of(int64_t layer) const;
   std::vector<int> processes_of_stage(int stage) const;
   std::vector<int> users_of(const std::string& name) const;

@@ -226,6 +226,44 @@ TEST(Processes, AKillOfAnActorOfAnotherProcessChangesNoBit) {
   }
 }
 
+TEST(DealtBlocks, AreEvenAndFewGoToAnotherWhenOneComes) {
+  for (const int64_t count : {0, 1, 5, 64, 1000, 1001}) {
+    std::vector<int> before = deal_blocks(count, 1);
+    for (int hands = 2; hands <= 9; ++hands) {
+      const std::vector<int> now = deal_blocks(count, hands);
+      std::vector<int64_t> held(static_cast<size_t>(hands), 0);
+      int64_t moved = 0;
+      for (size_t i = 0; i < now.size(); ++i) {
+        ++held[static_cast<size_t>(now[i])];
+        if (now[i] == before[i]) continue;
+        ++moved;
+        EXPECT_EQ(now[i], hands - 1) << "only to the one who comes";
+      }
+      EXPECT_EQ(moved, count / hands);
+      const auto [least, most] = std::minmax_element(held.begin(), held.end());
+      EXPECT_LE(*most - *least, 1) << count << " blocks, " << hands << " hands";
+      before = now;
+    }
+  }
+}
+
+TEST(Placement, SaysWhatAProcessIsToHaveOfEachBlock) {
+  const Recipe recipe = recipe_of(4, 8);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const auto plan = spread_plan({{1, 2, 2, 2, 1, 4}, 4, 1}, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+  for (int64_t id = 0; id < static_cast<int64_t>(arena.blocks().size()); ++id) {
+    const int owner = placement.process_of_shard(placement.owner(id));
+    for (int p = 0; p < 4; ++p) {
+      const bool is_whole = p == owner || p == (owner + 1) % 4;
+      const bool is_used = placement.uses(p, arena.blocks()[static_cast<size_t>(id)].tensor);
+      EXPECT_EQ(placement.share(p, id), is_whole  ? Share::whole
+                                        : is_used ? Share::weights
+                                                  : Share::none);
+    }
+  }
+}
+
 TEST(LostCopies, AreAllOfABlockWhenItsOwnerAndTheProcessBehindItAreGone) {
   EXPECT_FALSE(actors::have_lost_all_copies({}, 3));
   EXPECT_FALSE(actors::have_lost_all_copies({2}, 3));
