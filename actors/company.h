@@ -89,7 +89,7 @@ class Company {
   Newcomers newcomers;
 
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
-  std::atomic<bool> is_stop_requested{false};
+  std::atomic<bool> is_stop_requested{false}, is_pause_requested{false};
 
   /// The queue of an address, made at the first call. It lives until the company is drained, so no
   /// operation outlives its lane, whatever becomes of the actor; who is started in its place goes on

@@ -79,6 +79,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id + 100)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, reduced_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, restore_atom)
   CAF_ADD_ATOM(troupe_actors, troupe::actors, restored_atom)
+  CAF_ADD_ATOM(troupe_actors, troupe::actors, pause_atom)
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 namespace troupe::actors {
@@ -174,6 +175,7 @@ using Checkpointer = caf::typed_actor<
 using Coordinator = caf::typed_actor<
     caf::result<void>(saved_atom, uint64_t),   // a checkpoint's file work has ended, well or not
     caf::result<void>(stop_atom),              // the run ends after the step under way
+    caf::result<void>(pause_atom),             // likewise, without a checkpoint: it goes on at once
     caf::result<void>(restarted_atom, uint8_t, std::string),  // a Role; the actor and why
     caf::result<void>(resume_atom, uint64_t),  // its own: a while has passed
     caf::result<void>(run_atom)>;              // begin, or go on in another's place

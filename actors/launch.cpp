@@ -241,6 +241,13 @@ void Troupe::request_stop() {
   }
 }
 
+void Troupe::request_pause() {
+  company_->is_pause_requested = true;
+  if (const auto coordinator = company_->directory.find({Role::coordinator})) {
+    runtime::tell(coordinator, pause_atom_v);
+  }
+}
+
 void Troupe::give_up(const std::string& why) {
   runtime::tell(caf::actor_cast<caf::actor>(system_->watcher), fault_atom_v, why);
 }

@@ -84,6 +84,8 @@ class Troupe {
   /// From any thread: the run ends after the step under way (the next one, if that is committed
   /// already), which is hashed and checkpointed as the last one would be, but not evaluated.
   void request_stop();
+  /// Likewise, for the run to go on at once with other processes: nothing is saved or scored for that.
+  void request_pause();
 
  private:
   struct System;

@@ -37,6 +37,7 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
   return {
       seen("saved", [this](saved_atom, uint64_t step) { happened(heard::Saved{step}); }),
       seen("stop", [this](stop_atom) { happened(heard::Stop{}); }),
+      seen("pause", [this](pause_atom) { happened(heard::Pause{}); }),
       seen("restarted",
            [this](restarted_atom, uint8_t role, const std::string& text) {
              happened(heard::Restarted{static_cast<Role>(role), text});
@@ -47,6 +48,7 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
       seen("run",
            [this](run_atom) {
              if (company().is_stop_requested) happened(heard::Stop{});
+             if (company().is_pause_requested) happened(heard::Pause{});
              happened(heard::Run{});
            }),
   };

@@ -74,7 +74,7 @@ void RunCore::next_step() {
   if (committed_.step() > settled_) recoveries_ = 0;
   settled_ = committed_.step();
   was_recovered_ = false;
-  if (is_final_ || settled_ >= last_step()) {
+  if (is_final_ || settled_ >= last_step() || pauses_here()) {
     phase_ = Phase::saving;
     return end_when_kept();
   }
@@ -83,6 +83,14 @@ void RunCore::next_step() {
   attempt_.epoch.set_n(attempt_.epoch.n() + 1);
   attempts_ = static_cast<uint32_t>(recoveries_);
   compute();
+}
+
+/// A pause has no checkpoint of its own, and waits for none if one is written only now and then: steps go on
+/// meanwhile. What a replay has yet to meet is done first.
+bool RunCore::pauses_here() {
+  const bool has_stepped = settled_ > args_.from->record.step();
+  if (!is_pausing_ || !has_stepped || settled_ < args_.from->commits.size()) return false;
+  return saving_ == 0 || ++steps_to_pause_ > most_steps_to_pause;
 }
 
 wire::BeginStep RunCore::begin_message() const {
@@ -299,5 +307,7 @@ void RunCore::on(const heard::Saved& saved) {
 }
 
 void RunCore::on(const heard::Stop&) { is_stopping_ = true; }
+
+void RunCore::on(const heard::Pause&) { is_pausing_ = true; }
 
 }  // namespace troupe::actors

@@ -38,6 +38,9 @@ struct ResumePoint {
 /// is no beginning: it is waited for.
 constexpr int most_recoveries = 20;
 
+/// So many steps are done at most for a pause to come where no checkpoint is being written.
+constexpr int most_steps_to_pause = 20;
+
 class RunCore {
  public:
   struct Args {
@@ -84,6 +87,7 @@ class RunCore {
   void on(const heard::Restarted& restarted);
   void on(const heard::Saved& saved);
   void on(const heard::Stop&);
+  void on(const heard::Pause&);
 
   void ask_standing();
   void next_step();
@@ -108,6 +112,7 @@ class RunCore {
   bool concerns(Role role) const;
   bool is_replay() const { return record_.step() <= args_.from->commits.size(); }
   bool is_due(int64_t every) const;
+  bool pauses_here();
   uint64_t last_step() const;
   wire::BeginStep begin_message() const;
   bool meets_journal(uint64_t hash);
@@ -132,6 +137,8 @@ class RunCore {
   int recoveries_ = 0;        // since a step was committed
   std::string last_failure_;
   bool is_stopping_ = false;  // told to end the run early
+  bool is_pausing_ = false;   // told to pause
+  int steps_to_pause_ = 0;    // that were done since
   bool is_final_ = false;     // no step follows this one; fixed at its commit
   uint64_t saving_ = 0;      // the last state whose save was asked for, until it has ended; 0: none
   uint64_t last_saved_ = 0;  // of those whose end was heard

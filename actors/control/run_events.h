@@ -46,11 +46,12 @@ struct TimePassed { Generation generation; };
 struct Restarted { Role role; std::string text; };  ///< the text names actor and reason
 struct Saved { uint64_t step; };                    ///< a checkpoint's file work has ended
 struct Stop {};                                     ///< the run ends after the step under way
+struct Pause {};  ///< likewise, for it to go on at once: nothing is saved for that
 }  // namespace heard
 using Heard = std::variant<heard::Run, heard::Standing, heard::Collected, heard::Prepared, heard::Damaged,
                            heard::Durable, heard::HashDurable, heard::Applied, heard::Copied, heard::Evaluated,
                            heard::Failed, heard::TimePassed, heard::Restarted, heard::Saved,
-                           heard::Stop>;
+                           heard::Stop, heard::Pause>;
 
 namespace wanted {
 struct Standing { Generation generation; };                            ///< -> Standing
