@@ -63,15 +63,23 @@ std::string line_of(const Event& event) {
 }
 
 std::string json_of(const Event& event) {
-  const nlohmann::ordered_json line{{"time", time_text(event.unix_us())},
-                                    {"unix_us", event.unix_us()},
-                                    {"kind", runtime::event_kind_name(event.kind())},
-                                    {"actor", event.actor()},
-                                    {"incarnation", event.incarnation()},
-                                    {"step", event.step()},
-                                    {"epoch_term", event.epoch_term()},
-                                    {"epoch_n", event.epoch_n()},
-                                    {"text", event.text()}};
+  nlohmann::ordered_json line{{"time", time_text(event.unix_us())},
+                              {"unix_us", event.unix_us()},
+                              {"kind", runtime::event_kind_name(event.kind())},
+                              {"actor", event.actor()},
+                              {"incarnation", event.incarnation()},
+                              {"step", event.step()},
+                              {"epoch_term", event.epoch_term()},
+                              {"epoch_n", event.epoch_n()},
+                              {"text", event.text()}};
+  if (event.has_plan_change()) {
+    const wire::PlanChange& change = event.plan_change();
+    line["plan_change"] = {{"processes", change.processes()},
+                           {"moved_blocks", change.moved_blocks()},
+                           {"stayed_blocks", change.stayed_blocks()},
+                           {"moved_bytes", change.moved_bytes()},
+                           {"paused_seconds", change.paused_seconds()}};
+  }
   return line.dump();
 }
 

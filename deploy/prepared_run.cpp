@@ -95,17 +95,19 @@ std::optional<LeasedRun> find_leased_run(const TrainOptions& options, const RunS
                     .recipe = recipe_of(p, data)});
 }
 
-/// While it lives, whoever waits for nodes stops when the lease is lost.
-class LeadershipCheck {
+/// While it lives, whoever waits for nodes stops when the lease is lost, or the run is told to.
+class WaitingCheck {
  public:
-  LeadershipCheck(MeetingPoint& at, runtime::Leadership* leadership) : at_(at) {
-    if (!leadership) return;
-    at.check = [leadership] {
-      const std::string loss = leadership->lease().loss();
+  WaitingCheck(MeetingPoint& at, runtime::Leadership* leadership, const StopSignals* signals) : at_(at) {
+    at.check = [leadership, signals] {
+      const std::string loss = leadership ? leadership->lease().loss() : "";
       if (!loss.empty()) throw Fenced("this process was about to lead the run: " + loss);
+      if (const int signal = signals ? signals->received() : 0) {
+        throw StoppedBySignal(signal, "stopped by " + signal_name(signal) + " while the run waited for nodes");
+      }
     };
   }
-  ~LeadershipCheck() { at_.check = {}; }
+  ~WaitingCheck() { at_.check = {}; }
 
  private:
   MeetingPoint& at_;
@@ -143,7 +145,6 @@ Mandate take_the_lead(PreparedRun& prepared, const LeaderLife& life,
     Mandate mandate;
     mandate.loss = life.loss();
     mandate.loss_us = life.loss_us();
-    mandate.is_first_of_plan = life.is_first_of_plan();
     return mandate;
   }
   Mandate mandate = prepared.lease->lead(
@@ -163,21 +164,34 @@ Mandate take_the_lead(PreparedRun& prepared, const LeaderLife& life,
   return mandate;
 }
 
-std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const Mandate& mandate,
-                                  const runtime::JournalHistory& history, bool& takes_over) {
-  if (!prepared.meeting) return nullptr;
-  const LeadershipCheck check(*prepared.meeting, mandate.leadership.get());
-  if (mandate.is_first_of_plan) {
-    return gather_others(*prepared.meeting, prepared.setup.plan.processes - 1);
-  }
+Gathered gather(const PreparedRun& prepared, runtime::Leadership* leadership, const Mandate& mandate,
+                const runtime::JournalHistory& history, const NodeProcessesPtr& processes,
+                HeldParts& parts) {
+  if (!prepared.meeting) return {};
   const config::Plan& plan = prepared.setup.plan;
-  if (!mandate.loss.empty() && plan.redundancy > 0 && !history.commits.empty()) {
-    if (auto nodes = gather_again(*prepared.meeting, plan.processes - 1)) {
-      takes_over = true;
-      return nodes;
+  bool regroups = false;
+  {
+    const WaitingCheck check(*prepared.meeting, leadership, nullptr);
+    if (!mandate.loss.empty() && plan.redundancy > 0 && !history.commits.empty()) {
+      auto nodes = gather_again(*prepared.meeting, processes, plan.processes - 1, regroups);
+      if (nodes) return {std::move(nodes), true};
     }
+    if (!regroups) return {gather_nodes(*prepared.meeting, processes, plan.processes - 1), false};
   }
-  return gather_nodes(*prepared.meeting, plan.processes - 1);
+  return regroup(prepared, leadership, processes, parts,
+                 {.processes = plan.processes, .stayers = plan.processes - 1, .leaving = {},
+                  .state = history.commits.size(), .own = {}, .choose = {}},
+                 nullptr);
+}
+
+Gathered regroup(const PreparedRun& prepared, runtime::Leadership* leadership,
+                 const NodeProcessesPtr& processes, HeldParts& parts, Regrouping to,
+                 const StopSignals* signals) {
+  const WaitingCheck check(*prepared.meeting, leadership, signals);
+  to.choose = [&parts, count = to.processes](const std::vector<wire::HeldPart>& held) {
+    return parts.choose(held, count);
+  };
+  return {gather_others(*prepared.meeting, processes, to), false};
 }
 
 }  // namespace troupe::deploy

@@ -10,9 +10,11 @@
 #include "actors/control/failpoints.h"
 #include "deploy/cluster/gathering.h"
 #include "deploy/cluster/leased_run.h"
+#include "deploy/cluster/held_parts.h"
 #include "deploy/failpoint_options.h"
 #include "deploy/run_folder.h"
 #include "deploy/run_setup.h"
+#include "deploy/stop_signals.h"
 #include "deploy/training_data.h"
 
 namespace troupe::deploy {
@@ -46,9 +48,23 @@ PreparedRun prepare(const TrainOptions& options, RunSetup setup);
 /// lacks.
 Mandate take_the_lead(PreparedRun& prepared, const LeaderLife& life, runtime::JournalHistory& history);
 
-/// The nodes of a lost leader, if they hold all of the last commit (`takes_over`); else new ones. Null: there
-/// is one process.
-std::unique_ptr<Gathering> gather(const PreparedRun& prepared, const Mandate& mandate,
-                                  const runtime::JournalHistory& history, bool& takes_over);
+/// Nodes, and what they hold of the run.
+struct Gathered {
+  std::unique_ptr<Gathering> nodes;  ///< null: there is one process
+  /// They hold all of the last commit, each in its place. If Gathering::regroup says who held what, blocks
+  /// have to move first; else they hold nothing.
+  bool takes_over = false;
+};
+
+/// Those of a lost leader, if they hold all of the last commit; else new ones.
+Gathered gather(const PreparedRun& prepared, runtime::Leadership* leadership, const Mandate& mandate,
+                const runtime::JournalHistory& history, const NodeProcessesPtr& processes,
+                HeldParts& parts);
+
+/// Those of a run that goes on with others than before: `to` but for its `choose`. Throws ClusterError, Fenced,
+/// StoppedBySignal.
+Gathered regroup(const PreparedRun& prepared, runtime::Leadership* leadership,
+                 const NodeProcessesPtr& processes, HeldParts& parts, Regrouping to,
+                 const StopSignals* signals);
 
 }  // namespace troupe::deploy

@@ -201,4 +201,19 @@ StartingPoint takeover_point(StartingPointArgs args) {
   return start;
 }
 
+StartingPoint regroup_point(StartingPointArgs args) {
+  StartingPoint start = at_the_beginning(args);
+  const wire::StepRecord& record = start.from.commits.back();
+  start.from.record = record;
+  start.bias.values.assign(record.bias().begin(), record.bias().end());
+  start.bias.version = record.step();
+  start.last.emplace();
+  *start.last->mutable_record() = record;
+  const auto hash = start.from.hashes.find(record.step());
+  if (hash != start.from.hashes.end()) start.last->set_hash(hash->second);
+  start.last->set_attempts(1);
+  start.history = std::move(args.history);
+  return start;
+}
+
 }  // namespace troupe::deploy

@@ -46,6 +46,10 @@ StartingPoint starting_point(StartingPointArgs args);
 /// has not been. Wants a commit in the journal; throws as above.
 StartingPoint takeover_point(StartingPointArgs args);
 
+/// The point of a run that goes on with other processes, which hold the state of the last commit. Wants a
+/// commit in the journal; throws as above.
+StartingPoint regroup_point(StartingPointArgs args);
+
 /// What speaks against going on with a recipe: a commit that it would not have made, because its
 /// tokens, its rate or other numbers of the schedule are others. Empty: nothing.
 std::string recipe_objection(const actors::Recipe& recipe,

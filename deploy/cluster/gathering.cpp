@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <iostream>
-#include <limits>
 #include <numeric>
 #include <thread>
 
@@ -81,7 +80,34 @@ MeetingPoint::MeetingPoint(const ClusterOptions& options, const std::string& non
   if (tls.is_set()) runtime::check_tls(tls);
 }
 
-Gathering::Gathering(MeetingPoint& at) : at_(at), own_(own_facts(at.tls.is_set())) {}
+Gathering::Gathering(MeetingPoint& at, NodeProcessesPtr processes)
+    : at_(at), own_(own_facts(at.tls.is_set())), processes_(std::move(processes)) {}
+
+namespace {
+
+/// Tells those who have come to come again.
+void put_off_all(std::vector<runtime::Member>& members, const std::string& why) {
+  for (runtime::Member& member : members) {
+    try {
+      runtime::put_off(member.socket, why);
+    } catch (const ClusterError&) {
+      // it has gone
+    }
+  }
+}
+
+/// What a node says that it holds, if that is of the state that the run stands at.
+wire::HeldPart held_by(const wire::NodeFacts& facts, uint64_t state) {
+  wire::HeldPart part;
+  const bool is_of_use = facts.is_at_rest() && facts.held_state() == state && facts.held_process() > 0 &&
+                         facts.held_process() < facts.held_processes();
+  if (!is_of_use) return part;
+  part.set_process(facts.held_process());
+  part.set_processes(facts.held_processes());
+  return part;
+}
+
+}  // namespace
 
 std::optional<runtime::Member> Gathering::admit_one() {
   if (at_.check) at_.check();
@@ -100,9 +126,9 @@ std::optional<runtime::Member> Gathering::admit_one() {
 }
 
 std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_over) {
-  processes_.reap();
+  processes_->reap();
   if (at_.starts_nodes) {
-    processes_.start(1, endpoint(), at_.secret);
+    processes_->start(1, endpoint(), at_.secret);
   } else {
     std::cout << "waiting for a node in its place: troupe node --join "
               << runtime::to_string(endpoint()) << std::endl;
@@ -110,7 +136,7 @@ std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_o
   const auto deadline = within(start_time);
   while (!is_over) {
     if (auto member = admit_one()) return member;
-    if (at_.starts_nodes && processes_.has_last_ended()) {
+    if (at_.starts_nodes && processes_->has_last_ended()) {
       throw ClusterError("a node process that was started has ended before it had joined");
     }
     if (at_.starts_nodes && std::chrono::steady_clock::now() > deadline) {
@@ -120,21 +146,34 @@ std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_o
   return std::nullopt;
 }
 
-/// Those that held a part of the run when its leader was lost connect at once.
-void Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) {
+/// Those that held a part of the run when its leader was lost connect at once. False: they were about to get
+/// others.
+bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) {
   const auto deadline = within(rejoin_time);
   size_t missing = slots.size();
+  bool are_of_this_plan = true;
   while (missing > 0 && std::chrono::steady_clock::now() < deadline) {
     auto member = admit_one();
     if (!member) continue;
-    const int process = member->facts.held_process();
+    const wire::NodeFacts& facts = member->facts;
+    const int process = facts.held_process();
     if (process == 0) {
       spare.push_back(std::move(*member));
-    } else if (process <= static_cast<int>(slots.size()) && !slots[static_cast<size_t>(process - 1)]) {
-      slots[static_cast<size_t>(process - 1)].emplace(std::move(*member));
-      --missing;
+      continue;
     }
+    const bool is_of_this_plan = !facts.is_at_rest() && process <= static_cast<int>(slots.size()) &&
+                                 facts.held_processes() == static_cast<int>(slots.size()) + 1;
+    if (!is_of_this_plan) {
+      are_of_this_plan = false;
+      spare.push_back(std::move(*member));
+    } else if (!slots[static_cast<size_t>(process - 1)]) {
+      slots[static_cast<size_t>(process - 1)].emplace(std::move(*member));
+    } else {
+      continue;
+    }
+    --missing;
   }
+  return are_of_this_plan;
 }
 
 /// The empty ones get who is there, then who comes; nodes are started for them unless they come.
@@ -142,7 +181,7 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
   const auto missing = static_cast<int>(
       std::count_if(slots.begin(), slots.end(), [](const auto& slot) { return !slot; }));
   const int wanted = std::max(missing - static_cast<int>(spare.size()), 0);
-  if (at_.starts_nodes && wanted > 0) processes_.start(wanted, endpoint(), at_.secret);
+  if (at_.starts_nodes && wanted > 0) processes_->start(wanted, endpoint(), at_.secret);
   if (!at_.starts_nodes && wanted > 0) {
     std::cout << "waiting for " << wanted << (wanted == 1 ? " node: " : " nodes: ")
               << "troupe node --join " << runtime::to_string(endpoint()) << std::endl;
@@ -151,7 +190,7 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
   for (size_t i = 0; i < slots.size(); ++i) {
     if (slots[i]) continue;
     while (spare.empty()) {
-      if (at_.starts_nodes) processes_.check();
+      if (at_.starts_nodes) processes_->check();
       if (at_.starts_nodes && std::chrono::steady_clock::now() > deadline) {
         throw ClusterError("node processes that were started here have not joined within 60 s: " +
                            std::to_string(i) + " of " + std::to_string(slots.size()) + " have");
@@ -170,24 +209,33 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
     spare.pop_back();
     newcomers_.insert(static_cast<int>(i) + 1);
   }
+  put_off_all(spare, "the run takes this node in");
   std::vector<runtime::Member> members;
   for (auto& slot : slots) members.push_back(std::move(*slot));
   members_ = std::make_unique<runtime::Members>(std::move(members));
 }
 
-std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes) {
-  auto gathering = std::make_unique<Gathering>(at);
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes) {
+  auto gathering = std::make_unique<Gathering>(at, processes);
   Gathering::Slots slots(static_cast<size_t>(nodes));
   gathering->fill(slots, {});
   return gathering;
 }
 
-std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes) {
-  auto gathering = std::make_unique<Gathering>(at);
+std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
+                                        bool& regroups) {
+  auto gathering = std::make_unique<Gathering>(at, processes);
   gathering->takes_holders_ = true;
   Gathering::Slots slots(static_cast<size_t>(nodes));
   std::vector<runtime::Member> spare;
-  gathering->take_holders(slots, spare);
+  regroups = !gathering->take_holders(slots, spare);
+  if (regroups) {
+    for (auto& slot : slots) {
+      if (slot) spare.push_back(std::move(*slot));
+    }
+    put_off_all(spare, "the run is about to have other processes");
+    return nullptr;
+  }
   gathering->takes_holders_ = false;  // who comes later has been given up
   std::set<int> empty{0};
   for (int p = 1; p <= nodes; ++p) {
@@ -198,26 +246,57 @@ std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes) {
   return gathering;
 }
 
-std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes) {
-  auto gathering = std::make_unique<Gathering>(at);
+std::unique_ptr<Gathering> gather_others(MeetingPoint& at, const NodeProcessesPtr& processes,
+                                         const Regrouping& to) {
+  auto gathering = std::make_unique<Gathering>(at, processes);
   gathering->takes_holders_ = true;
-  std::vector<runtime::Member> all;
-  const auto deadline = within(rejoin_time);
-  while (static_cast<int>(all.size()) < nodes && std::chrono::steady_clock::now() < deadline) {
-    if (auto member = gathering->admit_one()) all.push_back(std::move(*member));
-  }
-  const auto before = [](const runtime::Member& one) {  // those that are new stand behind
-    const int process = one.facts.held_process();
-    return process > 0 ? process : std::numeric_limits<int>::max();
+  processes->reap();
+  const auto nodes = static_cast<size_t>(to.processes - 1);
+  std::vector<runtime::Member> stayers, fresh;
+  const auto all_are_there = [&] {
+    return stayers.size() >= static_cast<size_t>(to.stayers) && stayers.size() + fresh.size() >= nodes &&
+           gathering->guests_.size() >= to.leaving.size();
   };
-  std::vector<size_t> order(all.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return before(all[a]) < before(all[b]); });
-  Gathering::Slots slots(static_cast<size_t>(nodes));
-  for (size_t i = 0; i < order.size(); ++i) slots[i].emplace(std::move(all[order[i]]));
-  gathering->fill(slots, {});
+  const auto deadline = within(rejoin_time);
+  while (!all_are_there() && std::chrono::steady_clock::now() < deadline) {
+    auto member = gathering->admit_one();
+    if (!member) continue;
+    const wire::HeldPart part = held_by(member->facts, to.state);
+    const bool leaves = part.processes() == to.own.processes() && to.leaving.contains(part.process());
+    (part.processes() == 0 ? fresh : leaves ? gathering->guests_ : stayers).push_back(std::move(*member));
+  }
+  gathering->regroup(to, std::move(stayers), std::move(fresh));
   return gathering;
+}
+
+/// Those that are too many give what they hold, too.
+void Gathering::regroup(const Regrouping& to, std::vector<runtime::Member> stayers,
+                        std::vector<runtime::Member> fresh) {
+  Slots slots(static_cast<size_t>(to.processes - 1));
+  while (stayers.size() > slots.size()) {
+    guests_.push_back(std::move(stayers.back()));
+    stayers.pop_back();
+  }
+  std::vector<size_t> order(stayers.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return stayers[a].facts.held_process() < stayers[b].facts.held_process();
+  });
+  std::vector<wire::HeldPart> parts{to.own};
+  for (const size_t i : order) parts.push_back(held_by(stayers[i].facts, to.state));
+  const std::vector<int> chosen = to.choose(parts);
+  wire::Regroup all;
+  all.set_state(to.state);
+  for (int p = 0; p < to.processes; ++p) all.add_held();
+  *all.mutable_held(0) = to.own;
+  for (size_t i = 0; i < order.size(); ++i) {
+    const int process = chosen[i + 1];
+    *all.mutable_held(process) = parts[i + 1];
+    slots[static_cast<size_t>(process - 1)].emplace(std::move(stayers[order[i]]));
+  }
+  for (const runtime::Member& guest : guests_) *all.add_held() = held_by(guest.facts, to.state);
+  regroup_ = std::move(all);
+  fill(slots, std::move(fresh));
 }
 
 wire::NodeFacts own_facts(bool has_tls) {

@@ -46,10 +46,24 @@ struct MeetingPoint {
   std::function<void()> check = {};  ///< called now and then by whoever waits for nodes; may throw
 };
 
+/// Those that a leader has started, whichever plan they are of.
+using NodeProcessesPtr = std::shared_ptr<NodeProcesses>;
+
+/// What is known of those who come when a run goes on with other processes.
+struct Regrouping {
+  int processes;              ///< that it goes on with
+  int stayers;                ///< nodes that are expected again
+  std::set<int> leaving;      ///< likewise, and then they go: numbers of what they held
+  uint64_t state;             ///< that they are to hold
+  wire::HeldPart own;         ///< of process 0
+  /// Of those that come, process 0 first: their processes.
+  std::function<std::vector<int>(const std::vector<wire::HeldPart>&)> choose;
+};
+
 /// Nodes that have joined and wait for their parts.
 class Gathering {
  public:
-  explicit Gathering(MeetingPoint& at);
+  Gathering(MeetingPoint& at, NodeProcessesPtr processes);
 
   const runtime::Secret& secret() const { return at_.secret; }
   const runtime::Endpoint& endpoint() const { return at_.listener.endpoint(); }
@@ -58,47 +72,58 @@ class Gathering {
   runtime::Members& members() { return *members_; }
   /// Processes whose nodes hold nothing of the run yet.
   const std::set<int>& newcomers() const { return newcomers_; }
+  /// Of a run that goes on with other processes: who held what, else nothing.
+  const std::optional<wire::Regroup>& regroup() const { return regroup_; }
+  /// They give what they hold, and leave: behind the run's processes, in this order.
+  std::vector<runtime::Member>& guests() { return guests_; }
 
   /// Takes whoever comes within a moment; who is refused is printed.
   std::optional<runtime::Member> admit_one();
   /// Nodes that were started here go on under another leader.
-  void let_go() { processes_.let_go(); }
+  void let_go() { processes_->let_go(); }
   /// Readable: somebody comes.
   int file() const { return at_.listener.file(); }
   /// Whether `admit_one` has something to do at once.
   bool has_arrivals() const { return at_.arrivals.has_news(); }
 
   /// Lets go of the numbers of those that it started and that have ended.
-  void reap() { processes_.reap(); }
+  void reap() { processes_->reap(); }
   /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
   /// None: `is_over` has become true. Throws ClusterError.
   std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);
 
  private:
-  friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
-  friend std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
-  friend std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes);
+  friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint&, const NodeProcessesPtr&, int);
+  friend std::unique_ptr<Gathering> gather_again(MeetingPoint&, const NodeProcessesPtr&, int, bool&);
+  friend std::unique_ptr<Gathering> gather_others(MeetingPoint&, const NodeProcessesPtr&, const Regrouping&);
   using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
-  void take_holders(Slots& slots, std::vector<runtime::Member>& spare);
+  bool take_holders(Slots& slots, std::vector<runtime::Member>& spare);
+  void regroup(const Regrouping& to, std::vector<runtime::Member> stayers, std::vector<runtime::Member> fresh);
   void fill(Slots& slots, std::vector<runtime::Member> spare);
   MeetingPoint& at_;
   const wire::NodeFacts own_;
   bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
   std::set<int> newcomers_;
-  NodeProcesses processes_;  // those that were started here; they go behind the sockets
+  NodeProcessesPtr processes_;  // those that were started here; they go behind the sockets
+  std::optional<wire::Regroup> regroup_;
+  std::vector<runtime::Member> guests_;
   std::unique_ptr<runtime::Members> members_;
 };
 
 /// Waits for `nodes` nodes, which it starts itself unless they come. Who is refused is printed, and
 /// waited for further. Throws ClusterError: a node it started has ended.
-std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, int nodes);
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes);
 
 /// For a leader in a lost one's place: the nodes come again with what they hold of the run, and new
-/// ones take the places of those that do not come. Null: of some block nobody has a copy. Throws as above.
-std::unique_ptr<Gathering> gather_again(MeetingPoint& at, int nodes);
+/// ones take the places of those that do not come. Null: of some block nobody has a copy, or (`regroups`) the
+/// lost one was about to go on with other processes: all who have come are told to come again. Throws as above.
+std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
+                                        bool& regroups);
 
-/// For a run that goes on with other processes than before: whoever comes, those first that were in it.
-std::unique_ptr<Gathering> gather_others(MeetingPoint& at, int nodes);
+/// For a run that goes on with other processes than before: those that were in it come again with what they
+/// hold, and new ones get what is left. Throws as above.
+std::unique_ptr<Gathering> gather_others(MeetingPoint& at, const NodeProcessesPtr& processes,
+                                         const Regrouping& to);
 
 /// What a process says of itself, but for its data plane.
 wire::NodeFacts own_facts(bool has_tls);

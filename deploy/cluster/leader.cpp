@@ -41,14 +41,20 @@ Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
       takes_over_(args.takes_over), term_(args.term),
       company_(args.company), gathering_(std::move(args.gathering)),
+      mover_(args.moves ? std::make_unique<actors::Mover>(actors::Mover::Args{
+                              .arena = company_->arena,
+                              .state = gathering_->regroup()->state(),
+                              .process = 0,
+                              .moves = *args.moves})
+                        : nullptr),
+      is_moving_(args.moves != nullptr),
       plane_(make_node_plane(gathering_->endpoint().host,
-                             {.received = [company = company_](int, runtime::Parcel parcel) {
-                                company->office.received(std::move(parcel));
+                             {.received = [this](int peer, runtime::Parcel parcel) {
+                                if (is_moving_) return mover_->received(peer, std::move(parcel));
+                                company_->office.received(std::move(parcel));
                               },
                               .lost = [this](int peer, const std::string& why,
-                                             const std::vector<std::string>&) {
-                                lost(peer, 0, gathering_->members().describe(peer) + ": " + why);
-                              }})),
+                                             const std::vector<std::string>&) { unplugged(peer, why); }})),
       config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
       system_(std::make_unique<caf::actor_system>(*config_)),
       desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)),
@@ -75,11 +81,13 @@ Leader::Leader(Args args)
   for (int p = 1; p <= members.count(); ++p) plane_->connect(p, members.facts(p).data_address());
   for (int p = 1; p <= members.count(); ++p) watch_->take(p, 1, members.facts(p));
   start_nodes();
+  start_guests();
   members.wait_until_ready(runtime::within(ready_time));
   if (!desk_->wait_for_crews(ready_time)) {
     throw ClusterError("not every node has reached the control plane at " +
                        gathering_->endpoint().host + ":" + std::to_string(desk_->port()));
   }
+  if (mover_) move_blocks();
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0) throw ClusterError("eventfd: " + std::string(std::strerror(errno)));
   replacing_ = std::thread([this] { replace_loop(); });
@@ -93,7 +101,12 @@ Leader::~Leader() {
   }
   if (wake_ >= 0) wake();
   if (replacing_.joinable()) replacing_.join();
-  gathering_->members().finish("", runtime::within(end_time));
+  Members& members = gathering_->members();
+  if (has_parted_) {
+    members.wait_until_gone(runtime::within(goes_on_ ? rest_time : end_time));
+  } else {
+    members.finish("", runtime::within(end_time));
+  }
   watch_.reset();
   company_->office.set_plane(nullptr);
   plane_.reset();
@@ -115,13 +128,19 @@ wire::NodeStart Leader::start_message() const {
   start.set_heartbeat_port(watch_->port());
   start.set_term(term_);
   start.mutable_lives()->Add(lives_.begin(), lives_.end());
+  for (const runtime::Member& guest : gathering_->guests()) {
+    if (!is_moving_) break;  // it has gone
+    start.add_data_addresses(guest.facts.data_address());
+    start.add_lives(1);
+  }
   for (const std::string& failpoint : company_->failpoints.unfired()) start.add_failpoints(failpoint);
   return start;
 }
 
 void Leader::start_nodes() {
   wire::NodeStart start = start_message();
-  start.set_is_handed_state(hands_out_state_ || takes_over_);
+  start.set_is_handed_state(hands_out_state_ || takes_over_ || mover_);
+  if (mover_) *start.mutable_regroup() = *gathering_->regroup();
   for (int p = 1; p <= gathering_->members().count(); ++p) {
     start.set_process(p);
     start.set_goes_on(takes_over_ && !gathering_->newcomers().contains(p));
@@ -187,6 +206,7 @@ void Leader::count_out(int process, uint32_t life, const std::string& why, uint6
     if (!is_news(process, life)) return;
     gone_[process] = why;
     company_->office.lose(process);
+    if (is_moving_) gathering_->members().cut(process);
     if (is_beyond_help()) {
       for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
       has_lost_state_ = company_->plan.redundancy > 0;
@@ -319,47 +339,6 @@ void Leader::tell_of(int process, const wire::NodeFacts& facts) {
     return true;
   });
   if (!all_have) throw ClusterError("not every process reaches process " + std::to_string(process));
-}
-
-Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
-    : leader_(leader) {
-  {
-    std::lock_guard lock(leader.mutex_);
-    leader.troupe_ = &troupe;
-    leader.advice_ = std::move(advice);
-    if (leader.first_loss_) troupe.give_up(*leader.first_loss_ + leader.advice_);
-  }
-  leader.wake();
-  leader.gathering_->members().watch(
-      {.happened =
-           [company = leader.company_](int, const wire::Event& event) {
-             if (event.kind() == wire::Event::FAILPOINT) company->failpoints.fired(event.text());
-             company->happened(event);
-           },
-       .lost = [&leader](int process, const std::string& why) { leader.lost(process, 0, why); },
-       .connected =
-           [&leader](int process, const wire::Peer&) {
-             {
-               std::lock_guard lock(leader.mutex_);
-               leader.connected_.insert(process);
-             }
-             leader.changed_.notify_all();
-           },
-       .unreachable =
-           [&leader](int process, const wire::Peer& peer) {
-             const int other = peer.process();
-             {
-               std::lock_guard lock(leader.mutex_);
-               // Of one that has been replaced, or of this process, which hears for itself.
-               if (other < 1 || other >= static_cast<int>(leader.lives_.size()) ||
-                   leader.lives_[static_cast<size_t>(other)] != peer.life()) {
-                 return;
-               }
-             }
-             leader.lost(other, peer.life(),
-                         "process " + std::to_string(process) + " does not reach " +
-                             leader.gathering_->members().describe(other) + ": " + peer.text());
-           }});
 }
 
 }  // namespace troupe::deploy

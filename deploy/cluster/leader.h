@@ -16,6 +16,7 @@
 
 #include "actors/front_desk.h"
 #include "actors/launch.h"
+#include "actors/mover.h"
 #include "deploy/cluster/gathering.h"
 #include "deploy/cluster/node_watch.h"
 #include "deploy/cluster/paced_dealer.h"
@@ -34,9 +35,10 @@ class Leader {
     bool hands_out_state;  ///< or nodes make state 0 by the seed
     bool takes_over = false;  ///< from a lost leader, whose nodes hold the state
     uint64_t term = 0;        ///< of its lease; 0: there is none
+    const actors::Moves* moves = nullptr;  ///< of a run that goes on with other processes (Gathering::regroup)
   };
-  /// Everybody's actors are there and reach each other when this returns. Throws ClusterError,
-  /// DataPlaneError.
+  /// Everybody's actors are there and reach each other when this returns, and blocks are where they belong.
+  /// Throws ClusterError, DataPlaneError.
   explicit Leader(Args args);
   ~Leader();
   Leader(const Leader&) = delete;
@@ -45,13 +47,15 @@ class Leader {
   caf::actor_system& actors() { return *system_; }
   /// What happens to the run's processes, for its witness.
   static wire::Event event_of(wire::Event::Kind kind, std::string text);
-  /// The run was ended after a step for it to go on with so many processes; and why.
+  /// The run was paused after a step for it to go on with so many processes; and why.
   struct Change {
     int processes;
     std::set<int> leaving;
     std::string why;
   };
   std::optional<Change> change();
+  /// It does go on so: its nodes are told to come again when this part of it is left.
+  void go_on() { goes_on_ = true; }
   /// The run was ended because no copy of some block is left.
   bool has_lost_state() const { return has_lost_state_; }
   /// The run goes on elsewhere, so that nodes are told nothing when it is left here: they look for the one
@@ -86,6 +90,9 @@ class Leader {
   void fence(int process);
   bool is_beyond_help() const;
   void give_up(const std::string& why);
+  void unplugged(int peer, const std::string& why);
+  void start_guests();
+  void move_blocks();
   void replace_loop();
   void look_for_changes();
   void wait_for_news();
@@ -102,6 +109,8 @@ class Leader {
 
   /// For nodes to end when the run has.
   static constexpr std::chrono::seconds end_time{10};
+  /// And for them to come to rest, when it goes on with others.
+  static constexpr std::chrono::seconds rest_time{2};
 
   const RunSetup& setup_;
   const std::string run_folder_;
@@ -118,7 +127,10 @@ class Leader {
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process
   std::atomic<bool> is_over_{false}, has_lost_state_{false}, is_abandoned_{false};
+  bool goes_on_ = false, has_parted_ = false;
   std::unique_ptr<Gathering> gathering_;
+  std::unique_ptr<actors::Mover> mover_;   // null: nothing moves
+  std::atomic<bool> is_moving_{false};     // parcels are its
   std::unique_ptr<runtime::DataPlane> plane_;
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;

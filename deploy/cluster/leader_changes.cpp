@@ -1,8 +1,10 @@
-// A run that goes on with other processes, or elsewhere: who comes, who is to leave, and what they are told.
+// What a leader hears while its run is under way: of nodes that come, of those that are to leave, and what all
+// are told when it goes on with others, or elsewhere.
 #include <poll.h>
 #include <sys/eventfd.h>
 
 #include <chrono>
+#include <iostream>
 
 #include "config/plan/planner.h"
 #include "deploy/cluster/leader.h"
@@ -41,8 +43,8 @@ std::string Leader::objection_to(int processes) const {
   return {};
 }
 
-/// Nodes that come, and orders to let nodes go: the run ends after the step under way, for another leader
-/// to go on with other processes.
+/// Nodes that come, and orders to let nodes go: the run pauses after the step under way, to go on with other
+/// processes.
 void Leader::look_for_changes() {
   {
     std::lock_guard lock(mutex_);
@@ -83,12 +85,54 @@ void Leader::begin_change(Change change) {
   std::lock_guard lock(mutex_);
   if (!troupe_) return;
   change_ = std::move(change);
-  troupe_->request_stop();
+  std::cout << "note: the plan is to change: " << change_->why << std::endl;
+  troupe_->request_pause();
 }
 
 std::optional<Leader::Change> Leader::change() {
   std::lock_guard lock(mutex_);
   return change_;
+}
+
+Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
+    : leader_(leader) {
+  {
+    std::lock_guard lock(leader.mutex_);
+    leader.troupe_ = &troupe;
+    leader.advice_ = std::move(advice);
+    if (leader.first_loss_) troupe.give_up(*leader.first_loss_ + leader.advice_);
+  }
+  leader.wake();
+  leader.gathering_->members().watch(
+      {.happened =
+           [company = leader.company_](int, const wire::Event& event) {
+             if (event.kind() == wire::Event::FAILPOINT) company->failpoints.fired(event.text());
+             company->happened(event);
+           },
+       .lost = [&leader](int process, const std::string& why) { leader.lost(process, 0, why); },
+       .connected =
+           [&leader](int process, const wire::Peer&) {
+             {
+               std::lock_guard lock(leader.mutex_);
+               leader.connected_.insert(process);
+             }
+             leader.changed_.notify_all();
+           },
+       .unreachable =
+           [&leader](int process, const wire::Peer& peer) {
+             const int other = peer.process();
+             {
+               std::lock_guard lock(leader.mutex_);
+               // Of one that has been replaced, or of this process, which hears for itself.
+               if (other < 1 || other >= static_cast<int>(leader.lives_.size()) ||
+                   leader.lives_[static_cast<size_t>(other)] != peer.life()) {
+                 return;
+               }
+             }
+             leader.lost(other, peer.life(),
+                         "process " + std::to_string(process) + " does not reach " +
+                             leader.gathering_->members().describe(other) + ": " + peer.text());
+           }});
 }
 
 Leader::Watch::~Watch() {
@@ -105,10 +149,11 @@ Leader::Watch::~Watch() {
     leader_.gathering_->let_go();
     members.abandon();
   } else if (leader_.has_lost_state_ && leader_.term_ > 0) {
-    members.part({}, "the run goes on from its newest checkpoint", runtime::within(end_time));
-  } else if (leader_.change_) {
-    leader_.gathering_->let_go();
-    members.part(leader_.change_->leaving, leader_.change_->why, runtime::within(end_time));
+    leader_.has_parted_ = true;
+    members.part("the run goes on from its newest checkpoint");
+  } else if (leader_.goes_on_) {
+    leader_.has_parted_ = true;
+    members.part(leader_.change_->why);
   } else {
     members.finish("", runtime::within(end_time));
   }

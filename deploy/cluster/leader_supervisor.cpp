@@ -39,7 +39,7 @@ constexpr int most_takeovers = 2;
 constexpr int most_lost = 5;
 /// What a leader says to the supervisor: a step is done; the end that follows is its own.
 constexpr char step_word = 's', end_word = 'e';
-/// Or that the run is to have so many processes, or which revision makes it the leader: a word and a number
+/// Or that the run has so many processes now, or which revision makes it the leader: a word and a number
 /// of eight bytes.
 constexpr char processes_word = 'p', holds_word = 'h';
 constexpr int look_milliseconds = static_cast<int>(1000 * runtime::Heartbeats::look_interval);
@@ -128,8 +128,21 @@ void LeaderLife::say(char word, int64_t number) const {
 
 void LeaderLife::holds(int64_t revision) const {
   is_held_ = true;
+  holding_ = revision;
   say(holds_word, revision);
 }
+
+LeaderLife LeaderLife::with_processes(int processes) const {
+  LeaderLife life = *this;
+  ++life.number_;
+  life.loss_.clear();
+  life.processes_ = processes;
+  life.held_revision_ = holding_;
+  life.is_behind_others_ = false;
+  return life;
+}
+
+void LeaderLife::has_processes(int processes) const { say(processes_word, processes); }
 
 class LeaderSupervisor {
  public:
@@ -277,12 +290,11 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   const bool begins_again = code == begin_again_code || failed_takeovers_ >= most_takeovers;
   if (signal_ != 0 || has_ended_itself_) return false;
   life.held_revision_ = held_revision_;
-  life.is_behind_others_ = begins_again && (processes_ == 0 || processes_ == life.processes_);
+  life.is_behind_others_ = begins_again;
   if (code == fenced_code) {
     ++life.number_;
     life.held_revision_ = held_revision_ = 0;
     life.loss_.clear();
-    life.is_first_of_plan_ = false;
     return true;
   }
   const std::string loss = "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
@@ -295,7 +307,6 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
     return false;
   }
   ++life.number_;
-  life.is_first_of_plan_ = processes_ != 0 && processes_ != life.processes_;
   life.processes_ = static_cast<int>(processes_);
   life.loss_us_ = noticed_us_;
   if (code != try_again_code) life.loss_ = loss;
@@ -339,10 +350,6 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
     farewell.leave_out();
     std::cerr << "note: " << error.what() << "; another process leads on from the newest checkpoint"
               << std::endl;
-    throw LeaderEnded(begin_again_code);
-  } catch (const GoOnWith& change) {
-    farewell.leave_out();
-    life.say(processes_word, change.processes());
     throw LeaderEnded(begin_again_code);
   } catch (const Fenced& error) {
     farewell.leave_out();

@@ -20,8 +20,6 @@ class LeaderLife {
   const std::string& loss() const { return loss_; }
   /// Of the run; 0: as it was planned at first.
   int processes() const { return processes_; }
-  /// The one before ended for the run to go on with other processes.
-  bool is_first_of_plan() const { return is_first_of_plan_; }
   /// When that was noticed, in microseconds since 1970.
   uint64_t loss_us() const { return loss_us_; }
   /// What made the one before the leader where a lease does (runtime/cluster/lease_rules.h); 0: nothing, or
@@ -31,6 +29,10 @@ class LeaderLife {
   bool is_behind_others() const { return is_behind_others_; }
   /// This makes it the leader now.
   void holds(int64_t revision) const;
+  /// The same, where it goes on with so many processes: nothing was lost.
+  LeaderLife with_processes(int processes) const;
+  /// The run has so many processes now: so will it under whoever leads next.
+  void has_processes(int processes) const;
   /// A step is done. The supervisor ends a run whose leaders are lost again and again without one.
   void step_done() const;
 
@@ -42,11 +44,11 @@ class LeaderLife {
   int number_ = 1;
   std::string loss_;
   int processes_ = 0;
-  bool is_first_of_plan_ = false;
   uint64_t loss_us_ = 0;
   int64_t held_revision_ = 0;
   bool is_behind_others_ = false;
   mutable bool is_held_ = false;
+  mutable int64_t holding_ = 0;  // what makes it the leader
   int line_ = -1;  // to the supervisor
 };
 
@@ -63,16 +65,6 @@ class Fenced : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The run goes on with so many processes: another leader gathers them.
-class GoOnWith : public std::runtime_error {
- public:
-  GoOnWith(int processes, const std::string& why) : std::runtime_error(why), processes_(processes) {}
-  int processes() const { return processes_; }
-
- private:
-  const int processes_;
-};
-
 /// The supervisor's end, when that of the leader was its own: with its exit code.
 class LeaderEnded : public std::exception {
  public:
@@ -85,7 +77,7 @@ class LeaderEnded : public std::exception {
 };
 
 /// Calls `lead` in a process of its own, which returns from here, or throws, what it does; again in
-/// another one when that process is lost, or throws BeginAgain, Fenced or GoOnWith. The process that has called this
+/// another one when that process is lost, or throws BeginAgain or Fenced. The process that has called this
 /// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
 /// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
 /// its nodes end.

@@ -153,7 +153,6 @@ class Candidacy {
     if (is_heir_) {
       mandate.loss = life.loss();
       mandate.loss_us = life.loss_us();
-      mandate.is_first_of_plan = life.is_first_of_plan();
       return mandate;
     }
     if (goes_on_behind_end_ || !before_ || !before_->last) return mandate;

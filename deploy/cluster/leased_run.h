@@ -23,7 +23,6 @@ struct Mandate {
   /// What has become of who led before, and left nodes that hold the state. Empty: nobody did.
   std::string loss;
   uint64_t loss_us = 0;      ///< when that was noticed, in microseconds since 1970
-  bool is_first_of_plan = false;  ///< who led before ended for the run to go on with other processes
   int processes = 0, cores = 0;   ///< of the run under whoever led before; 0: as it is planned here
   std::vector<wire::JournalEntry> missing;  ///< in the journal at hand
 };

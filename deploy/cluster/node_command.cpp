@@ -5,26 +5,16 @@
 #include <csignal>
 #include <iostream>
 #include <memory>
-#include <mutex>
-#include <vector>
 
-#include "actors/front_desk.h"
-#include "actors/launch.h"
-#include "config/plan/planner.h"
-#include "deploy/cluster/end_if_hung.h"
 #include "deploy/cluster/gathering.h"
-#include "deploy/cluster/leader_watch.h"
 #include "deploy/cluster/node_line.h"
+#include "deploy/cluster/node_part.h"
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/node_way.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
-#include "deploy/device_option.h"
-#include "deploy/failpoint_options.h"
-#include "deploy/run_setup.h"
 #include "deploy/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/model_shape.h"
 
 namespace troupe::deploy {
 namespace {
@@ -46,220 +36,21 @@ the run; when that process is lost, it goes on under the one that leads next.)";
 constexpr auto rejoin_time = 1s;
 /// For it to find out who is there.
 constexpr auto takeover_time = 30s;
-
-/// Reaches a process where it is now, if that is elsewhere than before.
-void connect(runtime::DataPlane& plane, Door& door, int process, const std::string& address) {
-  std::string& known = door.addresses.at(static_cast<size_t>(process));
-  if (known == address) return;
-  if (!known.empty()) plane.disconnect(process);
-  plane.connect(process, address);
-  known = address;
-}
-
-void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start, Door& door) {
-  door.addresses.resize(static_cast<size_t>(start.processes()));
-  for (int p = 0; p < start.processes(); ++p) {
-    if (p != start.process()) connect(plane, door, p, start.data_addresses(p));
-  }
-}
-
-/// Another process stands in a lost one's place.
-void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& line) {
-  connect(plane, door, peer.process(), peer.data_address());
-  door.set_life(peer.process(), peer.life());
-  door.get()->office.find_again(peer.process());
-  line.connected(peer);
-}
-
-/// What a leader says last: the run has ended for this node, or it is to come again, for another part.
-enum class Word { end, later };
-
-/// Waits until the leader says so. Throws ClusterError when it is gone.
-Word wait_for_word(runtime::DataPlane& plane, Door& door, Line& line) {
-  const auto socket = line.socket();
-  while (true) {
-    if (!socket->wait(within(1h))) continue;
-    const wire::JoinFrame frame = socket->receive(within(30s));
-    if (frame.has_finish()) return Word::end;
-    if (frame.has_later()) return Word::later;
-    if (frame.has_peer()) meet(frame.peer(), plane, door, line);
-  }
-}
-
-using LeaderWatchPtr = std::unique_ptr<LeaderWatch>;
-
-/// It hears of this process, and is given up when it is silent.
-LeaderWatchPtr watch_leader(const Way& way, const wire::NodeStart& start,
-                            const Line::SocketPtr& socket) {
-  return std::make_unique<LeaderWatch>(
-      LeaderWatch::Args{.start = start, .secret = way.secret, .socket = socket});
-}
-
-/// Where the front desk is, and whom it is to ask here.
-struct Desk {
-  std::mutex mutex;
-  actors::FrontDeskHandle handle;
-  caf::actor crew;
-
-  void hand_in(int process) {
-    std::lock_guard lock(mutex);
-    if (crew) runtime::tell(handle, actors::joined_atom_v, int32_t{process}, crew);
-  }
-  void set_crew(const caf::actor& one) {
-    std::lock_guard lock(mutex);
-    crew = one;
-  }
-};
-
-void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
-               const std::string& host, const wire::NodeStart& start) {
-  const auto handle =
-      actors::reach_front_desk(system, host, static_cast<uint16_t>(start.control_port()));
-  company.directory.put({actors::Role::coordinator}, caf::actor_cast<caf::actor>(handle));
-  std::lock_guard lock(desk.mutex);
-  desk.handle = handle;
-}
-
-/// The leader is lost, and with it process 0. Another takes its place: this process goes on with all
-/// that it has, and reaches those whose processes are others now. Throws ClusterError: nobody leads, or
-/// (NoPart, Refused) whoever does goes on without it.
-void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
-                    Door& door, caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch) {
-  way.facts.set_held_process(start.process());
-  way.facts.set_held_run(start.control_token());
-  const auto socket = reach(way, rejoin_time);
-  const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
-  if (!next.goes_on() || next.process() != start.process()) {
-    throw NoPart(way.name + " has another part for this node than it had");
-  }
-  search_by(way, next, socket);
-  line.set_socket(socket);
-  watch = watch_leader(way, next, socket);
-  const auto company = door.get();
-  connect_plane(plane, next, door);
-  for (int p = 0; p < next.processes(); ++p) company->office.find_again(p);
-  door.set_lives({next.lives().begin(), next.lives().end()});
-  find_desk(desk, system, *company, socket->peer_host(), next);
-  desk.hand_in(next.process());
-  start = next;
-  line.ready();
-}
-
-/// As above; where a lease says who leads, whoever that is may be lost before this node is there.
-void follow(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane, Door& door,
-            caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch, const std::string& why) {
-  const auto deadline = within(way.wait);
-  while (true) {
-    try {
-      return follow_another(way, start, line, plane, door, system, desk, watch);
-    } catch (const runtime::ComeAgain&) {
-      throw;
-    } catch (const RunHasEnded&) {
-      throw;
-    } catch (const runtime::Refused& error) {
-      throw NoPart(why + "; " + error.what());
-    } catch (const NoPart&) {
-      throw;
-    } catch (const ClusterError& error) {
-      if (!way.search || std::chrono::steady_clock::now() > deadline) {
-        throw ClusterError(why + "; " + error.what());
-      }
-    }
-  }
-}
-
-/// Until a leader says what it says last, whoever it is then.
-Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane, Door& door,
-          caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch,
-          const StopSignals& signals) {
-  const bool has_copies = door.get()->plan.redundancy > 0;
-  while (true) {
-    std::string why;
-    try {
-      return wait_for_word(plane, door, line);
-    } catch (const ClusterError& error) {
-      why = watch->verdict().empty() ? error.what() : watch->verdict();
-      if (way.search && !way.search->verdict().empty()) why = way.search->verdict();
-      if (!has_copies || signals.received() != 0) throw ClusterError(why);
-    }
-    follow(way, start, line, plane, door, system, desk, watch, why);
-  }
-}
-
-/// Plays this process's part until the leader says its last word. The plane goes before the arena, from
-/// which it may still be sending; that stays for the next part, which is of the same model.
-Word play(Way& way, const wire::NodeStart& start, const runtime::TlsFiles& tls, Line& line,
-          std::unique_ptr<runtime::DataPlane> plane, Door& door, LeaderWatchPtr& watch,
-          const StopSignals& signals, std::unique_ptr<runtime::StateArena>& held) {
-  if (start.goes_on()) {
-    throw NoPart(way.name + " takes this node for one that has its part already");
-  }
-  const config::LoadedRun run{start.run(), {}, {}, {}};
-  const config::LoadedModel model{start.model(), {}};
-  const auto plan = config::make_plan({.run = run, .model = model, .cores = start.cores()});
-  const auto recipe = actors::make_recipe(run.run, runtime::model_shape(model.model));
-  if (!held) {
-    held = std::make_unique<runtime::StateArena>(kernels::parameters(recipe.shape),
-                                                 actors::state_format(recipe));
-  }
-  runtime::StateArena& arena = *held;
-  kernels::ThreadPool pool(plan.threads);
-  auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
-                                                   actors::BatchSource(), start.process(),
-                                                   device_of(run.run.cluster()));
-  settle(*company, run.run);
-  std::vector<actors::Failpoint> failpoints;
-  for (const std::string& text : start.failpoints()) {
-    failpoints.push_back(actors::failpoint_of(text));
-  }
-  company->failpoints.set(failpoints, {});
-  company->failpoints.strike = strike_process;
-  company->glass = runtime::Glass::create(start.run_folder());
-  if (!start.is_handed_state()) {
-    runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
-      return company->placement.holds(start.process(), tensor);
-    });
-  }
-  const auto plane_here = std::move(plane);  // ends before what stands above
-  company->office.set_plane(plane_here.get());
-  door.set_lives({start.lives().begin(), start.lives().end()});
-  door.set(company);
-  door.addresses.clear();
-  connect_plane(*plane_here, start, door);
-  const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
-  actors::SystemConfig config(start.control_token(), tls);
-  caf::actor_system system(config);
-  Word word = Word::end;
-  Desk desk;
-  find_desk(desk, system, *company, line.socket()->peer_host(), start);
-  {
-    const actors::Outpost outpost(
-        {.company = company,
-         .actors = &system,
-         .crew_started =
-             [&](const caf::actor& crew) {
-               desk.set_crew(crew);
-               desk.hand_in(start.process());
-             },
-         .happened = [&](const wire::Event& event) { line.happened(event); },
-         .gave_up = [&](const std::string& why) { line.lost(why); }});
-    line.ready();
-    word = stay(way, start, line, *plane_here, door, system, desk, watch, signals);
-  }
-  door.set(nullptr);
-  return word;
-}
+/// So often one behind the other a node comes again for a part that it does not get.
+constexpr int most_failures = 10;
 
 Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& door,
                    const StopSignals& signals, std::unique_ptr<runtime::StateArena>& held) {
   auto plane = make_node_plane(
       way.leader.host,
       {.received =
-           [&door](int, runtime::Parcel parcel) {
+           [&door](int peer, runtime::Parcel parcel) {
+             if (const auto mover = door.get_mover()) return mover->received(peer, std::move(parcel));
              if (const auto company = door.get()) company->office.received(std::move(parcel));
            },
        .lost =
            [&line, &door](int peer, const std::string& why, const std::vector<std::string>&) {
+             if (const auto mover = door.get_mover()) mover->lose(peer, why);
              if (const auto company = door.get()) company->office.lose(peer);
              line.unreachable(peer, door.life(peer), why);
            }});
@@ -267,13 +58,24 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
   way.facts.set_data_address(plane->address());
   try {
     const wire::NodeStart start = join_whoever_leads(way, line, takeover_time);
-    way.facts.set_held_process(start.process());
-    way.facts.set_held_run(start.control_token());
+    if (start.has_regroup()) {
+      way.is_between_parts = true;
+    } else {
+      way.facts.set_held_process(start.process());
+      way.facts.set_held_run(start.control_token());
+    }
     search_by(way, start, line.socket());
-    LeaderWatchPtr watch = watch_leader(way, start, line.socket());
-    return play(way, start, tls, line, std::move(plane), door, watch, signals, held);
+    const bool is_leaving = start.process() >= start.processes();
+    LeaderWatchPtr watch = is_leaving ? nullptr : watch_leader(way, start, line.socket());
+    return play({.way = way, .start = start, .tls = tls, .line = line, .door = door, .watch = watch,
+                 .signals = signals, .held = held},
+                std::move(plane));
   } catch (const runtime::ComeAgain&) {
+    way.is_between_parts = true;
     return Word::later;
+  } catch (const runtime::DataPlaneError& error) {
+    line.lost(error.what());
+    throw ClusterError(error.what());
   } catch (const std::exception& error) {
     if (const int signal = signals.received()) {
       throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
@@ -292,18 +94,34 @@ bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held
   std::cerr << "note: " << error.what() << "; this node comes again with nothing" << std::endl;
   way.facts.clear_held_process();
   way.facts.clear_held_run();
+  way.facts.clear_is_at_rest();
   held.reset();
   line.set_socket(reach(way, takeover_time));
+  return true;
+}
+
+/// Who has a part of a run that is about to have other processes comes again, also when that fails, or whoever
+/// leads it is lost meanwhile.
+bool comes_again(Way& way, Line& line) {
+  if (!way.is_between_parts) return false;
+  try {
+    line.set_socket(reach(way, rejoin_time));
+  } catch (const RunHasEnded&) {
+    throw;
+  } catch (const ClusterError&) {
+    return false;
+  }
   return true;
 }
 
 /// One part after the other, as long as there is one.
 void play_parts(Way& way, const runtime::TlsFiles& tls, Line& line, const StopSignals& signals) {
   Door door;
-  std::unique_ptr<runtime::StateArena> held;  // of the run, whatever this process's part is
-  while (true) {
+  std::unique_ptr<runtime::StateArena> held;
+  for (int failures = 0;;) {
     try {
       if (play_one_part(way, tls, line, door, signals, held) == Word::end) return;
+      failures = 0;
       line.set_socket(reach(way, takeover_time));
     } catch (const RunHasEnded&) {
       throw;
@@ -311,6 +129,8 @@ void play_parts(Way& way, const runtime::TlsFiles& tls, Line& line, const StopSi
       if (const int signal = signals.received()) {
         throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
       }
+      const bool is_refused = dynamic_cast<const runtime::Refused*>(&error) != nullptr;
+      if (!is_refused && ++failures <= most_failures && comes_again(way, line)) continue;
       if (!comes_back(way, line, held, error)) throw;
     }
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "actors/company.h"
+#include "actors/mover.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/frame_socket.h"
 
@@ -38,6 +39,11 @@ class Line {
   void ready() {
     wire::JoinFrame frame;
     frame.mutable_ready();
+    send(frame);
+  }
+  void moved() {
+    wire::JoinFrame frame;
+    frame.mutable_moved();
     send(frame);
   }
   void connected(const wire::Peer& peer) {
@@ -77,6 +83,7 @@ class Line {
 struct Door {
   std::mutex mutex;
   std::shared_ptr<actors::Company> company;
+  std::shared_ptr<actors::Mover> mover;  ///< parcels are its while there is one
   std::vector<uint32_t> lives;  ///< by process: which of those that had its number is known here
   std::vector<std::string> addresses;  ///< by process: where the plane reaches it. Of one thread
 
@@ -101,6 +108,14 @@ struct Door {
   void set(std::shared_ptr<actors::Company> value) {
     std::lock_guard lock(mutex);
     company = std::move(value);
+  }
+  std::shared_ptr<actors::Mover> get_mover() {
+    std::lock_guard lock(mutex);
+    return mover;
+  }
+  void set_mover(std::shared_ptr<actors::Mover> value) {
+    std::lock_guard lock(mutex);
+    mover = std::move(value);
   }
 };
 

@@ -34,6 +34,7 @@ struct Way {
   bool is_insecure;
   std::unique_ptr<LeaderSearch> search;  ///< null: the run has no lease, as far as is known
   bool is_search_the_runs = false;       ///< or that of --join, which names one of etcd's servers
+  bool is_between_parts = false;         ///< of the run, which is about to have other processes
   std::shared_ptr<std::atomic<bool>> is_stopped = std::make_shared<std::atomic<bool>>(false);  ///< by a signal
 };
 

@@ -107,6 +107,20 @@ std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline) {
   }
 }
 
+void wait_for_moved(Member& member, Deadline deadline) {
+  while (true) {
+    const wire::JoinFrame frame = member.socket.receive(deadline);
+    if (frame.has_moved()) return;
+    if (frame.has_lost()) {
+      throw ClusterError(member.socket.peer() + " cannot go on: " + frame.lost().text());
+    }
+    if (frame.has_unreachable()) {
+      throw ClusterError(member.socket.peer() + " does not reach process " +
+                         std::to_string(frame.unreachable().process()) + ": " + frame.unreachable().text());
+    }
+  }
+}
+
 wire::NodeStart join(FrameSocket& socket, const Secret& secret, const wire::NodeFacts& own,
                      Deadline hello_deadline) {
   wire::JoinFrame frame = socket.receive(hello_deadline);

@@ -57,6 +57,10 @@ void start_node(Member& member, const Secret& secret, const wire::NodeStart& sta
 /// which node is gone, cannot begin and why, or is late.
 std::vector<wire::Event> wait_for_ready(Member& member, Deadline deadline);
 
+/// Waits until a node has the blocks that it gets (NodeStart.regroup). Throws ClusterError: which node is gone,
+/// cannot go on, does not reach another, or is late.
+void wait_for_moved(Member& member, Deadline deadline);
+
 /// The node's side: waits for the part that it gets. Throws ClusterError: Refused, the leader has not
 /// the secret or speaks another protocol, or is gone; ComeAgain. `hello_deadline` is for what the leader says
 /// first; it may then wait for other nodes as long as it likes.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -51,6 +52,18 @@ void Members::wait_until_ready(Deadline deadline) {
       early_.emplace_back(p, std::move(event));
     }
   }
+}
+
+void Members::wait_until_moved(Deadline deadline) {
+  for (int p = 1; p <= count(); ++p) {
+    const MemberPtr member = node(p);
+    if (!member) throw ClusterError(describe(p) + " is gone");
+    wait_for_moved(*member, deadline);
+  }
+}
+
+void Members::cut(int process) {
+  if (const MemberPtr member = node(process)) ::shutdown(member->socket.file(), SHUT_RDWR);
 }
 
 void Members::watch(Events events) {
@@ -153,18 +166,11 @@ void Members::finish(const std::string& why, Deadline deadline) {
   wait_until_gone(deadline);
 }
 
-void Members::part(const std::set<int>& leaving, const std::string& why, Deadline deadline) {
+void Members::part(const std::string& why) {
   stop_watching();
-  for (int p = 1; p <= count(); ++p) {
-    wire::JoinFrame frame;
-    (leaving.contains(p) ? frame.mutable_finish() : frame.mutable_later())->set_text(why);
-    try {
-      if (const MemberPtr member = node(p)) member->socket.send(frame);
-    } catch (const ClusterError&) {
-      // it has gone
-    }
-  }
-  wait_until_gone(deadline);
+  wire::JoinFrame frame;
+  frame.mutable_later()->set_text(why);
+  tell(frame);
 }
 
 void Members::abandon() {

@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,6 +41,10 @@ class Members {
   /// Throws ClusterError: which node is gone, cannot begin and why, or is late. Events that come
   /// before are passed on when they are watched.
   void wait_until_ready(Deadline deadline);
+  /// They have the blocks that they get. Throws as wait_for_moved.
+  void wait_until_moved(Deadline deadline);
+  /// Nothing comes of one any more: whoever waits for it finds that at once.
+  void cut(int process);
   /// From now on events are called, on a thread of this object.
   void watch(Events events);
   /// To every node that is there.
@@ -53,9 +56,10 @@ class Members {
   /// The run has ended: tells everybody, and waits until they have gone or the deadline has come.
   /// Nothing is called any more.
   void finish(const std::string& why, Deadline deadline);
-  /// It goes on with other processes: those that leave it are told that it has ended, the rest to come
-  /// again. Waits as above.
-  void part(const std::set<int>& leaving, const std::string& why, Deadline deadline);
+  /// It goes on with other processes, or from another state: all are told to come again. Nothing is called
+  /// any more. To be followed by wait_until_gone: a connection that is closed before takes the word with it.
+  void part(const std::string& why);
+  void wait_until_gone(Deadline deadline);
   /// Another leads them: connections close, nothing is said or called any more.
   void abandon();
 
@@ -68,7 +72,6 @@ class Members {
   void lose(int process, const MemberPtr& member);
   void wake();
   void stop_watching();
-  void wait_until_gone(Deadline deadline);
 
   mutable std::mutex mutex_;
   std::vector<MemberPtr> nodes_;            // null: it is lost

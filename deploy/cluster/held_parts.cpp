@@ -1,0 +1,48 @@
+#include "deploy/cluster/held_parts.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace troupe::deploy {
+
+const actors::Placement& HeldParts::placement(int processes) {
+  Planned& planned = planned_[processes];
+  if (!planned.placement) {
+    config::LoadedRun run = args_.run;
+    run.run.mutable_cluster()->set_nodes(processes);
+    planned.plan = config::make_plan({.run = run, .model = args_.model, .cores = args_.cores});
+    planned.placement = std::make_unique<actors::Placement>(planned.plan, args_.shape, args_.arena);
+  }
+  return *planned.placement;
+}
+
+actors::Holder HeldParts::holder(const wire::HeldPart& part) {
+  if (part.processes() == 0) return {nullptr, 0};
+  return {&placement(part.processes()), part.process()};
+}
+
+actors::Moves HeldParts::moves(const wire::Regroup& regroup, int processes) {
+  std::vector<actors::Holder> holders;
+  for (const wire::HeldPart& part : regroup.held()) holders.push_back(holder(part));
+  return actors::make_moves(holders, placement(processes), args_.arena);
+}
+
+std::vector<int> HeldParts::choose(const std::vector<wire::HeldPart>& parts, int processes) {
+  std::vector<actors::Holder> holders;
+  for (const wire::HeldPart& part : parts) holders.push_back(holder(part));
+  return actors::choose_processes(holders, placement(processes), args_.arena);
+}
+
+uint64_t state_held(const runtime::StateArena& arena, const actors::Placement& placement, int process) {
+  std::optional<uint64_t> state;
+  const auto count = static_cast<int64_t>(arena.blocks().size());
+  for (int64_t block = 0; block < count; ++block) {
+    if (placement.share(process, block) == actors::Share::none) continue;
+    const uint64_t newest = std::max(arena.stamp(block, 0), arena.stamp(block, 1));
+    if (state.value_or(newest) != newest) return 0;
+    state = newest;
+  }
+  return state.value_or(0);
+}
+
+}  // namespace troupe::deploy
