@@ -53,7 +53,7 @@ struct TestOptions {
   std::vector<double> depths{0, 25, 50, 75, 100};
   std::vector<std::string> texts;
   runtime::NeedleForm form;
-  int trials = 20, needles = 1, candidates = 8;
+  int trials = 20, needles = 1, questions = 1, candidates = 8;
   uint64_t seed = 1;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   bool is_json = false;
@@ -62,6 +62,7 @@ struct TestOptions {
 
 constexpr const char* test_examples = R"(Examples:
   troupe needle test --model runs/needle_tiny --lengths 64,128,256
+  troupe needle test --model DIR --lengths 256 --needles 4 --questions 4
   troupe needle test --model DIR --lengths 1024 --text heldout.txt --json \
       --needle-form " The password of {key} is {value}." --question-form " The password of {key} is"
 
@@ -82,6 +83,12 @@ std::vector<int32_t> hay_of(const TestOptions& options, const runtime::Tokenizer
   return tokens;
 }
 
+void check_questions(const TestOptions& options) {
+  if (options.questions <= options.needles) return;
+  throw std::runtime_error(fmt::format("--questions: found {}, wanted at most the {} of --needles",
+                                       options.questions, options.needles));
+}
+
 void check_lengths(const TestOptions& options, int64_t positions) {
   for (const int64_t length : options.lengths) {
     if (length <= positions) continue;
@@ -96,10 +103,12 @@ std::vector<runtime::NeedlePrompt> prompts_of(const TestOptions& options,
                                               double depth) {
   std::vector<runtime::NeedlePrompt> prompts;
   for (int trial = 0; trial < options.trials; ++trial) {
-    prompts.push_back(runtime::make_needle_prompt(
+    auto more = runtime::make_needle_prompts(
         {.tokenizer = tokenizer, .form = options.form, .text = hay, .length = length,
-         .depth = depth, .needles = options.needles, .candidates = options.candidates,
-         .seed = options.seed, .trial = static_cast<uint32_t>(trial)}));
+         .depth = depth, .needles = options.needles, .questions = options.questions,
+         .candidates = options.candidates, .seed = options.seed,
+         .trial = static_cast<uint32_t>(trial)});
+    std::move(more.begin(), more.end(), std::back_inserter(prompts));
   }
   return prompts;
 }
@@ -107,7 +116,7 @@ std::vector<runtime::NeedlePrompt> prompts_of(const TestOptions& options,
 NeedleGrid measure(const TestOptions& options, const runtime::Tokenizer& tokenizer,
                    actors::Decoder& decoder) {
   const auto hay = hay_of(options, tokenizer);
-  NeedleGrid grid{options.lengths, options.depths, {}};
+  NeedleGrid grid{options.questions, options.lengths, options.depths, {}};
   const bool is_terminal = isatty(STDERR_FILENO) == 1;
   for (const int64_t length : options.lengths) {
     for (const double depth : options.depths) {
@@ -116,9 +125,9 @@ NeedleGrid measure(const TestOptions& options, const runtime::Tokenizer& tokeniz
           {.decoder = decoder, .prompts = prompts, .progress = [&](int64_t done) {
              if (!is_terminal) return;
              fmt::print(stderr, "\rlength {}, depth {} %: {} of {}   ", length, depth, done,
-                        options.trials);
+                        prompts.size());
            }});
-      grid.cells.push_back(make_cell(length, depth, scores));
+      grid.cells.push_back(make_cell(length, depth, scores, options.questions));
     }
   }
   if (is_terminal) fmt::print(stderr, "\n");
@@ -134,6 +143,7 @@ nlohmann::ordered_json json_of(const TestOptions& options, const actors::LoadedM
                               {"seed", options.seed},
                               {"trials", options.trials},
                               {"needles", options.needles},
+                              {"questions", options.questions},
                               {"candidates", options.candidates},
                               {"needle_form", options.form.needle},
                               {"question_form", options.form.question},
@@ -147,6 +157,7 @@ void test(const TestOptions& options) {
   for (const std::string& note : model.notes) std::cerr << "note: " << note << "\n";
   const auto tokenizer =
       actors::load_tokenizer(options.model.folder, model.recipe.shape.vocabulary);
+  check_questions(options);
   check_lengths(options, model.recipe.shape.max_positions);
   std::ofstream file;
   if (!options.out.empty()) file = open_new(options.out);
@@ -166,10 +177,12 @@ void test(const TestOptions& options) {
     std::cout << json.dump() << std::endl;
     return;
   }
-  fmt::print("{}, state {}: trained on {} positions, {} needle{}, {} candidates, {} trials, "
+  fmt::print("{}, state {}: trained on {} positions, {} needle{}{}, {} candidates, {} trials, "
              "seed {}\n{}",
              options.model.folder, model.state, model.context, options.needles,
-             options.needles == 1 ? "" : "s", options.candidates, options.trials, options.seed,
+             options.needles == 1 ? "" : "s",
+             options.questions == 1 ? "" : fmt::format(" of which {} are asked for", options.questions),
+             options.candidates, options.trials, options.seed,
              grid_table(grid));
 }
 
@@ -185,7 +198,10 @@ void add_test_command(CLI::App& needle) {
       ->delimiter(',')->check(in_range(0, 100))->capture_default_str();
   command->add_option("--trials", options->trials, "haystacks of each length and depth")
       ->check(CLI::Range(1, 100000))->capture_default_str();
-  command->add_option("--needles", options->needles, "in a haystack; one is asked for")
+  command->add_option("--needles", options->needles, "in a haystack")
+      ->check(CLI::Range(1, static_cast<int>(runtime::needle_keys().size())))
+      ->capture_default_str();
+  command->add_option("--questions", options->questions, "needles of a haystack that are asked for")
       ->check(CLI::Range(1, static_cast<int>(runtime::needle_keys().size())))
       ->capture_default_str();
   command->add_option("--candidates", options->candidates, "values that the right one is among")

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace troupe::deploy {
 namespace {
 
@@ -34,14 +36,17 @@ std::string one_table(const NeedleGrid& grid, const char* title, Measure measure
 
 double exact_of(const NeedleCell& cell) { return cell.exact; }
 double chosen_of(const NeedleCell& cell) { return cell.chosen; }
+double all_of(const NeedleCell& cell) { return cell.all; }
 double log_prob_of(const NeedleCell& cell) { return cell.log_prob; }
 double exact_percent(const NeedleCell& cell) { return 100 * cell.exact; }
+double all_percent(const NeedleCell& cell) { return 100 * cell.all; }
 double chosen_percent(const NeedleCell& cell) { return 100 * cell.chosen; }
 
 }  // namespace
 
-NeedleCell make_cell(int64_t length, double depth, std::span<const actors::NeedleScore> scores) {
-  NeedleCell cell{length, depth, std::ssize(scores), 0, 0, 0};
+NeedleCell make_cell(int64_t length, double depth, std::span<const actors::NeedleScore> scores,
+                     int questions) {
+  NeedleCell cell{length, depth, std::ssize(scores) / questions, 0, 0, 0, 0};
   for (const actors::NeedleScore& score : scores) {
     cell.exact += score.is_exact;
     cell.chosen += score.is_chosen;
@@ -51,12 +56,22 @@ NeedleCell make_cell(int64_t length, double depth, std::span<const actors::Needl
   cell.exact /= n;
   cell.chosen /= n;
   cell.log_prob /= n;
+  for (auto left = scores; !left.empty(); left = left.subspan(static_cast<size_t>(questions))) {
+    const auto of_one = left.first(static_cast<size_t>(questions));
+    cell.all += std::ranges::all_of(of_one, &actors::NeedleScore::is_exact);
+  }
+  cell.all /= static_cast<double>(cell.trials);
   return cell;
 }
 
 std::string grid_table(const NeedleGrid& grid) {
-  return one_table(grid, "greedy continuation is the value, %", exact_percent, 0) +
-         one_table(grid, "value is the likeliest candidate, %", chosen_percent, 0) +
+  std::string text = one_table(grid, "greedy continuation is the value, %", exact_percent, 0);
+  if (grid.questions > 1) {
+    const std::string title =
+        fmt::format("all {} values of a haystack are found, %", grid.questions);
+    text += one_table(grid, title.c_str(), all_percent, 0);
+  }
+  return text + one_table(grid, "value is the likeliest candidate, %", chosen_percent, 0) +
          one_table(grid, "mean ln p of the value", log_prob_of, 2);
 }
 
@@ -65,12 +80,13 @@ nlohmann::ordered_json grid_json(const NeedleGrid& grid) {
   for (size_t column = 0; column < grid.lengths.size(); ++column) {
     json["means"].push_back({{"length", grid.lengths[column]},
                              {"exact", column_mean(grid, column, exact_of)},
+                             {"all", column_mean(grid, column, all_of)},
                              {"chosen", column_mean(grid, column, chosen_of)},
                              {"log_prob", column_mean(grid, column, log_prob_of)}});
   }
   for (const NeedleCell& cell : grid.cells) {
     json["cells"].push_back({{"length", cell.length}, {"depth", cell.depth},
-                             {"trials", cell.trials}, {"exact", cell.exact},
+                             {"trials", cell.trials}, {"exact", cell.exact}, {"all", cell.all},
                              {"chosen", cell.chosen}, {"log_prob", cell.log_prob}});
   }
   return json;

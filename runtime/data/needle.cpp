@@ -88,18 +88,27 @@ Parts divide(NeedleDraw& draw, std::vector<Tokens> others, std::int64_t before,
   return parts;
 }
 
-/// Of the pairs of the hay, then of values that no needle has.
-std::vector<Tokens> draw_candidates(const NeedlePromptArgs& args, NeedleDraw& draw,
-                                    std::span<const NeedlePair> pairs) {
+/// All values that there are, in the order in which they become candidates: those of the hay first.
+std::vector<std::string> draw_values(NeedleDraw& draw, std::span<const NeedlePair> pairs) {
   std::vector<std::string> values;
   for (const NeedlePair& pair : pairs) values.push_back(pair.value);
   for (const std::size_t i : draw.some_of(needle_values().size(), needle_values().size())) {
     const std::string& value = needle_values()[i];
     if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
   }
-  values.resize(static_cast<std::size_t>(args.candidates));
+  return values;
+}
+
+/// The value of needle `right`, then the first of the others.
+std::vector<Tokens> candidates_of(const NeedlePromptArgs& args, std::vector<std::string> values,
+                                  std::size_t right) {
+  const auto begin = values.begin();
+  std::rotate(begin, begin + static_cast<std::ptrdiff_t>(right),
+              begin + static_cast<std::ptrdiff_t>(right) + 1);
   std::vector<Tokens> out;
-  for (const std::string& value : values) out.push_back(args.tokenizer.encode(" " + value, false));
+  for (int i = 0; i < args.candidates; ++i) {
+    out.push_back(args.tokenizer.encode(" " + values[static_cast<std::size_t>(i)], false));
+  }
   return out;
 }
 
@@ -107,6 +116,7 @@ void check(const NeedlePromptArgs& args) {
   check_form(args.form);
   check_needle_count("needles", args.needles, 1, needle_keys().size());
   check_needle_count("candidates", args.candidates, 2, needle_values().size());
+  check_needle_count("questions", args.questions, 1, static_cast<std::size_t>(args.needles));
   if (args.depth >= 0 && args.depth <= 100) return;
   throw DataError("depth " + std::to_string(args.depth) + ", wanted 0 to 100");
 }
@@ -129,44 +139,75 @@ std::vector<Tokens> encoded(const NeedlePromptArgs& args, std::span<const Needle
   return needles;
 }
 
+struct Question {
+  Tokens tokens;
+  std::vector<Tokens> candidates;
+
+  std::int64_t length() const { return std::ssize(tokens) + std::ssize(candidates.front()); }
+};
+
+std::vector<Question> draw_questions(const NeedlePromptArgs& args, NeedleDraw& draw,
+                                     std::span<const NeedlePair> pairs) {
+  const std::vector<std::string> values = draw_values(draw, pairs);
+  std::vector<Question> questions;
+  for (std::size_t q = 0; q < static_cast<std::size_t>(args.questions); ++q) {
+    questions.push_back(
+        {args.tokenizer.encode(fill_needle_form(args.form.question, pairs[q].key, {}), false),
+         candidates_of(args, values, q)});
+  }
+  return questions;
+}
+
 /// Tokens of hay and needles between bos and question.
 std::int64_t room_of(const NeedlePromptArgs& args, std::span<const Tokens> needles,
-                     const Tokens& question, const Tokens& value) {
-  const std::int64_t around =
-      (args.tokenizer.special().bos >= 0) + std::ssize(question) + std::ssize(value);
+                     std::span<const Question> questions) {
+  std::int64_t longest = 0;
+  for (const Question& question : questions) longest = std::max(longest, question.length());
+  const std::int64_t around = (args.tokenizer.special().bos >= 0) + longest;
   if (args.length >= around + total(needles)) return args.length - around;
   throw DataError("length " + std::to_string(args.length) + ", wanted at least " +
                   std::to_string(around + total(needles)) + " for " +
                   std::to_string(args.needles) + " needles and a question");
 }
 
-}  // namespace
-
-NeedlePrompt make_needle_prompt(const NeedlePromptArgs& args) {
-  check(args);
-  NeedleDraw draw(seed_of(args), args.trial);
-  const auto pairs = draw_needle_pairs(draw, args.needles);
-  NeedlePrompt prompt{{}, 0, draw_candidates(args, draw, pairs)};
-  const std::vector<Tokens> needles = encoded(args, pairs);
-  const Tokens question =
-      args.tokenizer.encode(fill_needle_form(args.form.question, pairs[0].key, {}), false);
-
-  const std::int64_t places =
-      room_of(args, needles, question, prompt.candidates[0]) - std::ssize(needles[0]);
+/// bos, if there is one, and hay with needles; `first_at`: where the first needle begins in it.
+Tokens stack(const NeedlePromptArgs& args, NeedleDraw& draw, const std::vector<Tokens>& needles,
+             std::int64_t room, std::int64_t& first_at) {
+  const std::int64_t places = room - std::ssize(needles[0]);
   const auto before = static_cast<std::int64_t>(
       std::llround(args.depth / 100 * static_cast<double>(places)));
   const Parts others =
       divide(draw, {needles.begin() + 1, needles.end()}, before, places - before);
-
-  Tokens& tokens = prompt.tokens;
+  Tokens tokens;
   if (const std::int32_t bos = args.tokenizer.special().bos; bos >= 0) tokens.push_back(bos);
   Hay hay(args, draw);
   append_stretch(draw, hay, before, others.before, tokens);
-  prompt.needle_at = std::ssize(tokens);
+  first_at = std::ssize(tokens);
   tokens.insert(tokens.end(), needles[0].begin(), needles[0].end());
   append_stretch(draw, hay, places - before, others.behind, tokens);
-  tokens.insert(tokens.end(), question.begin(), question.end());
-  return prompt;
+  return tokens;
+}
+
+}  // namespace
+
+std::vector<NeedlePrompt> make_needle_prompts(const NeedlePromptArgs& args) {
+  check(args);
+  NeedleDraw draw(seed_of(args), args.trial);
+  const auto pairs = draw_needle_pairs(draw, args.needles);
+  std::vector<Question> questions = draw_questions(args, draw, pairs);
+  const std::vector<Tokens> needles = encoded(args, pairs);
+  std::int64_t first_at = 0;
+  const Tokens hay = stack(args, draw, needles, room_of(args, needles, questions), first_at);
+
+  std::vector<NeedlePrompt> prompts;
+  for (Question& question : questions) {
+    NeedlePrompt& prompt = prompts.emplace_back();
+    prompt.tokens = hay;
+    prompt.tokens.insert(prompt.tokens.end(), question.tokens.begin(), question.tokens.end());
+    prompt.needle_at = first_at;
+    prompt.candidates = std::move(question.candidates);
+  }
+  return prompts;
 }
 
 }  // namespace troupe::runtime

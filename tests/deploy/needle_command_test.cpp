@@ -52,6 +52,24 @@ TEST_F(NeedleCommand, AModelThatHasLearnedLittleIsNearChance) {
   EXPECT_EQ(json::parse(output_)["cells"], found["cells"]);
 }
 
+TEST_F(NeedleCommand, SeveralNeedlesOfAHaystackMayBeAskedFor) {
+  train_on_needles();
+  const std::string four = "needle test --model run --lengths 64 --depths 50 --trials 10 "
+                           "--needles 4 --seed 3 ";
+
+  ASSERT_EQ(troupe(four + "--questions 4 --json"), 0) << output_;
+
+  const json found = json::parse(output_);
+  EXPECT_EQ(found["questions"], 4);
+  EXPECT_EQ(found["cells"][0]["trials"], 10);
+  EXPECT_LE(found["cells"][0]["all"], found["cells"][0]["exact"]);
+  ASSERT_EQ(troupe(four + "--questions 4"), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("4 needles of which 4 are asked for"));
+  EXPECT_THAT(output_, HasSubstr("all 4 values of a haystack are found, %"));
+  EXPECT_EQ(troupe(four + "--questions 5"), 1);
+  EXPECT_THAT(output_, HasSubstr("--questions: found 5, wanted at most the 4 of --needles"));
+}
+
 TEST_F(NeedleCommand, HayMayBeAText) {
   ASSERT_EQ(troupe(train()), 0) << output_;
 

@@ -36,11 +36,16 @@ std::vector<std::string> words_of(const std::string& text) {
 
 class Needle : public testing::Test {
  protected:
+  std::vector<NeedlePrompt> prompts(std::int64_t length, double depth, int needles, int questions,
+                                    std::uint64_t seed = 7, std::uint32_t trial = 0) const {
+    return make_needle_prompts({.tokenizer = tokenizer_, .form = form_, .text = text_,
+                                .length = length, .depth = depth, .needles = needles,
+                                .questions = questions, .candidates = 8, .seed = seed,
+                                .trial = trial});
+  }
   NeedlePrompt prompt(std::int64_t length, double depth, int needles = 1, std::uint64_t seed = 7,
                       std::uint32_t trial = 0) const {
-    return make_needle_prompt({.tokenizer = tokenizer_, .form = form_, .text = text_,
-                               .length = length, .depth = depth, .needles = needles,
-                               .candidates = 8, .seed = seed, .trial = trial});
+    return prompts(length, depth, needles, 1, seed, trial).front();
   }
   std::vector<std::string> words(const NeedlePrompt& prompt) const {
     return words_of(tokenizer_.decode_without_special(prompt.tokens));
@@ -56,11 +61,14 @@ TEST_F(Needle, APromptAndItsValueHaveTheLengthExactly) {
   for (const Tokenizer* tokenizer : {&tokenizer_, &bytes}) {
     for (const std::int64_t length : {65, 100, 257}) {
       for (const double depth : {0.0, 33.3, 50.0, 99.0, 100.0}) {
-        const NeedlePrompt found = make_needle_prompt(
+        const auto found = make_needle_prompts(
             {.tokenizer = *tokenizer, .form = form_, .text = text_, .length = length,
-             .depth = depth, .needles = 3, .candidates = 8, .seed = 7, .trial = 1});
+             .depth = depth, .needles = 3, .questions = 3, .candidates = 8, .seed = 7,
+             .trial = 1});
 
-        EXPECT_EQ(std::ssize(found.tokens) + std::ssize(found.candidates[0]), length);
+        for (const NeedlePrompt& each : found) {
+          EXPECT_EQ(std::ssize(each.tokens) + std::ssize(each.candidates[0]), length);
+        }
       }
     }
   }
@@ -116,6 +124,35 @@ TEST_F(Needle, CandidatesAreDifferentAndTheHaystacksOwnComeFirst) {
   }
 }
 
+TEST_F(Needle, SeveralQuestionsAskTheSameHayForOneNeedleEach) {
+  const auto found = prompts(96, 40, 6, 4);
+
+  ASSERT_EQ(found.size(), 4u);
+  EXPECT_EQ(found[0].tokens, prompt(96, 40, 6).tokens);
+  EXPECT_EQ(found[0].candidates, prompt(96, 40, 6).candidates);
+  std::set<std::string> keys;
+  for (const NeedlePrompt& each : found) {
+    EXPECT_TRUE(std::equal(each.tokens.begin(), each.tokens.end() - 1, found[0].tokens.begin()));
+    const auto all = words(each);
+    keys.insert(all.back());
+    const auto key = std::ranges::find(all, all.back());  // in its needle
+    EXPECT_EQ(*(key - 1), ":");
+    EXPECT_EQ(tokenizer_.decode(each.candidates[0]), " " + *(key + 1));
+  }
+  EXPECT_EQ(keys.size(), 4u);
+}
+
+// A wrong value of the same hay is what is confused with the right one.
+TEST_F(Needle, CandidatesOfEveryQuestionAreTheHaysValuesFirst) {
+  std::set<Tokens> first;
+  for (const NeedlePrompt& each : prompts(96, 40, 5, 5)) {
+    const std::set<Tokens> own(each.candidates.begin(), each.candidates.begin() + 5);
+    if (first.empty()) first = own;
+    EXPECT_EQ(own, first);
+    EXPECT_EQ(std::set<Tokens>(each.candidates.begin(), each.candidates.end()).size(), 8u);
+  }
+}
+
 TEST_F(Needle, APromptIsAFunctionOfItsArguments) {
   const Tokens tokens = prompt(64, 50, 2).tokens;
 
@@ -157,6 +194,8 @@ TEST_F(Needle, WhatDoesNotFitIsNamed) {
               ThrowsMessage<DataError>(HasSubstr("needles of 3 tokens have no room left: ")));
   EXPECT_THAT([&] { prompt(64, 101); }, ThrowsMessage<DataError>(HasSubstr("wanted 0 to 100")));
   EXPECT_THAT([&] { prompt(64, 50, 0); }, ThrowsMessage<DataError>("0 needles, wanted 1 to 34"));
+  EXPECT_THAT([&] { prompts(64, 50, 2, 3); },
+              ThrowsMessage<DataError>("3 questions, wanted 1 to 2"));
   form_.question = "?";
   EXPECT_THAT([&] { prompt(64, 50); }, ThrowsMessage<DataError>(HasSubstr(
       "the form of a question is \"?\", wanted {key} in it")));
