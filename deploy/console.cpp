@@ -39,6 +39,18 @@ std::string duration(double seconds) {
   return s >= 60 ? fmt::format("{}m{:02}s", s / 60, s % 60) : fmt::format("{}s", s);
 }
 
+/// `evaluation`: of all held-out text, or of a source.
+template <class Evaluation>
+std::string evaluation_text(const Evaluation& evaluation) {
+  std::string text = fmt::format("loss {:.4f}", mean_loss(evaluation.nats(), evaluation.tokens()));
+  if (evaluation.has_ema_nats()) {
+    text += fmt::format("  ema_loss {:.4f}", mean_loss(evaluation.ema_nats(), evaluation.tokens()));
+  }
+  return text + fmt::format("  bits_per_byte {:.4f}  tokens {}  bytes {}",
+                            bits_per_byte(evaluation.nats(), evaluation.bytes()),
+                            grouped(evaluation.tokens()), grouped(evaluation.bytes()));
+}
+
 }  // namespace
 
 double bits_per_byte(double nats, int64_t bytes) {
@@ -102,14 +114,11 @@ void Console::step_done(const wire::StepDone& done) {
 }
 
 void Console::evaluated(const wire::Evaluation& evaluation) {
-  std::string line = fmt::format("held-out  state {}  loss {:.4f}", evaluation.state(),
-                                 mean_loss(evaluation.nats(), evaluation.tokens()));
-  if (evaluation.has_ema_nats()) {
-    line += fmt::format("  ema_loss {:.4f}", mean_loss(evaluation.ema_nats(), evaluation.tokens()));
+  const std::string state = fmt::format("held-out  state {}  ", evaluation.state());
+  print(state + evaluation_text(evaluation));
+  for (const wire::SourceEvaluation& source : evaluation.sources()) {
+    print(state + evaluation_text(source) + "  source " + source.name());
   }
-  print(line + fmt::format("  bits_per_byte {:.4f}  tokens {}  bytes {}",
-                           bits_per_byte(evaluation.nats(), evaluation.bytes()),
-                           grouped(evaluation.tokens()), grouped(evaluation.bytes())));
 }
 
 void Console::happened(const wire::Event& event) {

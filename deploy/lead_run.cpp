@@ -287,7 +287,8 @@ void RunLead::step_done(const wire::StepDone& done, Leader* leader) {
   last_ = done;
   last_done_ = Clock::now();
   life_->step_done();
-  add_metrics(folder_, done, timeline_.at(done.record().step()));
+  const actors::StepNumbers numbers = timeline_.at(done.record().step());
+  add_metrics(folder_, done, numbers, prepared_.data.sequences_by_source(numbers));
   console_->step_done(done);
   if (leader) leader->step_done(done);
   if (console_->is_reader_gone()) signals_->request(SIGPIPE);

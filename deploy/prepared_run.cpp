@@ -29,6 +29,9 @@ RunFolder make_folder(const TrainOptions& options, const RunSetup& p, const Trai
     const std::string& names = data.tokenizer->config_json();  // of bos and eos
     if (!names.empty()) folder.write_file("tokenizer_config.json", names);
     folder.write_file("heldout.txt", data.heldout_text);
+    for (const auto& [name, text] : data.heldout_of_sources) {
+      folder.write_file("heldout/" + name, text);
+    }
   }
   std::cout << "run folder " << folder.path().string() << "\n" << std::flush;
   if (options.writes_training_text) folder.write_file("train.txt", data.training_text());

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -24,6 +25,28 @@ std::string text_of(const google::protobuf::Message& message) {
   std::string text;
   google::protobuf::TextFormat::PrintToString(message, &text);
   return text;
+}
+
+/// `evaluation`: of all held-out text, or of a source.
+template <class Evaluation>
+void add_evaluation(const Evaluation& evaluation, const std::string& prefix,
+                    nlohmann::ordered_json& json) {
+  json[prefix + "nats"] = evaluation.nats();
+  json[prefix + "tokens"] = evaluation.tokens();
+  json[prefix + "bytes"] = evaluation.bytes();
+  json[prefix + "bits_per_byte"] = bits_per_byte(evaluation.nats(), evaluation.bytes());
+  if (evaluation.has_ema_nats()) {
+    json[prefix + "ema_nats"] = evaluation.ema_nats();
+    json[prefix + "ema_bits_per_byte"] = bits_per_byte(evaluation.ema_nats(), evaluation.bytes());
+  }
+}
+
+template <class Files>
+void make_absolute(Files& files) {
+  const auto absolute = [](std::string& path) { path = fs::absolute(path).string(); };
+  std::for_each(files.mutable_text()->begin(), files.mutable_text()->end(), absolute);
+  std::for_each(files.mutable_jsonl()->begin(), files.mutable_jsonl()->end(), absolute);
+  std::for_each(files.mutable_tokens()->begin(), files.mutable_tokens()->end(), absolute);
 }
 
 }  // namespace
@@ -63,9 +86,8 @@ RunFolder RunFolder::open(const fs::path& path) {
 void RunFolder::write_run(config::Run run, const config::Model& model) const {
   const auto absolute = [](std::string& path) { path = fs::absolute(path).string(); };
   config::Data& data = *run.mutable_data();
-  for (std::string& path : *data.mutable_text()) absolute(path);
-  for (std::string& path : *data.mutable_jsonl()) absolute(path);
-  for (std::string& path : *data.mutable_tokens()) absolute(path);
+  make_absolute(data);
+  for (config::DataSource& source : *data.mutable_source()) make_absolute(source);
   if (run.model().has_file()) absolute(*run.mutable_model()->mutable_file());
   if (run.model().has_huggingface()) absolute(*run.mutable_model()->mutable_huggingface());
   write_file("run.textproto", text_of(run));
@@ -73,6 +95,7 @@ void RunFolder::write_run(config::Run run, const config::Model& model) const {
 }
 
 void RunFolder::write_file(const std::string& name, const std::string& content) const {
+  fs::create_directories((path_ / name).parent_path());
   std::ofstream file(path_ / name, std::ios::binary);
   file << content << std::flush;
   if (!file) {
@@ -81,13 +104,17 @@ void RunFolder::write_file(const std::string& name, const std::string& content) 
   }
 }
 
-void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers) {
+void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers,
+                            std::span<const std::pair<std::string, uint64_t>> by_source) {
   const wire::StepRecord& record = done.record();
   nlohmann::ordered_json line;
   line["step"] = record.step();
   line["consumed_tokens"] = record.consumed_tokens();
   line["seq_len"] = numbers.sequence_rows;
   line["sequences"] = numbers.micro_batches * numbers.sequences;
+  for (const auto& [source, sequences] : by_source) {
+    line["sequences_by_source"][source] = sequences;
+  }
   line["loss"] = record.loss();
   for (int m = 0; m < record.mtp_loss_size(); ++m) {
     line["mtp_loss" + (m == 0 ? std::string() : "_" + std::to_string(m + 1))] = record.mtp_loss(m);
@@ -123,13 +150,9 @@ void RunFolder::add_metrics(const wire::StepDone& done, const actors::StepNumber
 void RunFolder::add_metrics(const wire::Evaluation& evaluation) {
   nlohmann::ordered_json line;
   line["step"] = evaluation.state();
-  line["heldout_nats"] = evaluation.nats();
-  line["heldout_tokens"] = evaluation.tokens();
-  line["heldout_bytes"] = evaluation.bytes();
-  line["heldout_bits_per_byte"] = bits_per_byte(evaluation.nats(), evaluation.bytes());
-  if (evaluation.has_ema_nats()) {
-    line["heldout_ema_nats"] = evaluation.ema_nats();
-    line["heldout_ema_bits_per_byte"] = bits_per_byte(evaluation.ema_nats(), evaluation.bytes());
+  add_evaluation(evaluation, "heldout_", line);
+  for (const wire::SourceEvaluation& source : evaluation.sources()) {
+    add_evaluation(source, "", line["heldout_sources"][source.name()]);
   }
   metrics_->add(line.dump());
 }

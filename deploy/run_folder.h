@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "actors/train/timeline.h"
 #include "config/load.h"
@@ -28,10 +30,13 @@ class RunFolder {
 
   /// Writes run.textproto with every setting in it.
   void write_run(config::Run run, const config::Model& model) const;
+  /// `name`: within the folder; the folders in it are made.
   void write_file(const std::string& name, const std::string& content) const;
 
   /// One JSON object a line in metrics.jsonl. Throws std::runtime_error if the disk refuses.
-  void add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers);
+  /// `by_source`: the step's sequences from each source of a mixture; else none.
+  void add_metrics(const wire::StepDone& done, const actors::StepNumbers& numbers,
+                   std::span<const std::pair<std::string, uint64_t>> by_source);
   void add_metrics(const wire::Evaluation& evaluation);
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "config/phases.h"
@@ -69,6 +70,32 @@ std::string decoded(const runtime::Tokenizer& tokenizer, std::span<const int32_t
   return tokenizer.decode_without_special(tokens) + "\n";
 }
 
+/// A name of letters, digits, dots and dashes, that no other source has.
+std::string file_name_of(const runtime::Corpus& corpus, const std::string& source) {
+  const auto has_name = [&](const auto& other) { return other.name == source; };
+  const auto& all = corpus.sources();
+  const auto number = std::find_if(all.begin(), all.end(), has_name) - all.begin();
+  std::string name = fmt::format("{}-{}.txt", number, source);
+  const auto is_other = [](char c) {
+    return !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+           c != '-' && c != '.';
+  };
+  std::replace_if(name.begin(), name.end(), is_other, '_');
+  return name;
+}
+
+void take_held_out(TrainingData& data) {
+  auto heldout = std::make_shared<std::vector<runtime::HeldOutDocument>>();
+  for (size_t i = 0; i < data.corpus->held_out().size(); ++i) {
+    const auto& document = heldout->emplace_back(data.corpus->held_out_document(i));
+    const std::string text = decoded(*data.tokenizer, document.tokens);
+    data.heldout_text += text;
+    if (document.source.empty()) continue;
+    data.heldout_of_sources[file_name_of(*data.corpus, document.source)] += text;
+  }
+  data.heldout = std::move(heldout);
+}
+
 }  // namespace
 
 std::string TrainingData::training_text() const {
@@ -80,6 +107,17 @@ std::string TrainingData::training_text() const {
     text += decoded(*tokenizer, tokens);
   }
   return text;
+}
+
+std::vector<std::pair<std::string, uint64_t>> TrainingData::sequences_by_source(
+    const actors::StepNumbers& numbers) const {
+  std::vector<std::pair<std::string, uint64_t>> sequences;
+  const auto& sources = corpus->sources();
+  if (sources.front().name.empty()) return sequences;
+  const auto counts = samplers[numbers.phase]->counts(
+      numbers.first_sequence, static_cast<uint64_t>(numbers.micro_batches * numbers.sequences));
+  for (size_t i = 0; i < sources.size(); ++i) sequences.emplace_back(sources[i].name, counts[i]);
+  return sequences;
 }
 
 std::vector<actors::MicroBatch> TrainingData::step(const actors::StepNumbers& numbers) const {
@@ -117,12 +155,7 @@ TrainingData read_training_data(const config::LoadedRun& run, const config::Mode
                                     .fim_rate = data.fim_rate(),
                                     .split_joined_rate = data.split_joined_rate()}));
   }
-  auto heldout = std::make_shared<std::vector<runtime::HeldOutDocument>>();
-  for (size_t i = 0; i < out.corpus->held_out().size(); ++i) {
-    heldout->push_back(out.corpus->held_out_document(i));
-    out.heldout_text += decoded(*out.tokenizer, heldout->back().tokens);
-  }
-  out.heldout = std::move(heldout);
+  take_held_out(out);
   return out;
 }
 

@@ -26,7 +26,9 @@ class EvaluatorActor : public CompanyActor<Evaluator> {
 
  private:
   Pb<wire::Evaluation> evaluate(const wire::StepRecord& record);
-  Score score_of(const wire::StepRecord& record, bool reads_ema);
+  void add_ema(const wire::StepRecord& record, wire::Evaluation& evaluation);
+  /// Of each document.
+  std::vector<Score> scores_of(const wire::StepRecord& record, bool reads_ema);
 
   const Documents documents_;
   kernels::Queue& queue_;

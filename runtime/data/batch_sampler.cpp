@@ -38,6 +38,12 @@ std::uint64_t BatchSampler::tokens_of_pass(std::uint32_t source, std::uint64_t p
   return streams_.at(source)->tokens_of_pass(pass);
 }
 
+std::vector<std::uint64_t> BatchSampler::counts(std::uint64_t first, std::uint64_t count) {
+  std::vector<std::uint64_t> counts(streams_.size());
+  for (const Mixture::Draw& draw : mixture_.draws(first, count)) ++counts[draw.source];
+  return counts;
+}
+
 void BatchSampler::fill(std::uint64_t first, std::uint64_t count, std::span<std::int32_t> tokens) {
   const std::uint64_t row = seq_len_ + 1;
   if (count > tokens.size() || tokens.size() != count * row) {

@@ -40,6 +40,9 @@ class BatchSampler {
   /// Tokens of one pass over the training documents of a source, bos and eos included.
   std::uint64_t tokens_of_pass(std::uint32_t source, std::uint64_t pass);
 
+  /// How many of sequences first .. first + count - 1 are from each source.
+  std::vector<std::uint64_t> counts(std::uint64_t first, std::uint64_t count);
+
   /// Writes sequences first .. first + count - 1 to `tokens`, [count, S + 1].
   void fill(std::uint64_t first, std::uint64_t count, std::span<std::int32_t> tokens);
 

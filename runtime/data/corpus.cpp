@@ -42,7 +42,8 @@ HeldOutDocument Corpus::held_out_document(std::size_t index) const {
   const std::uint32_t document = held_out_.at(index);
   const Place& place = places_[document];
   const std::size_t bos = special_.bos >= 0, eos = special_.eos >= 0;
-  HeldOutDocument result{std::vector<std::int32_t>(bos + place.tokens + eos), place.text_bytes};
+  HeldOutDocument result{std::vector<std::int32_t>(bos + place.tokens + eos), place.text_bytes,
+                         sources_[place.source].name};
   if (bos) result.tokens.front() = special_.bos;
   if (eos) result.tokens.back() = special_.eos;
   read(document, 0, std::span(result.tokens).subspan(bos, place.tokens));

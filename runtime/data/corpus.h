@@ -19,6 +19,7 @@ namespace troupe::runtime {
 struct HeldOutDocument {
   std::vector<std::int32_t> tokens;
   std::uint64_t text_bytes;
+  std::string source = {};  ///< its name; none if there is but one
 };
 
 /// The tokenized documents of a run, numbered in the order of the recipe's files: text and JSONL of

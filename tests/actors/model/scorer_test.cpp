@@ -15,16 +15,19 @@ using runtime::HeldOutDocument;
 class Scorer : public SmallDecoder {
  protected:
   HeldOutDocument document(size_t tokens, uint32_t stream) const {
-    HeldOutDocument out{{}, 3 * tokens};
+    HeldOutDocument out{{}, 3 * tokens, stream % 2 == 0 ? "even" : "odd"};
     for (uint64_t i = 0; i < tokens; ++i) {
       out.tokens.push_back(token(stream, i));
     }
     return out;
   }
 
-  Score score_of(std::vector<HeldOutDocument> documents, int64_t context) {
-    return score({.decoder = decoder_, .queue = queue_, .documents = documents,
-                  .context = context, .progress = {}});
+  std::vector<Score> scores_of(const std::vector<HeldOutDocument>& documents, int64_t context) {
+    return score_documents({.decoder = decoder_, .queue = queue_, .documents = documents,
+                            .context = context, .progress = {}});
+  }
+  Score score_of(const std::vector<HeldOutDocument>& documents, int64_t context) {
+    return sum_of(scores_of(documents, context));
   }
 
   /// The loss of target `target` when the window begins at `begin`.
@@ -93,9 +96,30 @@ TEST_F(Scorer, ManyDocumentsAreTheSumOfEachAlone) {
 
   const Score found = score_of(documents, 32);
 
-  EXPECT_NEAR(found.nats, wanted.nats, 1e-9 * wanted.nats);
+  EXPECT_EQ(found.nats, wanted.nats);
   EXPECT_EQ(found.tokens, wanted.tokens);
   EXPECT_EQ(found.bytes, wanted.bytes);
+}
+
+// Law 1: what a source comes to does not depend on what else is scored.
+TEST_F(Scorer, ASourceOfAMixtureIsTheSumOfItsDocumentsAlone) {
+  std::vector<HeldOutDocument> documents, even;
+  for (uint32_t i = 0; i < 9; ++i) {
+    documents.push_back(document(5 + 11 * i, 3 + i));
+    if (documents.back().source == "even") even.push_back(documents.back());
+  }
+  const Score wanted = score_of(even, 16);
+
+  const auto scores = scores_of(documents, 16);
+  const auto sources = scores_by_source(documents, scores);
+
+  ASSERT_EQ(sources.size(), 2u);
+  EXPECT_EQ(sources[0].source, "odd");  // the first document's
+  EXPECT_EQ(sources[1].source, "even");
+  EXPECT_EQ(sources[1].score.nats, wanted.nats);
+  EXPECT_EQ(sources[1].score.tokens, wanted.tokens);
+  EXPECT_EQ(sources[1].score.bytes, wanted.bytes);
+  EXPECT_EQ(sources[0].score.tokens + sources[1].score.tokens, sum_of(scores).tokens);
 }
 
 TEST_F(Scorer, DocumentsWithoutATargetCountTheirBytesAlone) {
@@ -110,11 +134,11 @@ TEST_F(Scorer, ProgressNamesEveryDocument) {
   std::vector<int64_t> done;
   const std::vector<HeldOutDocument> documents{document(5, 1), document(6, 2)};
 
-  score({.decoder = decoder_, .queue = queue_, .documents = documents, .context = 8,
-         .progress = [&](int64_t d, int64_t all) {
-           EXPECT_EQ(all, 2);
-           done.push_back(d);
-         }});
+  score_documents({.decoder = decoder_, .queue = queue_, .documents = documents, .context = 8,
+                   .progress = [&](int64_t d, int64_t all) {
+                     EXPECT_EQ(all, 2);
+                     done.push_back(d);
+                   }});
 
   EXPECT_EQ(done, (std::vector<int64_t>{1, 2}));
 }
