@@ -16,12 +16,15 @@
 #include "actors/launch.h"
 #include "actors/train/plain_loop.h"
 #include "config/parameters.h"
+#include "config/plan/describe.h"
+#include "config/plan/memory.h"
 #include "config/validate.h"
 #include "deploy/bench_recompute.h"
 #include "deploy/bench_restart.h"
 #include "deploy/device_option.h"
 #include "deploy/machine.h"
 #include "deploy/median.h"
+#include "deploy/memory_use.h"
 #include "deploy/set_option.h"
 #include "deploy/training_data.h"
 #include "kernels/cuda/device.h"
@@ -57,7 +60,8 @@ constexpr const char* step_help = R"(Example:
   troupe bench step config/runs/pretrain_tiny.textproto
 
 Plays the same steps from the same state as a plain loop, with one actor of each kind (single),
-and as planned, in turn; prints medians. The hashes of all must be equal.)";
+and as planned, in turn; prints medians. The hashes of all must be equal. Memory is what is resident
+at most, beside what state, gradients, activations and scratch need by their shapes.)";
 
 constexpr const char* operators_help = R"(Example:
   troupe bench operators config/runs/pretrain_tiny.textproto
@@ -83,9 +87,12 @@ struct Way {
   std::string name;
   config::Plan plan;
   bool is_plain;
-  std::vector<double> seconds;  // of single steps, the first of a round left out
-  std::vector<double> cpu_seconds;
-  std::string hash;
+  config::MemoryEstimate memory;  // what it should take
+  std::vector<double> seconds = {};  // of single steps, the first of a round left out
+  std::vector<double> cpu_seconds = {};
+  int64_t resident_bytes = 0;  // at most
+  int64_t buffer_bytes = 0;    // in use at most, the state's too
+  std::string hash = {};
 
   void add(const Clock& begin, const Clock& end) {
     seconds.push_back(end.seconds - begin.seconds);
@@ -151,14 +158,26 @@ class StepBench {
       const std::string on = fmt::format(", {} thread{}", threads, threads > 1 ? "s" : "");
       const auto add = [&](const char* way, const char* name, config::Plan its, bool is_plain) {
         if (!options_.wants(way)) return;
-        ways.push_back({name + on, std::move(its), is_plain, {}, {}, {}});
+        const auto memory = config::estimate_processes(
+            {.run = run, .model = model_, .cores = cores}, plan);
+        ways.push_back({name + on, std::move(its), is_plain, memory.at(0)});
       };
       add("plain", "plain loop", plan, true);
       add("single", "one actor of each", single(plan, *recipe_), false);
       add("planned", "actors as planned", plan, false);
     }
+    arena_.reset();
+    forget_resident_peak();
+    idle_bytes_ = resident_bytes();
     for (int round = 0; round < options_.rounds; ++round) {
-      for (Way& way : ways) way.is_plain ? play_plainly(way) : play_with_actors(way);
+      for (Way& way : ways) {
+        arena_.reset();  // before there is another
+        forget_resident_peak();
+        kernels::forget_peak();
+        way.is_plain ? play_plainly(way) : play_with_actors(way);
+        way.resident_bytes = std::max(way.resident_bytes, resident_peak_bytes());
+        way.buffer_bytes = std::max(way.buffer_bytes, kernels::buffer_use().peak_bytes);
+      }
     }
     print(ways);
   }
@@ -168,7 +187,7 @@ class StepBench {
     const int threads = options_.threads.empty() ? 1 : options_.threads.front();
     config::LoadedRun run = run_;
     run.run.mutable_cluster()->set_threads(threads);
-    Way way{"", config::make_plan({.run = run, .model = model_, .cores = threads}), true, {}, {}, {}};
+    Way way{"", config::make_plan({.run = run, .model = model_, .cores = threads}), true, {}};
     kernels::take_profile();
     if (device_of(options_.device) == kernels::Device::cuda) {
       // With actors, which leave the state on the GPU; and warm, for kernels are loaded and memory is
@@ -244,12 +263,12 @@ class StepBench {
         model_.model, static_cast<int32_t>(recipe_->sequence_rows));
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
                                 {"rounds", options_.rounds}, {"device", options_.device},
-                                {"flop_per_token", flops}};
+                                {"flop_per_token", flops}, {"idle_mib", mebibytes(idle_bytes_)}};
     bool is_equal = true;
     double plain = 0, plain_cpu = 0;
-    std::string text = fmt::format("{:<30} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12}\n", "",
-                                   "ms a step", "to plain", "CPU ms", "to plain", "tokens/s",
-                                   "of GEMM rate");
+    std::string text = fmt::format("{:<30} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12} {:>8} {:>10}\n",
+                                   "", "ms a step", "to plain", "CPU ms", "to plain", "tokens/s",
+                                   "of GEMM rate", "MiB", "to needed");
     for (const Way& way : ways) {
       const double seconds = median(way.seconds), cpu = median(way.cpu_seconds);
       if (way.is_plain) plain = seconds;
@@ -262,9 +281,11 @@ class StepBench {
       const auto to_plain = [&](double value, double of_plain) {
         return has_plain ? fmt::format("{:.3f}", value / of_plain) : "-";
       };
-      text += fmt::format("{:<30} {:>9.1f} {:>9} {:>9.1f} {:>9} {:>10.0f} {:>11.1f}%\n", way.name,
-                          1e3 * seconds, to_plain(seconds, plain), 1e3 * cpu,
-                          to_plain(cpu, plain_cpu), rate, 100 * share);
+      text += fmt::format("{:<30} {:>9.1f} {:>9} {:>9.1f} {:>9} {:>10.0f} {:>11.1f}% {:>8.0f} {:>10.2f}\n",
+                          way.name, 1e3 * seconds, to_plain(seconds, plain), 1e3 * cpu,
+                          to_plain(cpu, plain_cpu), rate, 100 * share,
+                          mebibytes(way.resident_bytes),
+                          static_cast<double>(way.resident_bytes) / way.memory.needed());
       nlohmann::ordered_json entry{{"name", way.name}, {"threads", way.plan.threads},
                                    {"step_ms", 1e3 * seconds}};
       if (has_plain) entry["to_plain"] = seconds / plain;
@@ -273,10 +294,20 @@ class StepBench {
       entry["tokens_per_second"] = rate;
       entry["gemm_gflops"] = 1e-9 * gemm_rate;
       entry["share_of_gemm_rate"] = share;
+      entry["resident_mib"] = mebibytes(way.resident_bytes);
+      entry["buffer_mib"] = mebibytes(way.buffer_bytes);
+      entry["needed_mib"] = way.memory.needed() / 0x1p20;
+      entry["to_needed"] = static_cast<double>(way.resident_bytes) / way.memory.needed();
       entry["hash"] = way.hash;
       json["ways"].push_back(std::move(entry));
     }
     json["hashes_equal"] = is_equal;
+    for (const Way& way : ways) {
+      text += fmt::format("needed by {}: {}; in buffers at once {:.1f} MiB\n", way.name,
+                          config::describe_needed(way.memory), mebibytes(way.buffer_bytes));
+    }
+    text += fmt::format("in every MiB: {:.0f} of the program and its data before a step\n",
+                        mebibytes(idle_bytes_));
     text += fmt::format("hashes equal: {}\n", is_equal ? "yes" : "NO");
     std::cout << (options_.is_json ? json.dump(2) + "\n" : text) << std::flush;
     if (!is_equal) throw std::runtime_error("the hashes of the ways to play differ");
@@ -305,6 +336,8 @@ class StepBench {
     std::cout << (options_.is_json ? json.dump(2) + "\n" : text) << std::flush;
   }
 
+  static double mebibytes(int64_t bytes) { return static_cast<double>(bytes) / 0x1p20; }
+
   const Options options_;
   config::LoadedRun run_;
   config::LoadedModel model_;
@@ -313,6 +346,7 @@ class StepBench {
   std::optional<actors::Recipe> recipe_;
   std::optional<actors::Timeline> timeline_;
   std::unique_ptr<runtime::StateArena> arena_;
+  int64_t idle_bytes_ = 0;  // resident before anything is played
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "config/phases.h"
+#include "deploy/memory_use.h"
 #include "kernels/random.h"
 #include "runtime/data/bpe_trainer.h"
 
@@ -156,6 +157,7 @@ TrainingData read_training_data(const config::LoadedRun& run, const config::Mode
                                     .split_joined_rate = data.split_joined_rate()}));
   }
   take_held_out(out);
+  give_back_freed_memory();  // texts, and what a tokenizer was learned from
   return out;
 }
 

@@ -157,11 +157,8 @@ void ExpertShardActor::backward_inputs(const TokenMessage& message, Passage& pas
   passage.dy = message.tensors.at(0);
   if (!passage.is_part) passage.weights = message.tensors.at(1);
   const kernels::ConstTensor dy = rows_of(passage, passage.dy);
-  const int64_t R = dy.rows();
-  const bool is_narrow = kernels::is_of_tensor_cores(queue(), company().recipe.precision);
-  const kernels::Tensor dx = passage.scratch.of(
-      is_narrow ? kernels::DType::bf16 : kernels::DType::f32, {R, dy.cols()});
-  const kernels::Tensor dweights = passage.scratch.f32({R});
+  const kernels::Tensor dx = passage.saved.y;  // in its place
+  const kernels::Tensor dweights = passage.scratch.f32({dy.rows()});
   kernels::experts_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
                                    {.dy = dy, .weights = passage.weights, .dx = dx,
                                     .dweights = dweights});

@@ -129,7 +129,7 @@ struct PlainLoop::Pass {
 
   Tensor experts_backward(int64_t layer, LayerPass& pass, const Tensor& dy) {
     const DispatchedRows part = pass.routed->dispatch_backward(queue(), scratch, dy).here.at(0);
-    const Tensor dx = scratch.f32({part.rows.rows(), dy.cols()});
+    const Tensor dx = pass.experts.y;  // in its place
     const Tensor dweights = scratch.f32({part.rows.rows()});
     kernels::experts_backward_inputs(queue(), scratch, pass.experts_args, pass.experts,
                                      {.dy = part.rows, .weights = part.weights, .dx = dx,

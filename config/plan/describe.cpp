@@ -154,18 +154,26 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
          });
 }
 
-std::string memory_line(int process, const MemoryEstimate& memory) {
-  const auto some = [](const char* what, int64_t bytes) {
-    return bytes > 0 ? fmt::format(", {} {}", what, size_text(bytes)) : "";
-  };
-  return fmt::format("  process {}  {}: weights {}, moments {}, {}gradients {}, activations {}{}\n",
-                     process, size_text(static_cast<int64_t>(std::min(memory.total(), 4e18))),
+std::string some(const char* what, int64_t bytes) {
+  return bytes > 0 ? fmt::format(", {} {}", what, size_text(bytes)) : "";
+}
+
+std::string parts_of(const MemoryEstimate& memory) {
+  return fmt::format("weights {}, moments {}, {}gradients {}, activations {}{}",
                      size_text(memory.weight_bytes), size_text(memory.moment_bytes),
                      memory.ema_bytes > 0 ? "EMA " + size_text(memory.ema_bytes) + ", " : "",
                      size_text(memory.gradient_bytes), size_text(memory.activation_bytes),
-                     some("scratch", memory.scratch_bytes) + some("arriving", memory.arriving_bytes) +
-                         some("checkpoint", memory.checkpoint_bytes) +
-                         some("program", memory.base_bytes));
+                     some("scratch", memory.scratch_bytes));
+}
+
+std::string size_of(double bytes) { return size_text(static_cast<int64_t>(std::min(bytes, 4e18))); }
+
+std::string memory_line(int process, const MemoryEstimate& memory) {
+  return fmt::format("  process {}  {}: {}{}{}{}{}\n", process, size_of(memory.total()),
+                     parts_of(memory), some("buffers", memory.buffer_bytes),
+                     some("arriving", memory.arriving_bytes),
+                     some("checkpoint", memory.checkpoint_bytes),
+                     some("program", memory.base_bytes));
 }
 
 /// Of all processes, or of many those with least and most.
@@ -219,6 +227,10 @@ std::string describe_prediction(const PlanArgs& args, const Plan& plan,
 }
 
 }  // namespace
+
+std::string describe_needed(const MemoryEstimate& memory) {
+  return size_of(memory.needed()) + ": " + parts_of(memory);
+}
 
 std::string describe_plan(const PlanArgs& args, const Plan& plan,
                           const std::optional<MachineRates>& rates) {

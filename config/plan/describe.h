@@ -5,6 +5,7 @@
 #include <string>
 
 #include "config/plan/cost_model.h"
+#include "config/plan/memory.h"
 #include "config/plan/planner.h"
 
 namespace troupe::config {
@@ -13,5 +14,8 @@ namespace troupe::config {
 /// Without rates no time is predicted.
 std::string describe_plan(const PlanArgs& args, const Plan& plan,
                           const std::optional<MachineRates>& rates = std::nullopt);
+
+/// "523.0 MiB: weights 92.7 MiB, ...": what a step needs, and its parts.
+std::string describe_needed(const MemoryEstimate& memory);
 
 }  // namespace troupe::config

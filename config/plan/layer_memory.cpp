@@ -62,8 +62,8 @@ int64_t backward_floats(const Model& m, int32_t layer) {
       4 * w.hidden + 3 * (is_dense ? int64_t{m.dense_intermediate_size()} : w.shared);
   if (is_dense) return attention + own;
   // Of the experts' sum and of the gate; of each row its gradient before and behind its weight, and
-  // that of its input through gate and up.
-  return attention + own + 2 * w.hidden + m.experts() + 4 * w.rows * w.hidden + 3 * w.experts;
+  // that of its input through up (through gate it takes the output's place).
+  return attention + own + 2 * w.hidden + m.experts() + 3 * w.rows * w.hidden + 3 * w.experts;
 }
 
 int64_t crossing_floats(const Model& m) { return 3 * int64_t{m.hidden_size()}; }
@@ -71,10 +71,12 @@ int64_t crossing_floats(const Model& m) { return 3 * int64_t{m.hidden_size()}; }
 double head_bytes(const Model& m, int64_t micro_batch_tokens) {
   const auto vocabulary = static_cast<double>(m.vocab_size());
   const auto tokens = static_cast<double>(micro_batch_tokens);
+  // Their gradients take the place of logits that are kept; of chunks one stands for inputs, one for
+  // weights.
   const double rows = tokens * vocabulary <= most_kept_logits
                           ? tokens
-                          : static_cast<double>(std::min(micro_batch_tokens, chunk_rows));
-  return 4 * vocabulary * (2 * rows + static_cast<double>(m.hidden_size()));
+                          : 2 * static_cast<double>(std::min(micro_batch_tokens, chunk_rows));
+  return 4 * vocabulary * (rows + static_cast<double>(m.hidden_size()));
 }
 
 }  // namespace troupe::config

@@ -175,12 +175,15 @@ double scratch_of_rank(const PlanArgs& args, const Plan& plan, int rank) {
 
 }  // namespace
 
-double MemoryEstimate::total() const {
+double MemoryEstimate::needed() const {
   return static_cast<double>(weight_bytes) + static_cast<double>(moment_bytes) +
          static_cast<double>(ema_bytes) + static_cast<double>(gradient_bytes) +
-         static_cast<double>(activation_bytes) + static_cast<double>(scratch_bytes) +
-         static_cast<double>(arriving_bytes) + static_cast<double>(checkpoint_bytes) +
-         static_cast<double>(base_bytes);
+         static_cast<double>(activation_bytes) + static_cast<double>(scratch_bytes);
+}
+
+double MemoryEstimate::total() const {
+  return needed() + static_cast<double>(buffer_bytes) + static_cast<double>(arriving_bytes) +
+         static_cast<double>(checkpoint_bytes) + static_cast<double>(base_bytes);
 }
 
 int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage) {
@@ -220,7 +223,8 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
     const Holdings& h = holdings[p];
     MemoryEstimate& m = memory.emplace_back(state_memory(args, h.used + h.unused, h.owned + h.kept));
     m.activation_bytes = bounded(kept[p]);
-    m.scratch_bytes = bounded(buffer_share * (kept[p] + passing[p]) - kept[p]);
+    m.scratch_bytes = bounded(passing[p]);
+    m.buffer_bytes = bounded((buffer_share - 1) * (kept[p] + passing[p]));
     double arriving = 8 * (h.shared + h.kept) + 4 * h.fetched;
     if (holdings.size() > 1) arriving += crossing_share(args, plan) * kept[p];
     if (p == 0) {
@@ -230,7 +234,10 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
       m.weight_bytes = bounded(static_cast<double>(m.weight_bytes) + 2 * 4 * missing);
       m.moment_bytes = bounded(static_cast<double>(m.moment_bytes) +
                                (stored - 4) * (all - h.owned - h.kept));
-      m.checkpoint_bytes = bounded(stored * all);
+      // After the last step it is copied into what activations have left.
+      const bool is_last_alone = !args.run.run.checkpoint().has_every();
+      const double free = is_last_alone ? kept[p] + passing[p] : 0;
+      m.checkpoint_bytes = bounded(std::max(0.0, stored * all - free));
     }
     m.arriving_bytes = bounded(arriving);
     m.base_bytes = process_base_bytes;

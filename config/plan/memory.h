@@ -13,12 +13,15 @@ struct MemoryEstimate {
   int64_t ema_bytes;         ///< 0 without one
   int64_t gradient_bytes;    ///< fixed-point sums
   int64_t activation_bytes;  ///< saved between forward and backward, at most
-  int64_t scratch_bytes;     ///< of a backward pass, and buffers that are kept for the next
+  int64_t scratch_bytes;     ///< of a backward pass, in its largest layer and the head
+  int64_t buffer_bytes;      ///< lost to rounded sizes, and kept for buffers to come
   int64_t arriving_bytes;    ///< what others send at once: gradients, copies, rows
-  int64_t checkpoint_bytes;  ///< the copy of a state that is being saved, in process 0
+  int64_t checkpoint_bytes;  ///< the copy of a state that is being saved, in process 0: during a step
   int64_t base_bytes;        ///< of the program itself
 
-  /// In floating point: sizes that no machine has may go beyond 64 bits.
+  /// What the arithmetic of a step cannot do without: state, gradients, activations and scratch. In
+  /// floating point: sizes that no machine has may go beyond 64 bits.
+  double needed() const;
   double total() const;
 };
 

@@ -27,7 +27,7 @@ ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& 
 struct ExpertsBackwardArgs {
   ConstTensor dy;       ///< [R, D], of the combined output; rounded as it is dispatched
   ConstTensor weights;  ///< [R], routing weight of each row
-  Tensor dx;            ///< out: [R, D]
+  Tensor dx;            ///< out: [R, D]; may be `saved.y`, which is read before
   Tensor dweights;      ///< out: [R], <dy, y>
 };
 

@@ -108,7 +108,7 @@ HeadSaved head_forward(Queue& queue, Scratch& scratch, const HeadArgs& args) {
                                  : args.weight;
   HeadSaved saved{scratch.f32({T}), scratch.f32({T}), {}};
   if (keeps_logits(queue, args)) saved.logits = scratch.f32({T, V});
-  const Tensor reused = keeps_logits(queue, args) ? Tensor{} : scratch.f32({std::min(T, rows_of_chunk(queue)), V});
+  const Tensor reused = keeps_logits(queue, args) ? Tensor{} : passing->f32({std::min(T, rows_of_chunk(queue)), V});
   for_chunks(queue, T, [&](int64_t first, int64_t n) {
     const Tensor logits =
         saved.logits.data ? row_range(saved.logits, first, n) : row_range(reused, 0, n);
@@ -128,7 +128,8 @@ Tensor head_backward_inputs(Queue& queue, Scratch& scratch, const HeadArgs& args
   }
   const int64_t T = args.x.rows(), V = args.weight.rows();
   const bool keep = saved.logits.data != nullptr;
-  const Tensor all = keep ? scratch.f32({T, V}) : scratch.f32({std::min(T, chunk_rows), V});
+  PassingScratch passing(queue);
+  const Tensor all = keep ? saved.logits : passing->f32({std::min(T, chunk_rows), V});
   for_chunks(queue, T, [&](int64_t first, int64_t n) {
     const Tensor dlogits = row_range(all, keep ? first : 0, n);
     chunk_dlogits(queue, args, saved, first, n, dlogits);
@@ -151,7 +152,8 @@ void head_backward_weights(Queue& queue, Scratch& scratch, const HeadArgs& args,
                                    .offsets = {0, T}, .into = {gradient}});
   }
   const Tensor unit = scratch.f32({V, args.x.cols()});
-  const Tensor reused = dlogits.data ? Tensor{} : scratch.f32({std::min(T, chunk_rows), V});
+  PassingScratch passing(queue);
+  const Tensor reused = dlogits.data ? Tensor{} : passing->f32({std::min(T, chunk_rows), V});
   for_chunks(queue, T, [&](int64_t first, int64_t n) {
     Tensor part_dlogits = dlogits.data ? row_range(dlogits, first, n) : row_range(reused, 0, n);
     if (!dlogits.data) chunk_dlogits(queue, args, saved, first, n, part_dlogits);

@@ -25,7 +25,8 @@ struct HeadSaved {
 
 HeadSaved head_forward(Queue& queue, Scratch& scratch, const HeadArgs& args);
 
-/// dx is [T, D]. Returns dlogits [T, V] when logits were kept, else no data.
+/// dx is [T, D]. Returns dlogits [T, V] when logits were kept, else no data. In the CPU's
+/// arithmetic they take the place of the logits.
 Tensor head_backward_inputs(Queue& queue, Scratch& scratch, const HeadArgs& args,
                             const HeadSaved& saved, const Tensor& dx);
 void head_backward_weights(Queue& queue, Scratch& scratch, const HeadArgs& args,

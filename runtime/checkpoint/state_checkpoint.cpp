@@ -32,7 +32,7 @@ wire::CheckpointFile write_blocks(const fs::path& folder, const StateSnapshot& s
   XXH3_state_t* hasher = XXH3_createState();
   XXH3_64bits_reset(hasher);
   for (uint64_t id = first; id < first + count; ++id) {
-    const auto& bytes = snapshot.blocks[id];
+    const std::span<const uint8_t> bytes = snapshot.bytes(id);
     file.write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
     XXH3_64bits_update(hasher, bytes.data(), bytes.size());
@@ -129,13 +129,17 @@ StateSnapshot take_snapshot(StateArena& arena, kernels::Queue& queue,
   snapshot.blocks.resize(arena.blocks().size());
   snapshot.block_hashes.resize(arena.blocks().size());
   queue.run(static_cast<int64_t>(snapshot.blocks.size()), [&](int64_t id) {
-    auto& out = snapshot.blocks[static_cast<size_t>(id)];
-    out.reserve(block_bytes(arena, id));
+    // Memory that a step has had and another will have: what is saved between steps costs none.
+    kernels::Buffer& copy = snapshot.blocks[static_cast<size_t>(id)];
+    copy = kernels::allocate(kernels::DType::i32, {static_cast<int64_t>(block_bytes(arena, id) / 4)});
+    auto* out = static_cast<uint8_t*>(copy.view.data);
     for (const kernels::Tensor& part : arena.block(id, record.step()).parts()) {
-      const auto* bytes = static_cast<const uint8_t*>(part.data);
-      out.insert(out.end(), bytes, bytes + bytes_of(part));
+      const auto n = static_cast<size_t>(bytes_of(part));
+      if (n > 0) std::memcpy(out, part.data, n);
+      out += n;
     }
-    snapshot.block_hashes[static_cast<size_t>(id)] = XXH3_64bits(out.data(), out.size());
+    const auto bytes = snapshot.bytes(static_cast<uint64_t>(id));
+    snapshot.block_hashes[static_cast<size_t>(id)] = XXH3_64bits(bytes.data(), bytes.size());
   });
   queue.wait();
   const std::vector<float> bias(record.bias().begin(), record.bias().end());

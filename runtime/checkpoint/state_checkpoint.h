@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <span>
 #include <vector>
 
 #include "runtime/proto/checkpoint.pb.h"
@@ -20,9 +21,15 @@ struct StateSnapshot {
   std::string arithmetic;
   StateFormat format;
   uint64_t parameters = 0;
-  std::vector<std::vector<uint8_t>> blocks;  ///< by id: the bytes of its parts
-  std::vector<uint64_t> block_hashes;        ///< by id
+  std::vector<kernels::Buffer> blocks;  ///< by id: its parts, one behind the other; see `bytes`
+  std::vector<uint64_t> block_hashes;   ///< by id
   uint64_t state_hash = 0;
+
+  std::span<const uint8_t> bytes(uint64_t block) const {
+    const kernels::Tensor& all = blocks[block].view;
+    return {static_cast<const uint8_t*>(all.data),
+            static_cast<size_t>(all.count() * kernels::size_of(all.dtype))};
+  }
 };
 
 /// Copies state `record.step()` on the queue's threads and waits. The caller sees to it that no

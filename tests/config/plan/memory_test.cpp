@@ -108,7 +108,8 @@ TEST(EstimateProcesses, ABuddyHoldsWhatItsWardDoesAndHearsItsGradients) {
 }
 
 TEST(EstimateProcesses, TheFirstHasTheWholeStateWhenItIsSaved) {
-  const Planned p({"parallel.data=2", "cluster.nodes=2", "cluster.redundancy=0"});
+  const Planned p({"parallel.data=2", "cluster.nodes=2", "cluster.redundancy=0",
+                   "checkpoint.every=10"});
   const ParameterCounts counts = count_parameters(p.model.model);
 
   const auto memory = estimate_processes(p.args, p.plan);
@@ -116,6 +117,36 @@ TEST(EstimateProcesses, TheFirstHasTheWholeStateWhenItIsSaved) {
   EXPECT_EQ(memory[0].checkpoint_bytes, 12 * (counts.total + counts.mtp));
   EXPECT_EQ(memory[1].checkpoint_bytes, 0);
   EXPECT_EQ(memory[0].weight_bytes, 8 * (counts.total + counts.mtp));
+}
+
+TEST(EstimateProcesses, AfterTheLastStepACopyOfTheStateTakesThePlaceOfActivations) {
+  const Planned every(std::vector<std::string>{"checkpoint.every=10"});
+  const Planned last(std::vector<std::string>{});
+
+  const MemoryEstimate during = estimate_processes(every.args, every.plan)[0];
+  const MemoryEstimate behind = estimate_processes(last.args, last.plan)[0];
+
+  EXPECT_EQ(behind.checkpoint_bytes,
+            std::max(int64_t{0}, during.checkpoint_bytes - behind.activation_bytes -
+                                     behind.scratch_bytes));
+  EXPECT_EQ(behind.needed(), during.needed());
+  EXPECT_LT(behind.total(), during.total());
+}
+
+TEST(EstimateProcesses, WhatIsNeededIsPartOfWhatIsTaken) {
+  const Planned p(std::vector<std::string>{});
+  const MemoryEstimate memory = estimate_processes(p.args, p.plan)[0];
+
+  EXPECT_DOUBLE_EQ(memory.needed(),
+                   static_cast<double>(memory.weight_bytes + memory.moment_bytes +
+                                       memory.gradient_bytes + memory.activation_bytes +
+                                       memory.scratch_bytes));
+  EXPECT_DOUBLE_EQ(memory.total(),
+                   memory.needed() + static_cast<double>(memory.buffer_bytes +
+                                                         memory.checkpoint_bytes +
+                                                         memory.base_bytes));
+  EXPECT_THAT(describe_plan(p.args, p.plan), HasSubstr(", scratch "));
+  EXPECT_THAT(describe_needed(memory), HasSubstr("MiB: weights 31.1 MiB, moments 62.3 MiB"));
 }
 
 TEST(EstimateProcesses, NothingArrivesWhereThereIsNobodyElse) {
@@ -144,7 +175,7 @@ TEST(CheckMemory, RefusesWhatTheMachineDoesNotHold) {
   const int64_t memory_bytes = int64_t{8} << 30;
 
   EXPECT_THAT(error_of([&] { check_memory(args, make_plan(args), memory_bytes); }),
-              HasSubstr("model: found one that takes 27.4 TiB to train, wanted at most the 8.0 GiB "
+              HasSubstr("model: found one that takes 27.3 TiB to train, wanted at most the 8.0 GiB "
                         "of this machine"));
   EXPECT_NO_THROW(check_memory(small, make_plan(small), memory_bytes));
 }
