@@ -1,7 +1,9 @@
-// What the small formats lose, as tables: errors of rounding, and errors of summing.
-// Usage: format_bench
+// What the small formats lose, as tables and as JSON: errors of rounding, and errors of summing.
+// Usage: format_bench [JSON]
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "kernels/gemm_fp8.h"
@@ -11,6 +13,7 @@ namespace troupe::tests {
 namespace {
 
 using namespace kernels;
+using Json = nlohmann::ordered_json;
 
 Buffer log_normal(int64_t rows, int64_t cols, uint32_t stream) {
   Buffer x = normal({rows, cols}, stream);
@@ -27,7 +30,9 @@ struct Data {
   Buffer x;
 };
 
-void print_roundings() {
+/// Prints the table; its numbers, as shares, by format and data.
+Json print_roundings() {
+  Json json;
   const std::vector<Data> data{{"normal", normal({1024, 512}, 1)},
                                {"log-normal", log_normal(1024, 512, 2)},
                                {"outliers", with_outliers(1024, 512, 3)},
@@ -42,10 +47,14 @@ void print_roundings() {
     std::printf("%-24s", format.name);
     for (const Data& d : data) {
       const auto x = to_vector(d.x), y = rounded_by(format, d.x);
-      std::printf("  %7.3f | %7.3f", 100 * relative_error(x, y), 100 * relative_distance(x, y));
+      const double each = relative_error(x, y), whole = relative_distance(x, y);
+      std::printf("  %7.3f | %7.3f", 100 * each, 100 * whole);
+      json[format.name][d.name] = {{"rms_relative_error_of_each", each},
+                                   {"relative_error_of_the_whole", whole}};
     }
     std::printf("\n");
   }
+  return json;
 }
 
 /// Root mean square and greatest relative error.
@@ -98,7 +107,9 @@ Errors sum_errors(int64_t K, bool uniform, Accumulator accumulator, int64_t prom
           errors.greatest / std::sqrt(size / static_cast<double>(M * N))};
 }
 
-void print_sums() {
+/// Prints the table; its numbers, by way of summing, operands and K.
+Json print_sums() {
+  Json json;
   struct Row {
     const char* name;
     Accumulator accumulator;
@@ -122,16 +133,27 @@ void print_sums() {
       for (const int64_t K : {512, 4096}) {
         const Errors e = sum_errors(K, uniform, row.accumulator, row.promote_every);
         std::printf("  %8.1e | %8.1e", e.typical, e.greatest);
+        json[row.name][uniform ? "uniform" : "normal"]["K " + std::to_string(K)] = {
+            {"rms", e.typical}, {"greatest", e.greatest}};
       }
     }
     std::printf("\n");
   }
+  return json;
 }
 
 }  // namespace
 }  // namespace troupe::tests
 
-int main() {
-  troupe::tests::print_roundings();
-  troupe::tests::print_sums();
+int main(int argc, char** argv) {
+  using namespace troupe;
+  tests::Json json{{"arithmetic", "cpu.1"},
+                   {"rounding", {{"rows", 1024}, {"cols", 512}}},
+                   {"summing", {{"rows", 64}, {"cols", 64}}}};
+  json["rounding"]["formats"] = tests::print_roundings();
+  json["summing"]["errors_over_rms_result"] = tests::print_sums();
+  if (argc < 2) return 0;
+  std::ofstream file(argv[1]);
+  file << json.dump(1) << "\n";
+  return file.flush() ? 0 : 1;
 }
