@@ -26,17 +26,29 @@ inline std::string etcd_program() {
 }
 inline constexpr const char* why_no_etcd = "found no etcd on this machine";
 
-/// A port that nobody has, of a moment ago.
-inline int free_port() {
+/// Whether nobody listens there, nor is connected from there.
+inline bool is_free(int port) {
   const int file = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in at{};
   at.sin_family = AF_INET;
+  at.sin_port = htons(static_cast<uint16_t>(port));
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof at;
-  EXPECT_EQ(::bind(file, reinterpret_cast<sockaddr*>(&at), size), 0);
-  ::getsockname(file, reinterpret_cast<sockaddr*>(&at), &size);
+  const bool is_bound = ::bind(file, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
   ::close(file);
-  return ntohs(at.sin_port);
+  return is_bound;
+}
+
+/// A port that nobody has, of a moment ago. Below those that systems deal out by themselves, so that no
+/// connection takes it meanwhile; processes begin at different ones.
+inline int free_port() {
+  static int next = 0;
+  constexpr int first = 12'000, count = 20'000;
+  for (int i = 0; i < count; ++i) {
+    const int port = first + (::getpid() * 37 + next++) % count;
+    if (is_free(port)) return port;
+  }
+  ADD_FAILURE() << "no port is free";
+  return 0;
 }
 
 /// For a shell: etcd at `host`, with its data in `folder`. It goes before what is tested: a lease of 2 s that
@@ -55,11 +67,17 @@ class EtcdServer {
  public:
   /// Its output goes to `folder`, its data into memory: tests do not wait for a disk.
   explicit EtcdServer(const std::filesystem::path& folder)
-      : folder_(folder), port_(free_port()), peer_port_(free_port()) {
+      : folder_(folder) {
     std::filesystem::create_directories(folder);
     std::string data = "/dev/shm/troupe-etcd-XXXXXX";
     if (::mkdtemp(data.data()) != nullptr) data_ = data;
-    start();
+    for (int i = 0; i < most_ports; ++i) {
+      port_ = free_port();
+      peer_port_ = free_port();
+      if (is_started()) return;  // else somebody has taken a port meanwhile
+      std::filesystem::remove_all(data_ / "etcd");
+    }
+    ADD_FAILURE() << "no etcd has begun\n" << process_->text();
   }
   ~EtcdServer() {
     process_.reset();
@@ -75,23 +93,30 @@ class EtcdServer {
   pid_t pid() const { return process_->pid(); }
   std::string text() const { return process_->text(); }
 
-  /// With what was there before; it answers when this returns.
-  void start() {
+  /// With what was there before, at the same place; it answers when this returns.
+  void start() { EXPECT_TRUE(is_started()) << process_->text(); }
+  void kill() { process_->kill(SIGKILL); }
+
+ private:
+  static constexpr int most_ports = 10;
+
+  /// False: it has ended. It is asked when it says that it is there: before, another might answer.
+  bool is_started() {
     process_ = std::make_unique<Background>(
         "exec setpriv --pdeathsig KILL " + etcd_line(data_, "127.0.0.1", port_, peer_port_).substr(5),
         folder_ / "etcd_output");
+    if (!process_->says("ready to serve client requests")) return false;
     try {
       runtime::EtcdClient(place("").servers, std::chrono::seconds(20)).run({});
     } catch (const runtime::ClusterError& error) {
       ADD_FAILURE() << error.what() << "\n" << process_->text();
     }
+    return true;
   }
-  void kill() { process_->kill(SIGKILL); }
 
- private:
   const std::filesystem::path folder_;
   std::filesystem::path data_ = "/dev/shm/troupe-etcd";
-  const int port_, peer_port_;
+  int port_ = 0, peer_port_ = 0;
   std::unique_ptr<Background> process_;
 };
 

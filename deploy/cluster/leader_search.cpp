@@ -81,6 +81,11 @@ std::string LeaderSearch::verdict() const {
   return verdict_;
 }
 
+uint64_t LeaderSearch::looks() const {
+  std::lock_guard lock(mutex_);
+  return looks_;
+}
+
 void LeaderSearch::loop() {
   runtime::EtcdClient client = place_.client();
   std::unique_lock lock(mutex_);
@@ -94,6 +99,7 @@ void LeaderSearch::loop() {
       // tried again; whoever leads is still there, or is missed in another way
     }
     lock.lock();
+    if (view.holder) ++looks_;
     if (!watched_ || !view.holder || view.holder->term() <= term_) continue;
     if (view.holder->address() == address_) continue;  // whoever follows there takes the same connections
     verdict_ = view.holder->host() + " leads the run in term " + std::to_string(view.holder->term());

@@ -46,6 +46,8 @@ class LeaderSearch {
   void watch(const SocketPtr& to, const runtime::Endpoint& at, uint64_t term);
   /// Who leads in a later term than that is watched; empty: nobody, as far as is known.
   std::string verdict() const;
+  /// How often etcd has said who leads, while somebody was watched.
+  uint64_t looks() const;
 
  private:
   bool has_found() const;
@@ -60,6 +62,7 @@ class LeaderSearch {
   std::string address_;  // of who is watched
   uint64_t term_ = 0;
   std::string verdict_;
+  uint64_t looks_ = 0;
   bool is_over_ = false;
   std::thread thread_;
 };

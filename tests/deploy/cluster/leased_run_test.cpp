@@ -7,6 +7,7 @@
 
 #include "runtime/cluster/cluster_error.h"
 #include "tests/etcd_server.h"
+#include "tests/own_folder.h"
 
 namespace troupe::tests {
 namespace {
@@ -55,7 +56,7 @@ class LeasedRunTest : public testing::Test {
     return entry;
   }
 
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "leased_run_test";
+  const std::filesystem::path folder_ = own_folder();
   std::unique_ptr<EtcdServer> server_;
 };
 

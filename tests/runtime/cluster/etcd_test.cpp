@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/etcd_server.h"
+#include "tests/own_folder.h"
 
 namespace troupe::tests {
 namespace {
@@ -68,7 +69,7 @@ class EtcdTest : public testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "etcd_test";
+  const std::filesystem::path folder_ = own_folder();
   std::unique_ptr<EtcdServer> server_;
 };
 

@@ -6,6 +6,7 @@
 #include <future>
 
 #include "tests/etcd_server.h"
+#include "tests/own_folder.h"
 
 namespace troupe::tests {
 namespace {
@@ -47,9 +48,7 @@ class LeaseTest : public testing::Test {
     return entry;
   }
 
-  const std::filesystem::path folder_ =
-      std::filesystem::path(testing::TempDir()) /
-      testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::filesystem::path folder_ = own_folder();
   std::unique_ptr<EtcdServer> server_;
   LeasePlace place_;
 };

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "tests/own_folder.h"
+
 namespace troupe::tests {
 namespace {
 
@@ -12,13 +14,12 @@ namespace fs = std::filesystem;
 class OrdersTest : public testing::Test {
  protected:
   OrdersTest() {
-    fs::remove_all(folder_);
     fs::create_directories(folder_);
     std::ofstream(folder_ / "run.textproto") << "\n";
   }
   ~OrdersTest() override { fs::remove_all(folder_); }
 
-  const fs::path folder_ = fs::temp_directory_path() / "troupe_orders_test";
+  const fs::path folder_ = own_folder();
 };
 
 TEST_F(OrdersTest, StayUntilTheyAreClosed) {
