@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <sstream>
 
 #include "tests/system/family.h"
 #include "tests/system/hosts.h"
-#include "tests/system/spread_program.h"
+#include "tests/system/long_run.h"
 
 namespace troupe::tests {
 namespace {
@@ -21,20 +22,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-class Silence : public SpreadProgramTest {
- protected:
-  /// The hash of the same recipe in one process, after so many steps.
-  std::string hash_after(int steps) {
-    EXPECT_EQ(troupe(long_train("--out straight --set train.steps=" + std::to_string(steps))), 0)
-        << output_;
-    return last_hash(output_);
-  }
-};
+class Silence : public LongRunTest {};
 
 TEST_F(Silence, AFrozenNodeIsKilledAndReplacedAndNoBitChanges) {
-  const std::string wanted = hash_after(60);
-  Background run(command(long_train("--nodes 3 --set parallel.data=2 --set train.steps=60")),
-                 folder_ / "beside");
+  Background run(command(long_train("--nodes 3 --set parallel.data=2")), folder_ / "beside");
   ASSERT_TRUE(run.says("step 7 ")) << run.text();
   const pid_t frozen = nodes_of(run).at(0);
 
@@ -42,8 +33,7 @@ TEST_F(Silence, AFrozenNodeIsKilledAndReplacedAndNoBitChanges) {
   ASSERT_TRUE(run.says("joined: ")) << run.text();
   EXPECT_NE(::kill(frozen, SIGCONT), 0) << "it still lives";
 
-  EXPECT_EQ(run.wait(), 0) << run.text();
-  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+  stop_and_expect_same_bits(run);
   ASSERT_EQ(troupe("events run --kind process_suspected --kind process_fenced"), 0);
   EXPECT_THAT(output_, HasSubstr("pid " + std::to_string(frozen) + ") is silent for "));
   EXPECT_THAT(output_, HasSubstr("pid " + std::to_string(frozen) + ") still lived and was killed"));
@@ -62,8 +52,7 @@ TEST_F(Silence, WithoutCopiesAFrozenNodeEndsTheRunByName) {
 }
 
 TEST_F(Silence, AFrozenLeaderIsKilledAndReplacedAndNoBitChanges) {
-  const std::string wanted = hash_after(60);
-  Background run(command(long_train("--nodes 3 --set train.steps=60")), folder_ / "beside");
+  Background run(command(long_train("--nodes 3")), folder_ / "beside");
   ASSERT_TRUE(run.says("step 7 ")) << run.text();
   const pid_t frozen = leader_of(run);
   std::vector<pid_t> nodes = nodes_of(run);
@@ -76,19 +65,19 @@ TEST_F(Silence, AFrozenLeaderIsKilledAndReplacedAndNoBitChanges) {
   std::sort(nodes.begin(), nodes.end());
   std::sort(still.begin(), still.end());
   EXPECT_EQ(still, nodes) << "living processes are not restarted";
-  EXPECT_EQ(run.wait(), 0) << run.text();
-  EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
+  stop_and_expect_same_bits(run);
   EXPECT_THAT(run.text(), HasSubstr("pid " + std::to_string(frozen) + "), which led the run, was silent for "));
 }
 
 // A node that dies tells by its end how it died.
 TEST_F(Silence, HowANodeDiedIsSaid) {
-  Background run(command(long_train("--nodes 2 --set train.steps=40")), folder_ / "beside");
+  Background run(command(long_train("--nodes 2")), folder_ / "beside");
   ASSERT_TRUE(run.says("step 3 ")) << run.text();
 
   ASSERT_EQ(::kill(nodes_of(run).at(0), SIGSEGV), 0);
+  ASSERT_TRUE(run.says("joined: ")) << run.text();
 
-  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_EQ(run.kill(SIGTERM), 128 + SIGTERM) << run.text();
   EXPECT_THAT(run.text(), HasSubstr("was ended by signal 11 (Segmentation fault)"));
 }
 
@@ -100,11 +89,8 @@ class SilentHost : public Silence {
     if (IsSkipped()) return;
     hosts_.emplace(std::vector<std::string>{"host-a", "host-b", "host-c"}, folder_);
     if (!hosts_->why_none().empty()) GTEST_SKIP() << hosts_->why_none();
-    wanted_ = hash_after(40);
     run_.emplace(
-        hosts_->on("host-a",
-                   with_secret(long_train(
-                       "--set train.steps=40 --nodes 3 --listen 10.0.0.1:7070 --insecure"))),
+        hosts_->on("host-a", with_secret(long_train("--nodes 3 --listen 10.0.0.1:7070 --insecure"))),
         folder_ / "run_output");
     near_.emplace(node("host-b"), folder_ / "near");
     far_.emplace(node("host-c"), folder_ / "far");
@@ -122,9 +108,9 @@ class SilentHost : public Silence {
     ASSERT_TRUE(run_->says("joined: ")) << run_->text();
   }
   void expect_same_bits() {
-    EXPECT_EQ(run_->wait(), 0) << run_->text();
-    EXPECT_EQ(last_hash(run_->text()), wanted_) << run_->text();
+    stop_and_expect_same_bits(*run_);
     EXPECT_EQ(near_->wait(), 0) << near_->text();
+    if (!another_) return;
     EXPECT_EQ(another_->wait(), 0) << another_->text();
   }
 
@@ -137,6 +123,7 @@ TEST_F(SilentHost, IsReplacedWhenItsCableIsCutAndDoesNoHarmWhenItIsHealed) {
   begun_ = Clock::now();
   hosts_->at_switch("ip link set host-c down");
   expect_goes_on();
+  ASSERT_TRUE(far_->says("is silent for ")) << far_->text();  // before it hears that others are gone
   hosts_->at_switch("ip link set host-c up");
 
   EXPECT_EQ(far_->wait(), 1);
@@ -176,13 +163,18 @@ TEST_F(SilentHost, IsReplacedWhenItIsHeardButHearsNoMore) {
 }
 
 TEST_F(SilentHost, IsNotReplacedForShortOutagesOfItsCable) {
-  hosts_->at_switch(
-      "for i in 1 2 3 4 5; do ip netns exec host-c ip route add blackhole 10.0.0.1/32; sleep 0.1; "
-      "ip netns exec host-c ip route del blackhole 10.0.0.1/32; sleep 0.2; done");
+  // Each says how many milliseconds it took: sleeping is the least of it on a busy machine.
+  std::istringstream outages(hosts_->at_switch(
+      "exec nice -n -20 ip netns exec host-c sh -c \"now() { date +%s%3N; }; for i in 1 2 3 4 5; do "
+      "begun=\\$(now); ip route add blackhole 10.0.0.1/32; sleep 0.1; ip route del blackhole 10.0.0.1/32; "
+      "echo \\$((\\$(now) - begun)); sleep 0.2; done\""));
+  int64_t longest = 0;
+  for (int64_t one = 0; outages >> one;) longest = std::max(longest, one);
+  ASSERT_GE(longest, 100);
+  if (longest > 400) GTEST_SKIP() << "an outage was none of a short one: it took " << longest << " ms";
 
   ASSERT_THAT(run_->text(), Not(HasSubstr("lost: ")));
-  EXPECT_EQ(run_->wait(), 0) << run_->text();
-  EXPECT_EQ(last_hash(run_->text()), wanted_);
+  expect_same_bits();
   EXPECT_EQ(far_->wait(), 0) << far_->text();
 }
 
