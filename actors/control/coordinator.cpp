@@ -28,7 +28,9 @@ CoordinatorActor::CoordinatorActor(caf::actor_config& config, std::shared_ptr<Co
              .blocks = company().arena.blocks().size(),
              .has_checkpointer = company().directory.find({Role::checkpointer}) != nullptr,
              .has_evaluator = company().directory.find({Role::evaluator}) != nullptr,
-             .lacks_process = [this] { return lacks_process(); },
+             .lacks_process = [this] {
+               return crew_ends_.is_one_missing(company().directory, company().process);
+             },
              .state_hash = [this](const auto& record, auto hashes) {
                return state_hash(record, hashes);
              }}) {}
@@ -52,21 +54,6 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
              happened(heard::Run{});
            }),
   };
-}
-
-/// A process is as its crew: that ends with it, and whoever takes its place hands in another.
-bool CoordinatorActor::lacks_process() {
-  bool lacks = false;
-  for (const auto& [address, crew] : company().directory.of(Role::crew)) {
-    if (address.index == company().process) continue;  // one of this process is started again at once
-    CrewEnd& end = crew_ends_[address];
-    if (end.crew != crew) {
-      end = {crew, std::make_shared<std::atomic<bool>>(false)};
-      runtime::on_end(crew, [has_come = end.has_come](const caf::error&) { *has_come = true; });
-    }
-    lacks = lacks || *end.has_come;
-  }
-  return lacks;
 }
 
 void CoordinatorActor::happened(Heard heard) {

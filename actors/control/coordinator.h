@@ -1,11 +1,9 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <map>
-#include <memory>
 
 #include "actors/company_actor.h"
+#include "actors/control/crew_ends.h"
 #include "actors/control/run_core.h"
 
 namespace troupe::actors {
@@ -32,7 +30,6 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
 
  private:
   void happened(Heard heard);
-  bool lacks_process();
   void compute(const wanted::Compute& wanted);
   void restore(const std::set<int>& newcomers, Generation generation,
                const wire::StepRecord& record, std::function<void()> next);
@@ -64,14 +61,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   void gather(Generation generation, const wire::StepRecord& record, std::function<void()> next);
   uint64_t state_hash(const wire::StepRecord& record, std::span<const uint64_t> hashes) const;
 
-  /// Of a crew of another process, noticed on any thread.
-  struct CrewEnd {
-    caf::actor crew;
-    std::shared_ptr<std::atomic<bool>> has_come;
-  };
-
   caf::actor watcher_;
-  std::map<Address, CrewEnd> crew_ends_;
+  CrewEnds crew_ends_;
   const std::shared_ptr<const ResumePoint> from_;
   bool begins_again_;  // the step under way, or the next
   RunCore core_;
