@@ -52,7 +52,8 @@ std::vector<runtime::HeldOutDocument> documents_of(const Options& options,
   std::vector<runtime::HeldOutDocument> documents;
   const auto& special = tokenizer.special();
   for (const std::string& path : options.texts) {
-    for (const auto& text : runtime::split_documents(path, read_valid_text(path))) {
+    const std::string whole = read_valid_text(path);
+    for (const auto& text : runtime::split_documents(path, whole)) {
       runtime::HeldOutDocument document{{}, text.size(), path};
       if (special.bos >= 0) document.tokens.push_back(special.bos);
       for (const int32_t id : tokenizer.encode(text, false)) document.tokens.push_back(id);

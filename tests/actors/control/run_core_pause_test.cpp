@@ -57,6 +57,7 @@ class RunPause : public testing::Test {
     wanted_ = core_->hear(heard::Applied{apply.generation, applied});
     if (const auto* save = first<wanted::Save>(wanted_)) {
       ++saves_;
+      saved_ = committed_.step();
       wanted_ = core_->hear(heard::Copied{save->generation});
     }
     return true;
@@ -72,6 +73,7 @@ class RunPause : public testing::Test {
   std::vector<Wanted> wanted_;
   wire::StepRecord committed_;
   int saves_ = 0;
+  uint64_t saved_ = 0;  // the last state
 };
 
 TEST_F(RunPause, ComesBehindTheStepUnderWayWithoutACheckpoint) {
@@ -99,7 +101,7 @@ TEST_F(RunPause, LetsStepsGoOnWhileACheckpointIsWritten) {
   ASSERT_TRUE(step());
   ASSERT_TRUE(step());
   EXPECT_FALSE(has_ended_well());
-  core_->hear(heard::Saved{});
+  core_->hear(heard::Saved{saved_});
   ASSERT_TRUE(step());
   EXPECT_TRUE(has_ended_well());
 }
@@ -112,7 +114,7 @@ TEST_F(RunPause, WaitsForACheckpointThatIsAlwaysBeingWritten) {
 
   EXPECT_EQ(steps, most_steps_to_pause + 1);
   EXPECT_FALSE(has_ended_well()) << "what is written now is written to its end";
-  wanted_ = core_->hear(heard::Saved{});
+  wanted_ = core_->hear(heard::Saved{saved_});
   EXPECT_TRUE(has_ended_well());
 }
 

@@ -26,7 +26,7 @@ class Pace {
  public:
   Pace() : thread_([this] { loop(); }) {}
   ~Pace() {
-    is_over_ = true;
+    over_.set_value();
     thread_.join();
   }
   Pace(const Pace&) = delete;
@@ -37,8 +37,9 @@ class Pace {
  private:
   void loop() {
     make_urgent();
-    for (auto last = std::chrono::steady_clock::now(); !is_over_;) {
-      std::this_thread::sleep_for(10ms);
+    const std::future<void> over = over_.get_future();
+    for (auto last = std::chrono::steady_clock::now();
+         over.wait_for(10ms) == std::future_status::timeout;) {
       const auto now = std::chrono::steady_clock::now();
       longest_ = std::max(longest_.load(), now - last);
       last = now;
@@ -46,7 +47,7 @@ class Pace {
   }
 
   std::atomic<std::chrono::steady_clock::duration> longest_{0ms};
-  std::atomic<bool> is_over_{false};
+  std::promise<void> over_;
   std::thread thread_;
 };
 
