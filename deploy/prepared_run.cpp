@@ -134,6 +134,7 @@ PreparedRun prepare(const TrainOptions& options, RunSetup p) {
   auto meeting = p.plan.processes > 1
                      ? std::make_unique<MeetingPoint>(options.cluster, lease ? lease->nonce() : "")
                      : nullptr;
+  if (lease && meeting) lease->prove(meeting->secret);
   RunFolder folder = make_folder(options, p, data, place);
   if (lease) lease->begin();
   return {options, std::move(p), std::move(data), std::move(failpoints), std::move(folder),

@@ -234,6 +234,16 @@ LeasedRun::LeasedRun(const Args& args) : args_(args) {
   has_ended_ = args.part == Part::resumes && view.end.has_value();
 }
 
+void LeasedRun::prove(const runtime::Secret& secret) {
+  const std::string proof = secret.prove("troupe run", run_.nonce(), "all who may lead");
+  if (is_new_) run_.set_proof(proof);
+  if (!run_.proof().empty() && run_.proof() != proof) {
+    throw ClusterError("the run " + args_.place.name + " of " + args_.place.describe() +
+                       " has another cluster secret than this one (TROUPE_SECRET, or the file of --secret): "
+                       "all who may lead it need the same");
+  }
+}
+
 void LeasedRun::begin() {
   if (!is_new_) return;
   runtime::EtcdClient client = args_.place.client();

@@ -10,6 +10,7 @@
 #include "deploy/cluster/leader_supervisor.h"
 #include "runtime/cluster/journal.h"
 #include "runtime/cluster/lease.h"
+#include "runtime/cluster/secret.h"
 
 namespace troupe::deploy {
 
@@ -41,6 +42,8 @@ class LeasedRun {
   explicit LeasedRun(const Args& args);
 
   const std::string& nonce() const { return run_.nonce(); }
+  /// Who begins has the secret that all who may lead need. Throws ClusterError: this one has another.
+  void prove(const runtime::Secret& secret);
   /// Once everything is there for the run to be led from here. Throws ClusterError: somebody else has
   /// begun one of its name.
   void begin();

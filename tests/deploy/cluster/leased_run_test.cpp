@@ -71,6 +71,16 @@ TEST_F(LeasedRunTest, IsBegunByOneAndIsTheSameForAll) {
   EXPECT_EQ(run(Part::resumes).nonce(), first.nonce());
 }
 
+TEST_F(LeasedRunTest, WhoMayLeadHasTheSecretOfWhoBegan) {
+  LeasedRun first = run(Part::begins);
+  first.prove(runtime::Secret("sixteen-bytes-or-more"));
+  first.begin();
+  LeasedRun second = run(Part::stands_by);
+
+  EXPECT_NO_THROW(second.prove(runtime::Secret("sixteen-bytes-or-more")));
+  EXPECT_THROW(second.prove(runtime::Secret("seventeen-bytes-or-more")), runtime::ClusterError);
+}
+
 TEST_F(LeasedRunTest, AStandbyGetsWhatTheLeaderCommittedAndThePlanThatItHad) {
   LeasedRun first = run(Part::begins);
   first.begin();
