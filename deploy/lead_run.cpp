@@ -35,11 +35,14 @@ void add_metrics(RunFolder& folder, const Metrics&... metrics) {
   }
 }
 
-/// While it lives, the first signal stops the troupe.
+/// While it lives, the first signal stops the troupe, and who leads it (if anybody).
 class StopOnSignal {
  public:
-  StopOnSignal(StopSignals& signals, actors::Troupe& troupe) : signals_(signals) {
-    signals_.on_stop([&troupe] { troupe.request_stop(); });
+  StopOnSignal(StopSignals& signals, actors::Troupe& troupe, Leader* leader) : signals_(signals) {
+    signals_.on_stop([&troupe, leader] {
+      troupe.request_stop();
+      if (leader) leader->stop();
+    });
   }
   ~StopOnSignal() { signals_.on_stop({}); }
 
@@ -220,7 +223,7 @@ bool RunLead::train(Part& part, const std::shared_ptr<actors::Company>& company,
       troupe.give_up(how);
     });
     tell_beginning(part, *company);
-    const StopOnSignal stop(*signals_, troupe);
+    const StopOnSignal stop(*signals_, troupe, leader);
     troupe.run({.step_done = [&](const wire::StepDone& done) { step_done(done, leader); },
                 .evaluated =
                     [&](const wire::Evaluation& evaluation) {
@@ -243,11 +246,21 @@ bool RunLead::train(Part& part, const std::shared_ptr<actors::Company>& company,
       throw Fenced("this process led the run in term " + std::to_string(leadership_->term().term) +
                    " and does no more: " + leadership_->lease().loss());
     }
+    if (leader && !leader->stopped_without().empty()) stopped_while_waiting(*leader);
     if (leadership_ && !leader->has_lost_state()) end_in_failure(*leadership_, error.what());
     if (leader && leader->has_lost_state()) throw BeginAgain(error.what());
     throw;
   }
   return false;
+}
+
+/// The model's folder is left: what the missing process held of the last step is not here.
+void RunLead::stopped_while_waiting(Leader& leader) {
+  const int signal = signals_->received();
+  const std::string text = "stopped by " + signal_name(signal) + " while nobody was there for " +
+                           leader.stopped_without();
+  if (leadership_) end_everywhere(*leadership_, leader, text);
+  throw StoppedBySignal(signal, text + "; troupe train --resume " + folder_.path().string() + " goes on");
 }
 
 void RunLead::tell_beginning(const Part& part, actors::Company& company) {

@@ -46,6 +46,7 @@ class RunLead {
   bool play(Part& part);
   bool train(Part& part, const std::shared_ptr<actors::Company>& company, Leader* leader,
              std::unique_ptr<actors::RunStorage> storage);
+  [[noreturn]] void stopped_while_waiting(Leader& leader);
   void tell_beginning(const Part& part, actors::Company& company);
   void tell_change(const Part& part, actors::Company& company);
   void step_done(const wire::StepDone& done, Leader* leader);

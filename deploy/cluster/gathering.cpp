@@ -125,7 +125,7 @@ std::optional<runtime::Member> Gathering::admit_one() {
   }
 }
 
-std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_over) {
+std::optional<runtime::Member> Gathering::one_more(const std::function<bool()>& is_in_vain) {
   processes_->reap();
   if (at_.starts_nodes) {
     processes_->start(1, endpoint(), at_.secret);
@@ -134,7 +134,7 @@ std::optional<runtime::Member> Gathering::one_more(const std::atomic<bool>& is_o
               << runtime::to_string(endpoint()) << std::endl;
   }
   const auto deadline = within(start_time);
-  while (!is_over) {
+  while (!is_in_vain()) {
     if (auto member = admit_one()) return member;
     if (at_.starts_nodes && processes_->has_last_ended()) {
       throw ClusterError("a node process that was started has ended before it had joined");

@@ -89,8 +89,10 @@ class Gathering {
   /// Lets go of the numbers of those that it started and that have ended.
   void reap() { processes_->reap(); }
   /// Waits for one node more: another that it starts itself (within a minute), or one that joins.
-  /// None: `is_over` has become true. Throws ClusterError.
-  std::optional<runtime::Member> one_more(const std::atomic<bool>& is_over);
+  /// None: `is_in_vain` has become true. Throws ClusterError.
+  std::optional<runtime::Member> one_more(const std::function<bool()>& is_in_vain);
+  /// Nodes come by themselves, or not: nobody is started here.
+  bool waits_for_nodes() const { return !at_.starts_nodes; }
 
  private:
   friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint&, const NodeProcessesPtr&, int);

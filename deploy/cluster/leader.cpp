@@ -220,6 +220,16 @@ void Leader::count_out(int process, uint32_t life, const std::string& why, uint6
   wake();
 }
 
+void Leader::stop() {
+  is_stopping_ = true;
+  wake();
+}
+
+std::string Leader::stopped_without() const {
+  std::lock_guard lock(mutex_);
+  return stopped_without_;
+}
+
 void Leader::wake() {
   changed_.notify_all();
   static_cast<void>(::eventfd_write(wake_, 1));
@@ -266,8 +276,14 @@ void Leader::replace(int process) {
   fence(process);
   plane_->disconnect(process);
   desk_->forget(process);
-  auto node = gathering_->one_more(is_over_);
-  if (!node) return;
+  auto node = gathering_->one_more(
+      [this] { return is_over_ || (is_stopping_ && gathering_->waits_for_nodes()); });
+  if (!node) {
+    std::lock_guard lock(mutex_);
+    if (is_over_) return;
+    stopped_without_ = gone_[process];
+    return give_up(stopped_without_);
+  }
   {
     std::lock_guard lock(mutex_);
     ++lives_[static_cast<size_t>(process)];

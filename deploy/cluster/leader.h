@@ -54,6 +54,11 @@ class Leader {
     std::string why;
   };
   std::optional<Change> change();
+  /// The run is to end after its step: it does not wait for nodes that are to come by themselves. From any
+  /// thread.
+  void stop();
+  /// It was ended while it waited so; in which, one is missing, and why. Empty: it was not.
+  std::string stopped_without() const;
   /// It does go on so: its nodes are told to come again when this part of it is left.
   void go_on() { goes_on_ = true; }
   /// The run was ended because no copy of some block is left.
@@ -117,7 +122,7 @@ class Leader {
   const bool hands_out_state_, takes_over_;
   const uint64_t term_;
   const std::shared_ptr<actors::Company> company_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   actors::Troupe* troupe_ = nullptr;       // while it is watched
   std::optional<std::string> first_loss_;  // that nothing can be done about
@@ -126,6 +131,8 @@ class Leader {
   std::optional<Change> change_;           // under way
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process
+  std::atomic<bool> is_stopping_{false};
+  std::string stopped_without_;
   std::atomic<bool> is_over_{false}, has_lost_state_{false}, is_abandoned_{false};
   bool goes_on_ = false, has_parted_ = false;
   std::unique_ptr<Gathering> gathering_;

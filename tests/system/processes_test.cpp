@@ -120,6 +120,24 @@ TEST_F(Processes, ANodeThatIsKilledIsReplacedAndNoBitChanges) {
   }
 }
 
+TEST_F(Processes, ARunThatWaitsForANodeEndsWhenItIsToldTo) {
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=40")), 0) << output_;
+  const std::string wanted = last_hash(output_);
+  Background run(with_secret(long_train("--nodes 2 --listen 127.0.0.1:0 --set train.steps=40")),
+                 folder_ / "beside");
+  Background node(with_secret("node --join 127.0.0.1:" + port_of(run)), folder_ / "node");
+  ASSERT_TRUE(run.says("step 7 ")) << run.text();
+  ::kill(node.pid(), SIGKILL);
+  ASSERT_TRUE(run.says("waiting for a node in its place")) << run.text();
+
+  ::kill(run.pid(), SIGTERM);
+
+  EXPECT_EQ(run.wait(), 143) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("stopped by SIGTERM while nobody was there for process 1 "));
+  ASSERT_EQ(troupe("train --resume run --nodes 1"), 0) << output_;
+  EXPECT_EQ(last_hash(output_), wanted);
+}
+
 TEST_F(Processes, ANodeThatIsToldToStopEndsAndIsReplaced) {
   ASSERT_EQ(troupe(long_train("--out straight --set train.steps=60")), 0) << output_;
   const std::string wanted = last_hash(output_);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <future>
 
@@ -29,6 +30,15 @@ double cpu_seconds() {
   getrusage(RUSAGE_SELF, &use);
   return static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
          static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
+}
+
+// A terminal that closes ends what runs in it.
+TEST(Ucx, LeavesSignalsToTheProgram) {
+  for (const int signal : {SIGHUP, SIGTERM, SIGINT}) {
+    struct sigaction action{};
+    ASSERT_EQ(::sigaction(signal, nullptr, &action), 0);
+    EXPECT_TRUE(action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) << signal;
+  }
 }
 
 TEST_P(UcxTest, SaysItsVersionAndTransports) {
