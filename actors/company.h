@@ -87,6 +87,9 @@ class Company {
     std::set<int> processes_;
   };
   Newcomers newcomers;
+  /// Whether this process has its part of the state. Not while it has yet to be handed to it, or restored
+  /// in a lost one's place: then it begins no step, and is no holder of copies.
+  std::atomic<bool> has_state{true};
 
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false}, is_pause_requested{false};

@@ -64,7 +64,8 @@ void RunLead::take_next_part(Part& part, runtime::JournalHistory& history) {
 void RunLead::gather_others(Part& part, const runtime::JournalHistory& history, HeldParts& parts) {
   const uint64_t state = history.commits.size();
   wire::HeldPart own;
-  if (state_held(arena_, parts.placement(processes_), 0) == state) own.set_processes(processes_);
+  const StatesHeld held = states_held(arena_, parts.placement(processes_), 0);
+  if (held.oldest == state && held.newest == state) own.set_processes(processes_);
   const int others = processes_ - 1 - static_cast<int>(change_->leaving.size());
   part.gathered = regroup(prepared_, leadership_.get(), children_, parts,
                           {.processes = change_->processes, .stayers = others,

@@ -116,8 +116,6 @@ void RunLead::run() {
       failures = 0;
     } catch (const runtime::ClusterError& error) {
       if (!may_fail(error)) throw;
-    } catch (const runtime::DataPlaneError& error) {
-      if (!may_fail(error)) throw;
     }
   }
   if (!last_) return;

@@ -177,7 +177,8 @@ Gathered gather(const PreparedRun& prepared, runtime::Leadership* leadership, co
   {
     const WaitingCheck check(*prepared.meeting, leadership, nullptr);
     if (!mandate.loss.empty() && plan.redundancy > 0 && !history.commits.empty()) {
-      auto nodes = gather_again(*prepared.meeting, processes, plan.processes - 1, regroups);
+      auto nodes = gather_again(*prepared.meeting, processes, plan.processes - 1,
+                                history.commits.size(), regroups);
       if (nodes) return {std::move(nodes), true};
     }
     if (!regroups) return {gather_nodes(*prepared.meeting, processes, plan.processes - 1), false};

@@ -93,8 +93,9 @@ void CoordinatorActor::play(const wanted::Compute& wanted) {
 
 /// Everybody takes part: some send, the newcomers wait for all of it.
 void CoordinatorActor::restore(const std::set<int>& newcomers, Generation generation,
-                               const wire::StepRecord& record, std::function<void()> next) {
+                               wire::StepRecord record, std::function<void()> next) {
   waits_for("restored");
+  record.mutable_absent()->Assign(newcomers.begin(), newcomers.end());
   const auto left = std::make_shared<size_t>(newcomers.size());
   for (const int process : newcomers) {
     ask_all<void>(this, company().directory.of(Role::crew), company().deadlines.around_states(),

@@ -32,7 +32,7 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   void happened(Heard heard);
   void compute(const wanted::Compute& wanted);
   void restore(const std::set<int>& newcomers, Generation generation,
-               const wire::StepRecord& record, std::function<void()> next);
+               wire::StepRecord record, std::function<void()> next);
   void damaged(int process, Generation generation, const wire::Prepared& part);
   void apply_without(const std::set<int>& newcomers, const wanted::Apply& wanted);
   wire::Event event_of(wire::Event::Kind kind, const wire::Epoch& epoch) const;

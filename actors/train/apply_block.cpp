@@ -1,23 +1,37 @@
 #include "actors/train/apply_block.h"
 
+#include <utility>
+
 #include "kernels/permute.h"
 #include "runtime/state/gpu_mirror.h"
 
 namespace troupe::actors {
 namespace {
 
-/// Throws StateError unless the block stands at state N - 1.
-void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state) {
-  const uint64_t stands_at = arena.stamp(id, state - 1);
-  if (stands_at == state - 1) return;
+/// Throws StateError unless the block stands at the state.
+void check_state(const runtime::StateArena& arena, int64_t id, uint64_t state, const std::string& what_for) {
+  const uint64_t stands_at = arena.stamp(id, state);
+  if (stands_at == state) return;
   const runtime::Block& block = arena.blocks()[static_cast<size_t>(id)];
   throw runtime::StateError("block " + std::to_string(block.index) + " of " +
                             arena.spec(block.tensor).name + " stands at state " +
-                            std::to_string(stands_at) + ", wanted " + std::to_string(state - 1) +
-                            " to apply step " + std::to_string(state));
+                            std::to_string(stands_at) + ", wanted " + std::to_string(state) + " to " +
+                            what_for);
+}
+
+void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state) {
+  check_state(arena, id, state - 1, "apply step " + std::to_string(state));
 }
 
 }  // namespace
+
+void expect_state(kernels::Queue& queue, const runtime::StateArena& arena, std::vector<int64_t> blocks,
+                  uint64_t state, std::string what_for) {
+  if (blocks.empty()) return;
+  queue.run(1, [&arena, blocks = std::move(blocks), state, what_for = std::move(what_for)](int64_t) {
+    for (const int64_t id : blocks) check_state(arena, id, state, what_for);
+  });
+}
 
 void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyBlockArgs& args) {
   if (arena.stamp(args.block, args.state) == args.state) return;

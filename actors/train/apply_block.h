@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "kernels/optimizer.h"
@@ -36,5 +37,10 @@ struct ApplyRangesArgs {
   int scale_bits;
 };
 void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const ApplyRangesArgs& args);
+
+/// Enqueues a look at what stands in the blocks by then: what has other values is neither computed with nor
+/// sent as that state. The queue fails with StateError, `what_for` ("apply step 4") in it.
+void expect_state(kernels::Queue& queue, const runtime::StateArena& arena, std::vector<int64_t> blocks,
+                  uint64_t state, std::string what_for);
 
 }  // namespace troupe::actors

@@ -18,13 +18,17 @@ CrewActor::behavior_type CrewActor::make_behavior() {
              return commit(record, with_hashes);
            }),
       seen("gather",
-           [this](gather_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
+           [this](gather_atom atom, const Pb<wire::StepRecord>& record) {
+             return pass_on([] {}, atom, record);
+           }),
       seen("restore",
-           [this](restore_atom atom, const Pb<wire::StepRecord>& record, int32_t process) {
-             return pass_on(atom, record, process);
+           [this](restore_atom, const Pb<wire::StepRecord>& record, int32_t process) {
+             return restore(record, process);
            }),
       seen("scatter",
-           [this](scatter_atom atom, const Pb<wire::StepRecord>& record) { return pass_on(atom, record); }),
+           [this](scatter_atom atom, const Pb<wire::StepRecord>& record) {
+             return pass_on([this] { company().has_state = true; }, atom, record);
+           }),
   };
 }
 
@@ -43,6 +47,12 @@ std::function<void(size_t)> CrewActor::waits_for_answers() {
 /// First every queue is empty, so nothing of an older epoch can add to a gradient; then gradients
 /// are zeroed.
 caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
+  if (!company().has_state) {
+    return runtime::make_error(runtime::Errc::wrong_step,
+                               to_string(place()) + " has no state yet, wanted state " +
+                                   std::to_string(step->step() - 1) + " to begin step " +
+                                   std::to_string(step->step()));
+  }
   at_step(step->step());
   company().deadlines.times.begun(step->step(), std::chrono::steady_clock::now());
   passes(Phase::begin, step->step());
@@ -148,13 +158,25 @@ void CrewActor::add_use(wire::Applied& applied) {
   work.set_unit_seconds(Seconds(unit_work_).count());
 }
 
+caf::result<void> CrewActor::restore(const Pb<wire::StepRecord>& record, int32_t process) {
+  const bool is_own = process == company().process;
+  return pass_on(
+      [this, is_own] {
+        if (is_own) company().has_state = true;
+      },
+      restore_atom_v, record, process);
+}
+
 template <class Atom, class... Ts>
-caf::result<void> CrewActor::pass_on(Atom atom, const Pb<wire::StepRecord>& record,
-                                     const Ts&... more) {
+caf::result<void> CrewActor::pass_on(std::function<void()> when_done, Atom atom,
+                                     const Pb<wire::StepRecord>& record, const Ts&... more) {
   const auto promise = promised(make_response_promise<void>());
   ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.step,
                 waits_for_answers(),
-                {[promise] { promise->deliver(); },
+                {[promise, when_done = std::move(when_done)] {
+                   when_done();
+                   promise->deliver();
+                 },
                  [promise](const caf::error& error) { promise->deliver(error); }},
                 atom, record, more...);
   return *promise;

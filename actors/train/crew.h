@@ -22,8 +22,11 @@ class CrewActor : public CompanyActor<Crew> {
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
 
+  caf::result<void> restore(const Pb<wire::StepRecord>& record, int32_t process);
+  /// To the shards; `when_done` is called when all have answered.
   template <class Atom, class... Ts>
-  caf::result<void> pass_on(Atom atom, const Pb<wire::StepRecord>& record, const Ts&... more);
+  caf::result<void> pass_on(std::function<void()> when_done, Atom atom,
+                            const Pb<wire::StepRecord>& record, const Ts&... more);
 
   /// What this process has sent and computed so far.
   void add_use(wire::Applied& applied);

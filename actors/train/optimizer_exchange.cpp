@@ -2,6 +2,7 @@
 // weights to who uses it, and whole states to process 0 (to be saved or scored) and from it.
 #include <algorithm>
 
+#include "actors/train/apply_block.h"
 #include "actors/train/optimizer_shard.h"
 #include "kernels/permute.h"
 
@@ -37,6 +38,10 @@ std::set<int> users_of(const std::vector<BlockEdge>& edges) {
   std::set<int> users;
   for (const BlockEdge& edge : edges) users.insert(edge.user);
   return users;
+}
+
+bool is_absent(const wire::StepRecord& record, int process) {
+  return std::find(record.absent().begin(), record.absent().end(), process) != record.absent().end();
 }
 
 }  // namespace
@@ -125,21 +130,21 @@ void OptimizerShardActor::send_weights_of(const BlockEdge& edge, const wire::Ste
   for (const int64_t id : edge.blocks) {
     message.tensors.push_back(in_arena(company().arena.block(id, record.step()).weight));
   }
+  expect_to_send(edge.blocks, record.step());
   send_when_done(shard(edge.user), weights_atom_v, std::move(message));
 }
 
 /// In the place of a ward whose process is lost, too. Who is absent gets its weights otherwise.
 void OptimizerShardActor::send_weights(const wire::StepRecord& record) {
-  const auto is_absent = [&](int index) {
-    const int process = company().placement.process_of_shard(index);
-    return std::find(record.absent().begin(), record.absent().end(), process) != record.absent().end();
+  const auto lacks_all = [&](int index) {
+    return is_absent(record, company().placement.process_of_shard(index));
   };
   for (const BlockEdge& edge : used_by_others_) {
-    if (gets_weights(edge) && !is_absent(edge.user)) send_weights_of(edge, record);
+    if (gets_weights(edge) && !lacks_all(edge.user)) send_weights_of(edge, record);
   }
-  if (ward_ < 0 || !is_absent(ward_)) return;
+  if (ward_ < 0 || !lacks_all(ward_)) return;
   for (const BlockEdge& edge : used_of_ward_) {
-    if (!is_absent(edge.user)) send_weights_of(edge, record);
+    if (!lacks_all(edge.user)) send_weights_of(edge, record);
   }
 }
 
@@ -162,19 +167,29 @@ void OptimizerShardActor::send_restored(const RestoreEdge& edge, uint64_t state,
   for (const int64_t id : edge.weights) {
     message.tensors.push_back(in_arena(company().arena.block(id, state).weight));
   }
+  expect_to_send(edge.whole, state);
+  expect_to_send(edge.weights, state);
   send_when_done(shard(edge.to), restored_atom_v, std::move(message));
 }
 
+void OptimizerShardActor::expect_to_send(const std::vector<int64_t>& blocks, uint64_t state) {
+  expect_state(queue(), company().arena, blocks, state, "send it to another process");
+}
+
 /// A process that takes a lost one's place gets its blocks, those that it holds copies of, and the
-/// weights that it computes with.
+/// weights that it computes with. Where several have taken places, one of them owns some of these, which it
+/// gets itself first: from its buddy, which has not been lost.
 caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& record, int process) {
   const auto promise = promised(make_response_promise<void>());
-  std::set<int> senders;
+  std::set<int> senders, own_copies;
+  if (is_absent(*record, company().process)) own_copies.insert(buddy_);
   for (const RestoreEdge& edge : company().placement.edges_to_restore(process)) {
     if (edge.to == place().index) senders.insert(edge.from);
     if (edge.from != place().index) continue;
-    send_restored(edge, record->step(),
-                  *header_of(record->epoch(), record->step(), place().index));
+    wait_for({Verb::restored, record->step(), own_copies, [this, edge, record] {
+                send_restored(edge, record->step(),
+                              *header_of(record->epoch(), record->step(), place().index));
+              }});
   }
   const bool is_newcomer = !senders.empty();
   wait_for({Verb::restored, record->step(), std::move(senders), [this, promise, record, is_newcomer] {
@@ -229,6 +244,7 @@ void OptimizerShardActor::send_states(const std::vector<BlockEdge>& edges, Atom 
         if (part.count() > 0) message.tensors.push_back(in_arena(part));
       }
     }
+    expect_to_send(edge.blocks, record.step());
     send_when_done(shard(edge.user == place().index ? edge.owner : edge.user), atom,
                    std::move(message));
   }

@@ -98,10 +98,13 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   may_add_ = false;
   std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
   std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
-  company().arena.clear_gradients(queue(), blocks_);
-  for (const BlockEdge& edge : owned_by_others_) {
-    company().arena.clear_gradients(queue(), edge.blocks);
-  }
+  const auto begin_with = [&](const std::vector<int64_t>& blocks) {
+    expect_state(queue(), company().arena, blocks, step->step() - 1,
+                 "begin step " + std::to_string(step->step()));
+    company().arena.clear_gradients(queue(), blocks);
+  };
+  begin_with(blocks_);
+  for (const BlockEdge& edge : owned_by_others_) begin_with(edge.blocks);
   record_weights(*step);
   return answer_when_done();
 }

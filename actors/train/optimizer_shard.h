@@ -55,6 +55,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void send_reduced(const wire::BeginStep& step);
   void send_copies(const wire::StepRecord& record);
   void send_restored(const RestoreEdge& edge, uint64_t state, const wire::TokenHeader& header);
+  void expect_to_send(const std::vector<int64_t>& blocks, uint64_t state);
   void send_weights_of(const BlockEdge& edge, const wire::StepRecord& record);
   bool gets_weights(const BlockEdge& edge) const;
   std::set<int> senders_of_weights() const;

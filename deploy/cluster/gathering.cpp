@@ -109,13 +109,19 @@ wire::HeldPart held_by(const wire::NodeFacts& facts, uint64_t state) {
 
 }  // namespace
 
+/// Who was cut off while the run went on holds what nobody can go on with.
+bool Gathering::is_of_use(const wire::NodeFacts& facts) const {
+  return takes_holders_ && facts.held_run() == at_.token &&
+         (facts.is_at_rest() || facts.held_state() >= oldest_state_);
+}
+
 std::optional<runtime::Member> Gathering::admit_one() {
   if (at_.check) at_.check();
   try {
     auto member = at_.arrivals.next(own_, within(look_time));
     if (!member) return std::nullopt;
     const bool is_holder = member->facts.held_process() > 0;
-    if (is_holder && (!takes_holders_ || member->facts.held_run() != at_.token)) {
+    if (is_holder && !is_of_use(member->facts)) {
       runtime::refuse(member->socket, "the run goes on without what this node holds");
     }
     return member;
@@ -146,8 +152,8 @@ std::optional<runtime::Member> Gathering::one_more(const std::function<bool()>& 
   return std::nullopt;
 }
 
-/// Those that held a part of the run when its leader was lost connect at once. False: they were about to get
-/// others.
+/// Those that had a part of the run when its leader was lost connect at once, those that had not got their state
+/// yet among them. False: they were about to get other parts.
 bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) {
   const auto deadline = within(rejoin_time);
   size_t missing = slots.size();
@@ -158,6 +164,7 @@ bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) 
     const wire::NodeFacts& facts = member->facts;
     const int process = facts.held_process();
     if (process == 0) {
+      if (facts.held_run() == at_.token) --missing;
       spare.push_back(std::move(*member));
       continue;
     }
@@ -223,9 +230,10 @@ std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr
 }
 
 std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
-                                        bool& regroups) {
+                                        uint64_t commits, bool& regroups) {
   auto gathering = std::make_unique<Gathering>(at, processes);
   gathering->takes_holders_ = true;
+  gathering->oldest_state_ = commits - 1;
   Gathering::Slots slots(static_cast<size_t>(nodes));
   std::vector<runtime::Member> spare;
   regroups = !gathering->take_holders(slots, spare);

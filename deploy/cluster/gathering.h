@@ -96,15 +96,17 @@ class Gathering {
 
  private:
   friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint&, const NodeProcessesPtr&, int);
-  friend std::unique_ptr<Gathering> gather_again(MeetingPoint&, const NodeProcessesPtr&, int, bool&);
+  friend std::unique_ptr<Gathering> gather_again(MeetingPoint&, const NodeProcessesPtr&, int, uint64_t, bool&);
   friend std::unique_ptr<Gathering> gather_others(MeetingPoint&, const NodeProcessesPtr&, const Regrouping&);
   using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
   bool take_holders(Slots& slots, std::vector<runtime::Member>& spare);
+  bool is_of_use(const wire::NodeFacts& facts) const;
   void regroup(const Regrouping& to, std::vector<runtime::Member> stayers, std::vector<runtime::Member> fresh);
   void fill(Slots& slots, std::vector<runtime::Member> spare);
   MeetingPoint& at_;
   const wire::NodeFacts own_;
   bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
+  uint64_t oldest_state_ = 0;   // that holders with actors may stand at
   std::set<int> newcomers_;
   NodeProcessesPtr processes_;  // those that were started here; they go behind the sockets
   std::optional<wire::Regroup> regroup_;
@@ -118,9 +120,10 @@ std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr
 
 /// For a leader in a lost one's place: the nodes come again with what they hold of the run, and new
 /// ones take the places of those that do not come. Null: of some block nobody has a copy, or (`regroups`) the
-/// lost one was about to go on with other processes: all who have come are told to come again. Throws as above.
+/// lost one was about to go on with other processes: all who have come are told to come again. `commits`: how
+/// many the journal has, the last of which may still have to be applied. Throws as above.
 std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
-                                        bool& regroups);
+                                        uint64_t commits, bool& regroups);
 
 /// For a run that goes on with other processes than before: those that were in it come again with what they
 /// hold, and new ones get what is left. Throws as above.

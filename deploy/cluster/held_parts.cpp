@@ -33,16 +33,16 @@ std::vector<int> HeldParts::choose(const std::vector<wire::HeldPart>& parts, int
   return actors::choose_processes(holders, placement(processes), args_.arena);
 }
 
-uint64_t state_held(const runtime::StateArena& arena, const actors::Placement& placement, int process) {
-  std::optional<uint64_t> state;
+StatesHeld states_held(const runtime::StateArena& arena, const actors::Placement& placement, int process) {
+  std::optional<StatesHeld> held;
   const auto count = static_cast<int64_t>(arena.blocks().size());
   for (int64_t block = 0; block < count; ++block) {
     if (placement.share(process, block) == actors::Share::none) continue;
-    const uint64_t newest = std::max(arena.stamp(block, 0), arena.stamp(block, 1));
-    if (state.value_or(newest) != newest) return 0;
-    state = newest;
+    const uint64_t state = std::max(arena.stamp(block, 0), arena.stamp(block, 1));
+    if (!held) held = StatesHeld{state, state};
+    held = StatesHeld{std::min(held->oldest, state), std::max(held->newest, state)};
   }
-  return state.value_or(0);
+  return held.value_or(StatesHeld{0, 0});
 }
 
 }  // namespace troupe::deploy

@@ -42,7 +42,11 @@ class HeldParts {
   std::map<int, Planned> planned_;  // by processes
 };
 
-/// The newest state of which a process holds all that it is to hold; 0: there is none.
-uint64_t state_held(const runtime::StateArena& arena, const actors::Placement& placement, int process);
+/// The newest states of the blocks that a process is to hold. Where they differ, a step is being applied
+/// (then they are neighbours), or the process lacks some.
+struct StatesHeld {
+  uint64_t oldest, newest;
+};
+StatesHeld states_held(const runtime::StateArena& arena, const actors::Placement& placement, int process);
 
 }  // namespace troupe::deploy

@@ -73,6 +73,7 @@ Leader::Leader(Args args)
   company_->office.set_plane(plane_.get());
   deal_by_pace();
   if (takes_over_) {
+    company_->has_state = false;
     company_->newcomers.add(0);
     for (const int process : gathering_->newcomers()) company_->newcomers.add(process);
   }

@@ -38,7 +38,7 @@ class Leader {
     const actors::Moves* moves = nullptr;  ///< of a run that goes on with other processes (Gathering::regroup)
   };
   /// Everybody's actors are there and reach each other when this returns, and blocks are where they belong.
-  /// Throws ClusterError, DataPlaneError.
+  /// Throws ClusterError.
   explicit Leader(Args args);
   ~Leader();
   Leader(const Leader&) = delete;

@@ -60,10 +60,8 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
     const wire::NodeStart start = join_whoever_leads(way, line, takeover_time);
     if (start.has_regroup()) {
       way.is_between_parts = true;
-    } else {
-      way.facts.set_held_process(start.process());
-      way.facts.set_held_run(start.control_token());
     }
+    way.facts.set_held_run(start.control_token());
     search_by(way, start, line.socket());
     const bool is_leaving = start.process() >= start.processes();
     LeaderWatchPtr watch = is_leaving ? nullptr : watch_leader(way, start, line.socket());
@@ -73,9 +71,6 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
   } catch (const runtime::ComeAgain&) {
     way.is_between_parts = true;
     return Word::later;
-  } catch (const runtime::DataPlaneError& error) {
-    line.lost(error.what());
-    throw ClusterError(error.what());
   } catch (const std::exception& error) {
     if (const int signal = signals.received()) {
       throw StoppedBySignal(signal, "stopped by " + signal_name(signal));
@@ -89,12 +84,10 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
 /// cut off comes back by itself. Without a lease nobody could say whether there is a run any more.
 bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held,
                 const ClusterError& error) {
-  const bool held_a_part = way.facts.held_process() != 0;
-  if (!way.search || !held_a_part) return false;
+  if (!way.search || way.facts.held_run().empty()) return false;
   std::cerr << "note: " << error.what() << "; this node comes again with nothing" << std::endl;
-  way.facts.clear_held_process();
+  holds_nothing(way.facts);
   way.facts.clear_held_run();
-  way.facts.clear_is_at_rest();
   held.reset();
   line.set_socket(reach(way, takeover_time));
   return true;

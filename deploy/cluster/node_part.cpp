@@ -91,18 +91,20 @@ void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
 }
 
 /// Its part, with the actors that it has for it.
-void says_that_it_holds(Way& way, const wire::NodeStart& start) {
-  way.facts.set_held_process(start.process());
-  way.facts.set_held_processes(start.processes());
-  way.facts.set_held_run(start.control_token());
+void says_that_it_holds(Way& way, const actors::Company& company) {
+  way.facts.set_held_process(company.process);
+  way.facts.set_held_processes(company.placement.processes());
+  way.facts.set_held_state(states_held(company.arena, company.placement, company.process).oldest);
   way.facts.set_is_at_rest(false);
 }
 
 /// It has no actors any more, and all of a state, or nothing that is of use.
-void comes_to_rest(Way& way, const runtime::StateArena& arena, const actors::Company& company) {
-  way.facts.set_is_at_rest(true);
-  way.facts.set_held_state(state_held(arena, company.placement, company.process));
+void comes_to_rest(Way& way, const actors::Company& company) {
+  const StatesHeld held = states_held(company.arena, company.placement, company.process);
   way.is_between_parts = true;
+  if (!company.has_state || held.oldest != held.newest) return holds_nothing(way.facts);
+  says_that_it_holds(way, company);
+  way.facts.set_is_at_rest(true);
 }
 
 /// The leader is lost, and with it process 0. Another takes its place: this process goes on with all
@@ -110,7 +112,7 @@ void comes_to_rest(Way& way, const runtime::StateArena& arena, const actors::Com
 /// (NoPart, Refused) whoever does goes on without it.
 void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
                     Door& door, caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch) {
-  says_that_it_holds(way, start);
+  says_that_it_holds(way, *door.get());
   const auto socket = reach(way, rejoin_time);
   const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
   if (!next.goes_on() || next.process() != start.process() || next.processes() != start.processes()) {
@@ -166,6 +168,11 @@ Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
       if (way.search && !way.search->verdict().empty()) why = way.search->verdict();
       if (!has_copies || signals.received() != 0) throw ClusterError(why);
     }
+    if (!door.get()->has_state) {
+      holds_nothing(way.facts);
+      way.is_between_parts = true;
+      throw ClusterError(why);
+    }
     try {
       follow(way, start, line, plane, door, system, desk, watch, why);
     } catch (const runtime::ComeAgain&) {
@@ -197,6 +204,7 @@ void move_blocks(actors::Mover& mover, runtime::DataPlane& plane, Line& line, Do
     if (socket->wait(within(0s))) hear();
   }
   door.set_mover(nullptr);  // what comes behind the word is for actors
+  if (const auto company = door.get()) company->has_state = true;
   line.moved();
 }
 
@@ -245,11 +253,18 @@ class DoorOfPart {
   Door& door_;
 };
 
-bool holds_nothing(const wire::NodeStart& start) {
+bool held_nothing(const wire::NodeStart& start) {
   return !start.has_regroup() || start.regroup().held(start.process()).processes() == 0;
 }
 
 }  // namespace
+
+void holds_nothing(wire::NodeFacts& facts) {
+  facts.clear_held_process();
+  facts.clear_held_processes();
+  facts.clear_held_state();
+  facts.clear_is_at_rest();
+}
 
 LeaderWatchPtr watch_leader(const Way& way, const wire::NodeStart& start, const Line::SocketPtr& socket) {
   return std::make_unique<LeaderWatch>(
@@ -265,7 +280,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   }
   const Planned planned(start);
   const actors::Recipe& recipe = planned.recipe;
-  if (!held || holds_nothing(start)) {
+  if (!held || held_nothing(start)) {
     held = std::make_unique<runtime::StateArena>(kernels::parameters(recipe.shape),
                                                  actors::state_format(recipe));
   }
@@ -285,7 +300,8 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   settle(*company, planned.run.run);
   set_failpoints(*company, start);
   company->glass = runtime::Glass::create(start.run_folder());
-  if (!start.is_handed_state()) {
+  company->has_state = !start.is_handed_state();
+  if (company->has_state) {
     runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
       return company->placement.holds(start.process(), tensor);
     });
@@ -312,12 +328,11 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
     if (mover) move_blocks(*mover, *plane_here, line, door);
-    says_that_it_holds(way, start);
     way.is_between_parts = false;
     word = stay(way, start, line, *plane_here, door, system, desk, watch, signals);
   }
   door.set(nullptr);
-  if (word == Word::later) comes_to_rest(way, arena, *company);
+  if (word == Word::later) comes_to_rest(way, *company);
   return word;
 }
 

@@ -33,6 +33,9 @@ struct PartArgs {
   std::unique_ptr<runtime::StateArena>& held;  ///< of the run, whatever this process's part is; null: nothing yet
 };
 
+/// A node says that it holds no part of a run's state.
+void holds_nothing(wire::NodeFacts& facts);
+
 /// Plays this process's part until the leader says its last word; `way` then says what it holds. Throws
 /// ClusterError when nobody leads any more, or whoever does goes on without it (NoPart, Refused).
 Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane);

@@ -86,8 +86,8 @@ void Heartbeats::beat_loop() {
     std::lock_guard lock(mutex_);
     if (is_over_) return;
     now_ = clock.look(seconds);
-    hear();
-    if (woken != 0 || seconds >= next_sign) {
+    const bool has_found_somebody = hear();
+    if (woken != 0 || has_found_somebody || seconds >= next_sign) {
       send_all();
       next_sign = seconds + interval;
     }
@@ -99,15 +99,21 @@ void Heartbeats::beat_loop() {
   }
 }
 
-void Heartbeats::hear() {
+/// True: it is known now where somebody is. Who is answered at once can notice from then on that this process
+/// falls silent.
+bool Heartbeats::hear() {
+  bool has_found_somebody = false;
   for (int i = 0; i < most_at_once; ++i) {
     const auto datagram = socket_.receive();
-    if (!datagram) return;
+    if (!datagram) break;
     const auto sign = seal_.open(datagram->bytes);
     if (sign && judge_.hear(sign->process(), sign->life(), sign->number(), now_)) {
-      ways_[sign->process()] = datagram->from;
+      auto& way = ways_[sign->process()];
+      has_found_somebody = has_found_somebody || !way;
+      way = datagram->from;
     }
   }
+  return has_found_somebody;
 }
 
 void Heartbeats::send_all() {

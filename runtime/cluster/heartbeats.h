@@ -58,7 +58,7 @@ class Heartbeats {
 
  private:
   void beat_loop();
-  void hear();
+  bool hear();
   void send_all();
   void tell_loop();
   void wake();

@@ -10,13 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "runtime/cluster/cluster_error.h"
 #include "runtime/wire.h"
 
 namespace troupe::runtime {
 
-class DataPlaneError : public std::runtime_error {
+/// A peer is not reached, or this process has no way to any.
+class DataPlaneError : public ClusterError {
  public:
-  using std::runtime_error::runtime_error;
+  using ClusterError::ClusterError;
 };
 
 /// One message between processes. Tensors are contiguous, of any dtype and shape, empty ones too;

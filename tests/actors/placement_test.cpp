@@ -15,6 +15,7 @@ namespace {
 
 using namespace actors;
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 Recipe recipe_of(int64_t layers, int64_t micro_batches) {
   Recipe recipe = small_recipe();
@@ -205,6 +206,38 @@ TEST(Processes, BuddiesChangeNoBit) {
     const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
     EXPECT_EQ(outcome.hash, wanted) << to_string(run.layout) << outcome.error;
   }
+}
+
+// Commit law: who takes a lost one's place has what that had before it sends others any of it.
+TEST(Processes, SeveralNewcomersAtOnceLackNothing) {
+  Recipe recipe = recipe_of(3, 4);
+  recipe.optimizer.set_ema_decay(0.9);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const std::set<int>& newcomers : {std::set<int>{0, 2}, {1, 3}, {3}}) {
+    for (const Layout& layout : {Layout{1, 1, 4, 2, 1, 4}, Layout{1, 2, 2, 2, 1, 8}}) {
+      const SpreadOutcome outcome = play_spread(
+          {.layout = layout, .processes = 4, .redundancy = 1, .newcomers = newcomers}, recipe,
+          learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted)
+          << to_string(layout) << ", " << testing::PrintToString(newcomers) << outcome.error;
+    }
+  }
+}
+
+// What is not there is not made up: neither zeros nor another state are computed with or sent.
+TEST(Processes, WithoutItsStateOneBeginsNoStep) {
+  const Recipe recipe = recipe_of(3, 4);
+  const auto error_with = [&](const std::function<void(Company&)>& spoil) {
+    const SpreadArgs run{.layout = {1, 1, 2, 2, 1, 2}, .processes = 2, .spoil = spoil};
+    return play_spread(run, recipe, learnable(recipe)).error;
+  };
+
+  EXPECT_THAT(error_with([](Company& company) { company.has_state = company.is_first(); }),
+              HasSubstr("crew/0.0.1 has no state yet, wanted state 0 to begin step 1"));
+  EXPECT_THAT(error_with([](Company& company) {
+                if (!company.is_first()) company.arena.set_stamp(0, 8);
+              }),
+              HasSubstr("stands at state 8, wanted 0 to begin step 1"));
 }
 
 // Law 3: an actor of another process that ends is started again there, and the step with it.

@@ -16,6 +16,8 @@ struct SpreadArgs {
   PlaneMaker make_plane = runtime::make_local_plane;
   bool hands_out_state = false;  ///< state 0 is made in the first process alone
   Trouble trouble = {};
+  std::set<int> newcomers = {};  ///< have nothing; others have copies of what they are to hold
+  std::function<void(actors::Company&)> spoil = {};  ///< of each process, before the first step
 };
 
 inline config::Plan spread_plan(const SpreadArgs& args, const actors::Recipe& recipe) {
@@ -37,11 +39,14 @@ struct SpreadProcess {
                                                 batches, number, args.layout.device);
     company->failpoints.set(args.trouble.failpoints, {});
     company->deadlines.step = args.trouble.deadline;
-    if (number == 0 || !args.hands_out_state) {
+    const bool is_newcomer = args.newcomers.contains(number);
+    company->has_state = !is_newcomer && (number == 0 || !args.hands_out_state);
+    if (company->has_state) {
       runtime::initialise(arena, recipe.seed, recipe.shape.init_std, [&](int tensor) {
         return args.hands_out_state || company->placement.holds(number, tensor);
       });
     }
+    if (args.spoil) args.spoil(*company);
     plane = args.make_plane({.received =
                                  [this](int, runtime::Parcel parcel) {
                                    company->office.received(std::move(parcel));
@@ -78,6 +83,7 @@ inline SpreadOutcome play_spread(const SpreadArgs& args, const actors::Recipe& r
     }
   }
   actors::Company& first = *processes[0]->company;
+  for (const int process : args.newcomers) first.newcomers.add(process);
   std::mutex mutex;
   std::vector<std::unique_ptr<actors::Outpost>> outposts;
   for (int p = 1; p < args.processes; ++p) {

@@ -76,6 +76,46 @@ TEST_F(LeaderTest, ThatIsKilledWhenAnotherHasBeenReplacedChangesNoBitEither) {
   stop_and_expect_same_bits(run);
 }
 
+// Who takes the leader's place and who takes the node's own weights that the other lacks.
+TEST_F(LeaderTest, ThatIsLostWithANodeAtOnceChangesNoBitEither) {
+  Background run(command(long_train("--nodes 4 --set parallel.data=2 --set parallel.expert=2")),
+                 folder_ / "beside");
+  for (const int step : {4, 22, 40, 58, 76, 94}) {
+    ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+    const std::vector<pid_t> nodes = nodes_of(run);
+    kill(leader_of(run));
+    ::kill(nodes.at(static_cast<size_t>(step) % nodes.size()), SIGKILL);
+  }
+  ASSERT_TRUE(run.says("step 120 ")) << run.text();
+  stop_and_expect_same_bits(run);
+}
+
+// A takeover that fails leaves nodes behind that have no state yet.
+TEST_F(LeaderTest, ThatIsLostWhileItTakesOverChangesNoBitEither) {
+  Background run(command(long_train("--nodes 4 --set parallel.data=2 --set parallel.expert=2")),
+                 folder_ / "beside");
+  for (const int step : {4, 40, 76}) {
+    ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+    std::vector<pid_t> nodes = nodes_of(run);
+    const pid_t leader = leader_of(run);
+    kill(leader);
+    ::kill(nodes.at(static_cast<size_t>(step) % nodes.size()), SIGKILL);
+    // The next one is lost as soon as there is somebody in the node's place.
+    const auto has_newcomer = [&] {
+      const std::vector<pid_t> now = nodes_of(run);
+      return std::any_of(now.begin(), now.end(), [&](pid_t pid) {
+        return pid != leader && std::find(nodes.begin(), nodes.end(), pid) == nodes.end();
+      });
+    };
+    while (!run.has_ended() && !has_newcomer()) ::usleep(1000);
+    ::usleep(static_cast<useconds_t>(step) * 1000);
+    const pid_t next = leader_of(run);
+    if (next > 0) ::kill(next, SIGKILL);
+  }
+  ASSERT_TRUE(run.says("step 120 ")) << run.text();
+  stop_and_expect_same_bits(run);
+}
+
 TEST_F(LeaderTest, GoesOnFromTheNewestCheckpointWhenBothCopiesAreLost) {
   Background run(command(long_train("--nodes 3")), folder_ / "beside");
   ASSERT_TRUE(run.says("step 13 ")) << run.text();

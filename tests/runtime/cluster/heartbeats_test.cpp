@@ -1,6 +1,7 @@
 #include "runtime/cluster/heartbeats.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
@@ -129,6 +130,33 @@ TEST_F(HeartbeatsTest, WhoTakesThePlaceOfAnotherIsJudgedForItself) {
   second.reset();  // the first one still says that it lives
   ASSERT_EQ(judge.first.wait_for(10s), std::future_status::ready);
   EXPECT_EQ(judge.first.get().process, 1);
+}
+
+bool hears(const DatagramSocket& socket, std::chrono::milliseconds time) {
+  pollfd file{socket.file(), POLLIN, 0};
+  return ::poll(&file, 1, static_cast<int>(time.count())) == 1;
+}
+
+// Else a leader that falls silent before its next sign is noticed when TCP has given up.
+TEST_F(HeartbeatsTest, WhoIsHeardForTheFirstTimeIsAnsweredBeforeTheNextSignIsDue) {
+  std::chrono::duration<double> shortest = 10s;
+  for (int i = 0; i < 10; ++i) {
+    auto leader = process(0, {});
+    const DatagramSocket known({"127.0.0.1", 0}), fresh({"127.0.0.1", 0});
+    leader->watch(1, 1, std::nullopt);
+    leader->watch(2, 1, Endpoint{"127.0.0.1", known.port()});
+    ASSERT_TRUE(hears(known, 10s));  // a sign has been sent, the next is due an interval later
+    wire::Heartbeat sign;
+    sign.set_process(1);
+    sign.set_life(1);
+    sign.set_number(1);
+    const auto start = std::chrono::steady_clock::now();
+    fresh.send(fresh.find({"127.0.0.1", leader->port()}), seal().seal(sign));
+    ASSERT_TRUE(hears(fresh, 10s));
+    shortest = std::min<std::chrono::duration<double>>(shortest, std::chrono::steady_clock::now() - start);
+  }
+
+  EXPECT_LT(shortest.count(), Heartbeats::interval / 2);
 }
 
 TEST_F(HeartbeatsTest, AnAddressOfNobodyIsAnError) {
