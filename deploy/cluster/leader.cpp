@@ -19,15 +19,6 @@ using namespace std::chrono_literals;
 using runtime::ClusterError;
 using runtime::Members;
 
-/// So often one behind the other nobody may get into a lost one's place.
-constexpr int most_replacements = 5;
-/// For nodes to make their arenas and actors.
-constexpr auto ready_time = 300s;
-/// For nodes to reach one that has come anew.
-constexpr auto connect_time = 30s;
-/// For a newcomer to get its state, and a second more for so many bytes of all state.
-constexpr auto restore_time = 10s;
-constexpr int64_t slowest_restore = 20'000'000;
 }  // namespace
 
 wire::Event Leader::event_of(wire::Event::Kind kind, std::string text) {
@@ -83,15 +74,32 @@ Leader::Leader(Args args)
   for (int p = 1; p <= members.count(); ++p) watch_->take(p, 1, members.facts(p));
   start_nodes();
   start_guests();
-  members.wait_until_ready(runtime::within(ready_time));
-  if (!desk_->wait_for_crews(ready_time)) {
-    throw ClusterError("not every node has reached the control plane at " +
-                       gathering_->endpoint().host + ":" + std::to_string(desk_->port()));
+  try {
+    members.wait_until_ready(runtime::within(ready_time));
+    wait_for_crews(ready_time);
+    if (mover_) move_blocks();
+  } catch (const ClusterError& error) {
+    throw ClusterError(why_not_ready(error.what()));
   }
-  if (mover_) move_blocks();
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0) throw ClusterError("eventfd: " + std::string(std::strerror(errno)));
   replacing_ = std::thread([this] { replace_loop(); });
+  std::lock_guard lock(mutex_);
+  is_ready_ = true;
+}
+
+void Leader::wait_for_crews(std::chrono::seconds time) {
+  if (desk_->wait_for_crews(time)) return;
+  throw ClusterError("not every node has reached the control plane at " + gathering_->endpoint().host + ":" +
+                     std::to_string(desk_->port()));
+}
+
+/// A node that was cut off is gone for a reason.
+std::string Leader::why_not_ready(const std::string& what) const {
+  std::lock_guard lock(mutex_);
+  std::string all;
+  for (const auto& [process, why] : gone_) all += (all.empty() ? "" : "; ") + why;
+  return all.empty() ? what : all;
 }
 
 Leader::~Leader() {
@@ -173,7 +181,7 @@ bool Leader::is_news(int process, uint32_t life) const {
 void Leader::suspected(int process, uint32_t life, const std::string& how) {
   {
     std::lock_guard lock(mutex_);
-    if (!is_news(process, life)) return;
+    if (is_newcomers(process, life, how) || !is_news(process, life)) return;
   }
   const uint64_t noticed_us = runtime::unix_us();
   company_->happened(event_of(wire::Event::PROCESS_SUSPECTED, how));
@@ -192,7 +200,7 @@ void Leader::unheard(int process, const std::string& what) {
 void Leader::lost(int process, uint32_t life, const std::string& noticed) {
   {
     std::lock_guard lock(mutex_);
-    if (!is_news(process, life)) return;
+    if (is_newcomers(process, life, noticed) || !is_news(process, life)) return;
   }
   const uint64_t noticed_us = runtime::unix_us();
   const std::string ending = watch_->how_it_ended(process);
@@ -207,7 +215,7 @@ void Leader::count_out(int process, uint32_t life, const std::string& why, uint6
     if (!is_news(process, life)) return;
     gone_[process] = why;
     company_->office.lose(process);
-    if (is_moving_) gathering_->members().cut(process);
+    if (!is_ready_) gathering_->members().cut(process);  // somebody waits for what it says
     if (is_beyond_help()) {
       for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
       has_lost_state_ = company_->plan.redundancy > 0;
@@ -234,128 +242,6 @@ std::string Leader::stopped_without() const {
 void Leader::wake() {
   changed_.notify_all();
   static_cast<void>(::eventfd_write(wake_, 1));
-}
-
-/// Whoever is gone can do no more harm: on this machine it is killed if it still lives, elsewhere its
-/// connection closes, so it ends.
-void Leader::fence(int process) {
-  company_->happened(event_of(wire::Event::PROCESS_FENCED, watch_->fence(process)));
-  gathering_->reap();
-  gathering_->members().drop(process);
-}
-
-void Leader::replace_loop() {
-  while (true) {
-    int process = 0;
-    {
-      std::lock_guard lock(mutex_);
-      if (is_over_) return;
-      if (!gone_.empty() && troupe_ && !first_loss_) process = gone_.begin()->first;
-    }
-    if (process == 0) {
-      look_for_changes();
-      wait_for_news();
-      continue;
-    }
-    try {
-      replace(process);
-      failed_replacements_ = 0;
-      wait_until_restored(process);
-    } catch (const std::exception& error) {  // whoever was to take the place may be lost too
-      company_->happened(event_of(wire::Event::ALARM, "nobody has taken the place of process " +
-                                                          std::to_string(process) + " yet: " +
-                                                          error.what()));
-      if (++failed_replacements_ < most_replacements) continue;
-      std::lock_guard lock(mutex_);
-      give_up(gone_[process] + "; nobody could take its place: " + error.what());
-    }
-  }
-}
-
-void Leader::replace(int process) {
-  Members& members = gathering_->members();
-  fence(process);
-  plane_->disconnect(process);
-  desk_->forget(process);
-  auto node = gathering_->one_more(
-      [this] { return is_over_ || (is_stopping_ && gathering_->waits_for_nodes()); });
-  if (!node) {
-    std::lock_guard lock(mutex_);
-    if (is_over_) return;
-    stopped_without_ = gone_[process];
-    return give_up(stopped_without_);
-  }
-  {
-    std::lock_guard lock(mutex_);
-    ++lives_[static_cast<size_t>(process)];
-    connected_.clear();
-  }
-  watch_->take(process, lives_[static_cast<size_t>(process)], node->facts);
-  wire::NodeStart start = start_message();
-  start.set_process(process);
-  start.set_is_handed_state(true);
-  start.set_data_addresses(process, node->facts.data_address());
-  node->socket.set_peer(Members::describe(process, node->facts));
-  runtime::start_node(*node, gathering_->secret(), start);
-  const auto events = runtime::wait_for_ready(*node, runtime::within(ready_time));
-  tell_of(process, node->facts);
-  if (!desk_->wait_for_crews(connect_time)) {
-    throw ClusterError(node->socket.peer() + " has not reached the control plane");
-  }
-  const std::string who = node->socket.peer();
-  members.replace(process, std::move(*node));
-  for (const wire::Event& event : events) company_->happened(event);
-  std::string why;
-  {
-    std::lock_guard lock(mutex_);
-    if (is_over_ || first_loss_) return;
-    company_->newcomers.add(process);
-    why = gone_[process];
-    gone_.erase(process);
-  }
-  company_->happened(event_of(wire::Event::PROCESS_JOINED, who + " in the place of " + why));
-  if (const auto coordinator = company_->directory.find({actors::Role::coordinator})) {
-    runtime::tell(coordinator, actors::restarted_atom_v, static_cast<uint8_t>(actors::Role::crew), why);
-  }
-}
-
-/// Every request ends: a newcomer that does not get its state in time, whatever keeps it, is fenced and
-/// another takes its place.
-void Leader::wait_until_restored(int process) {
-  const auto deadline = std::chrono::steady_clock::now() + restore_time +
-                        std::chrono::seconds(company_->arena.bytes() / slowest_restore);
-  while (company_->newcomers.get().contains(process)) {
-    if (std::chrono::steady_clock::now() > deadline) {
-      company_->newcomers.remove({process});
-      return lost(process, 0, gathering_->members().describe(process) + " did not get its state in time");
-    }
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, 20ms);
-    if (is_over_ || first_loss_ || !gone_.empty()) return;
-  }
-}
-
-/// Everybody is to reach it before anybody sends.
-void Leader::tell_of(int process, const wire::NodeFacts& facts) {
-  wire::JoinFrame frame;
-  frame.mutable_peer()->set_process(process);
-  frame.mutable_peer()->set_data_address(facts.data_address());
-  {
-    std::lock_guard lock(mutex_);
-    frame.mutable_peer()->set_life(lives_[static_cast<size_t>(process)]);
-  }
-  gathering_->members().tell(frame);
-  plane_->connect(process, facts.data_address());
-  company_->office.find_again(process);
-  std::unique_lock lock(mutex_);
-  const bool all_have = changed_.wait_for(lock, connect_time, [&] {
-    if (is_over_) return true;
-    for (int p = 1; p <= gathering_->members().count(); ++p) {
-      if (!gone_.contains(p) && !connected_.contains(p)) return false;
-    }
-    return true;
-  });
-  if (!all_have) throw ClusterError("not every process reaches process " + std::to_string(process));
 }
 
 }  // namespace troupe::deploy

@@ -87,7 +87,9 @@ class Leader {
  private:
   wire::NodeStart start_message() const;
   void start_nodes();
+  class Admission;
   bool is_news(int process, uint32_t life) const;
+  bool is_newcomers(int process, uint32_t life, const std::string& how);
   void unheard(int process, const std::string& what);
   void suspected(int process, uint32_t life, const std::string& how);
   void lost(int process, uint32_t life, const std::string& noticed);
@@ -107,11 +109,18 @@ class Leader {
   void say_of_step(const wire::StepDone& done, wire::Event::Kind kind, std::string text);
   void rebalance(const wire::StepDone& done);
   bool let_slow_ones_go();
+  bool follow_orders();
   void begin_change(Change change);
+  void wait_for_crews(std::chrono::seconds time);
+  std::string why_not_ready(const std::string& what) const;
   void replace(int process);
+  std::string admit(int process, runtime::Member& node, Admission& admission);
   void wait_until_restored(int process);
-  void tell_of(int process, const wire::NodeFacts& facts);
+  void tell_of(int process, const wire::NodeFacts& facts, const Admission& admission);
+  void connected(int process, const wire::Peer& peer);
 
+  /// For nodes to make their arenas and actors.
+  static constexpr std::chrono::seconds ready_time{300};
   /// For nodes to end when the run has.
   static constexpr std::chrono::seconds end_time{10};
   /// And for them to come to rest, when it goes on with others.
@@ -128,6 +137,16 @@ class Leader {
   std::optional<std::string> first_loss_;  // that nothing can be done about
   std::string advice_;
   std::map<int, std::string> gone_;        // and why; not replaced yet
+  /// Who is about to take the place of one of these.
+  struct Newcomer {
+    int process;
+    uint32_t life;
+    int file;               // the socket of it
+    bool is_member = false;
+    std::string loss = {};  // why it does not either
+  };
+  std::optional<Newcomer> newcomer_;
+  bool is_ready_ = false;                  // everybody is there, and has its blocks
   std::optional<Change> change_;           // under way
   std::set<int> connected_;                // nodes that reach the one that is being taken in
   std::vector<uint32_t> lives_;            // by process

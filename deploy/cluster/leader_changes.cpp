@@ -51,21 +51,8 @@ void Leader::look_for_changes() {
     if (!troupe_ || first_loss_ || change_) return;
   }
   if (let_slow_ones_go()) return;
+  if (follow_orders()) return;
   const int processes = gathering_->members().count() + 1;
-  for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
-    std::set<int> leaving;
-    for (int p = 1; p < processes; ++p) {
-      const bool is_meant = order.node == std::to_string(p) ||
-                            order.node == gathering_->members().facts(p).host();
-      if (is_meant) leaving.insert(p);
-    }
-    const int rest = processes - static_cast<int>(leaving.size());
-    const std::string why = leaving.empty() ? "this run has no such node" : objection_to(rest);
-    runtime::close_order(order);
-    if (why.empty()) return begin_change({rest, leaving, "node " + order.node + " leaves"});
-    company_->happened(
-        event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
-  }
   if (!gathering_->has_arrivals()) return;
   auto node = gathering_->admit_one();
   if (!node) return;
@@ -79,6 +66,37 @@ void Leader::look_for_changes() {
   } catch (const ClusterError& error) {
     company_->happened(event_of(wire::Event::ALARM, error.what()));
   }
+}
+
+/// All that are there make one change, behind which the numbers that they name may be others'. True: there is one.
+bool Leader::follow_orders() {
+  const int processes = gathering_->members().count() + 1;
+  std::set<int> leaving;
+  std::string who;
+  for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
+    std::set<int> with_these = leaving;
+    for (int p = 1; p < processes; ++p) {
+      const bool is_meant = order.node == std::to_string(p) ||
+                            order.node == gathering_->members().facts(p).host();
+      if (is_meant) with_these.insert(p);
+    }
+    const std::string why = with_these.size() == leaving.size()
+                                ? "this run has no such node"
+                                : objection_to(processes - static_cast<int>(with_these.size()));
+    runtime::close_order(order);
+    if (why.empty()) {
+      leaving = std::move(with_these);
+      who += (who.empty() ? "node " : ", node ") + order.node;
+    } else {
+      company_->happened(
+          event_of(wire::Event::ALARM, "node " + order.node + " cannot leave: " + why));
+    }
+  }
+  if (leaving.empty()) return false;
+  const int rest = processes - static_cast<int>(leaving.size());
+  const char* const verb = who.find(',') == std::string::npos ? " leaves" : " leave";
+  begin_change({rest, std::move(leaving), who + verb});
+  return true;
 }
 
 void Leader::begin_change(Change change) {
@@ -110,14 +128,7 @@ Leader::Watch::Watch(Leader& leader, actors::Troupe& troupe, std::string advice)
              company->happened(event);
            },
        .lost = [&leader](int process, const std::string& why) { leader.lost(process, 0, why); },
-       .connected =
-           [&leader](int process, const wire::Peer&) {
-             {
-               std::lock_guard lock(leader.mutex_);
-               leader.connected_.insert(process);
-             }
-             leader.changed_.notify_all();
-           },
+       .connected = [&leader](int process, const wire::Peer& peer) { leader.connected(process, peer); },
        .unreachable =
            [&leader](int process, const wire::Peer& peer) {
              const int other = peer.process();
