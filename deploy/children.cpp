@@ -1,18 +1,30 @@
 #include "deploy/children.h"
 
 #include <fcntl.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <map>
 #include <stdexcept>
 #include <system_error>
 
 namespace troupe::deploy {
 namespace {
+
+/// In the child. Returns with errno set.
+void become(const Child& child, const std::string& program, std::vector<char*>& arguments, pid_t parent) {
+  // Ended in order, as by who started it, when that ends and cannot tell it.
+  if (::prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) return;
+  if (::getppid() != parent) ::raise(SIGTERM);
+  const int log = ::open(child.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (log < 0 || ::dup2(log, 1) < 0 || ::dup2(log, 2) < 0) return;
+  ::execvp(program.c_str(), arguments.data());
+}
 
 pid_t start(const Child& child) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
@@ -23,15 +35,19 @@ pid_t start(const Child& child) {
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   const std::string program = child.by.empty() ? "/proc/self/exe" : child.by.front();
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 1, child.log.c_str(), O_WRONLY | O_CREAT | O_APPEND,
-                                   0644);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  pid_t pid = 0;
-  const int error =
-      ::posix_spawnp(&pid, program.c_str(), &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
+  std::array<int, 2> line{};  // closed by the program's start; else why there is none
+  if (::pipe2(line.data(), O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    become(child, program, arguments, parent);
+    (void)!::write(line[1], &errno, sizeof errno);
+    ::_exit(127);
+  }
+  int error = pid < 0 ? errno : 0;
+  ::close(line[1]);
+  if (pid > 0 && ::read(line[0], &error, sizeof error) > 0) ::waitpid(pid, nullptr, 0);
+  ::close(line[0]);
   if (error != 0) {
     throw std::runtime_error(child.name + " cannot be started, or " + child.log.string() +
                              " not be written: " + std::generic_category().message(error));

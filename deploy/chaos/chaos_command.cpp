@@ -199,9 +199,20 @@ CampaignResult campaign(const Options& options, const std::vector<Failpoint>& pl
   return result;
 }
 
+/// A process that is lost is replaced by others of its run.
+void check_processes(const std::vector<Failpoint>& plan, int processes) {
+  if (processes > 1) return;
+  for (const Failpoint& f : plan) {
+    if (!is_of_process(f.fault)) continue;
+    throw std::runtime_error("found the failure '" + to_string(f) + "', which ends a process, in a run of one; "
+                             "wanted several (--nodes), or failures of actors (--kinds kill,fail,drop,delay)");
+  }
+}
+
 void chaos(const Options& options) {
   const std::vector<Failpoint> plan = plan_of(options);
   check_means(plan);
+  check_processes(plan, processes_of(options));
   Scene::check(plan, processes_of(options));
   const fs::path out = options.out.empty()
                            ? fs::path("runs") / ("chaos-" + fs::path(options.run).stem().string())
