@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <iostream>
+#include <thread>
 
 #include "config/parameters.h"
 #include "deploy/cluster/end_if_hung.h"
@@ -22,6 +23,8 @@ namespace {
 
 /// So often one behind the other a change of processes may fail.
 constexpr int most_regroupings = 5;
+/// How often a journal that waits for room is tried.
+constexpr std::chrono::milliseconds journal_interval{200};
 
 void raise_alarm(const std::string& what) { std::cerr << "alarm: " << what << std::endl; }
 
@@ -129,10 +132,31 @@ void RunLead::run() {
                                     folder_.path().string() + " goes on");
 }
 
+/// Of a run that has begun, a journal without room is waited for, as by the process that led it before.
+std::unique_ptr<runtime::JournalWriter> RunLead::open_journal(const runtime::JournalHistory& history) const {
+  for (bool waits = false;; waits = true) {
+    try {
+      auto journal = std::make_unique<runtime::JournalWriter>(folder_.path() / "journal", history,
+                                                              std::string(name_of(recipe_.arithmetic)));
+      if (waits) raise_alarm("the journal goes on");
+      return journal;
+    } catch (const runtime::JournalError& error) {
+      if (life_->is_first()) throw;
+      if (!waits) raise_alarm(std::string("the journal waits: ") + error.what());
+    }
+    if (const int signal = signals_->received()) {
+      throw StoppedBySignal(signal, "stopped by " + signal_name(signal) + " while the journal waited for room");
+    }
+    if (leadership_ && !leadership_->lease().loss().empty()) {
+      throw Fenced("this process was about to lead the run: " + leadership_->lease().loss());
+    }
+    std::this_thread::sleep_for(journal_interval);
+  }
+}
+
 std::unique_ptr<actors::RunStorage> RunLead::storage_of(Part& part) const {
   auto storage = std::make_unique<actors::RunStorage>();
-  storage->journal = std::make_unique<runtime::JournalWriter>(
-      folder_.path() / "journal", part.start.history, std::string(name_of(recipe_.arithmetic)));
+  storage->journal = open_journal(part.start.history);
   if (!storage->journal->append(part.mandate.missing)) {
     throw runtime::JournalError(storage->journal->error());
   }
@@ -164,11 +188,11 @@ std::shared_ptr<actors::Company> RunLead::company_of(kernels::ThreadPool& pool,
 
 /// True: the run goes on with other processes.
 bool RunLead::play(Part& part) {
+  if (!signals_) signals_.emplace();  // before the first thread
   auto storage = storage_of(part);
   const std::filesystem::path events = folder_.path() / "events";
   const auto fired = prepared_.failpoints.empty() ? std::vector<std::string>() : fired_failpoints(events);
   storage->events = std::make_unique<runtime::EventLog>(events);
-  if (!signals_) signals_.emplace();  // before the first thread
   kernels::ThreadPool pool(setup_.plan.threads);
   const auto company = company_of(pool, fired);
   const bool has_nodes = part.gathered.nodes != nullptr;

@@ -94,6 +94,12 @@ TEST_F(ChaosTest, CablesThatAreCutAndHostsThatAreNotHeardChangeNoBit) {
   EXPECT_THAT(output_, HasSubstr(" is silent "));
 }
 
+TEST_F(ChaosTest, ARunOfOneProcessCannotLoseIt) {
+  EXPECT_EQ(troupe(chaos("--faults 2 --seed 1")), 1);
+  EXPECT_THAT(output_, HasSubstr("which ends a process, in a run of one; wanted several (--nodes)"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "campaign"));
+}
+
 TEST_F(ChaosTest, AFailureThatDoesNotHappenFailsTheCampaign) {
   std::ofstream(folder_ / "plan.txt") << "crash stage/0@3:forward\nkill stage/0@2:forward#99\n";
 

@@ -9,7 +9,9 @@
 #include <chrono>
 #include <csignal>
 
+#include "runtime/data_plane/data_plane.h"
 #include "tests/program.h"
+#include "tests/system/family.h"
 
 namespace troupe::tests {
 namespace {
@@ -141,6 +143,29 @@ TEST_F(FullDisk, ACommitWaitsUntilTheJournalHasRoom) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(last_hash(), wanted);
   EXPECT_EQ(troupe("replay run --step 400"), 0) << output_;
+}
+
+// Law 4: what a leader waits for its successor waits for too.
+TEST_F(FullDisk, WhoLeadsInALostOnesPlaceWaitsForRoomToo) {
+  if (!runtime::has_ucx()) GTEST_SKIP() << runtime::why_no_ucx();
+  const std::string more = "--set train.steps=200 --set checkpoint.every=1000 ";
+  const std::string wanted = quiet_hash(more);
+  if (!disk_.mount(64 << 20)) GTEST_SKIP() << "a small tmpfs needs root";
+  Background run(command(train(more + "--nodes 2")), folder_ / "trained");
+  ASSERT_TRUE(run.says("step 3 ")) << run.text();
+  disk_.fill();
+  ASSERT_TRUE(run.says("alarm: the journal waits: ")) << run.text();
+  const pid_t leader = leader_of(run);
+
+  ::kill(leader, SIGKILL);
+
+  ASSERT_TRUE(run.says("cannot open a journal in ")) << run.text();
+  EXPECT_NE(leader_of(run), leader);
+  disk_.clear();
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  output_ = run.text();
+  EXPECT_THAT(output_, HasSubstr("alarm: the journal goes on"));
+  EXPECT_EQ(last_hash(), wanted) << output_;
 }
 
 }  // namespace
