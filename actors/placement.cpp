@@ -49,7 +49,7 @@ std::vector<int> deal_blocks(int64_t count, int hands) {
 Placement::Placement(const config::Plan& plan, const kernels::ModelShape& shape,
                      const runtime::StateArena& arena)
     : plan_(plan), shape_(shape), processes_(std::max(1, plan.processes)),
-      redundancy_(processes_ > 1 ? plan.redundancy : 0) {
+      redundancy_(processes_ > 1 ? plan.redundancy : 0), stride_(plan.buddy_stride) {
   for (int t = 0; t < arena.tensors(); ++t) users_.push_back(users_of(arena.spec(t).name));
   deal(arena);
   std::map<std::pair<int, int>, std::vector<int64_t>> shared;
@@ -202,9 +202,9 @@ std::vector<int64_t> Placement::owned_by(int optimizer_shard) const {
   return blocks;
 }
 
-bool have_lost_all_copies(const std::set<int>& empty, int processes) {
+bool have_lost_all_copies(const std::set<int>& empty, int processes, int stride) {
   for (const int process : empty) {
-    if (empty.contains((process + 1) % processes)) return true;
+    if (empty.contains((process + stride) % processes)) return true;
   }
   return false;
 }

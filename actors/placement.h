@@ -37,9 +37,9 @@ enum class Share : uint8_t { none, weights, whole };
 /// come or go.
 std::vector<int> deal_blocks(int64_t count, int hands);
 
-/// Whether, with redundancy 1, a block's owner and its buddy are both among these processes: then no
-/// copy of it is left.
-bool have_lost_all_copies(const std::set<int>& empty, int processes);
+/// Whether, with redundancy 1, a block's owner and its buddy, which is `stride` processes further on, are both
+/// among these of `processes`: then no copy of it is left.
+bool have_lost_all_copies(const std::set<int>& empty, int processes, int stride = 1);
 
 class Placement {
  public:
@@ -68,11 +68,15 @@ class Placement {
   /// The optimizer shard, of another process, that holds a second copy of what a shard owns and applies
   /// the same commits; -1: none does.
   int buddy(int optimizer_shard) const {
-    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + 1) % processes_);
+    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + stride_) % processes_);
   }
   /// Whose blocks a shard holds copies of; -1: nobody's.
   int ward(int optimizer_shard) const {
-    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + processes_ - 1) % processes_);
+    return redundancy_ == 0 ? -1 : counterpart(optimizer_shard, (process_of_shard(optimizer_shard) + processes_ - stride_) % processes_);
+  }
+  /// Whether nobody has a block any more when these processes have nothing.
+  bool have_lost_all_copies(const std::set<int>& empty) const {
+    return redundancy_ == 0 ? !empty.empty() : actors::have_lost_all_copies(empty, processes_, stride_);
   }
   /// What a process needs of the others to be where it was.
   std::vector<RestoreEdge> edges_to_restore(int process) const;
@@ -94,6 +98,7 @@ class Placement {
   const kernels::ModelShape& shape_;
   const int processes_;
   const int redundancy_;
+  const int stride_;  // from a process to its buddy
   std::vector<std::vector<int>> users_;  // by tensor
   std::vector<int> owners_;              // by block
   std::vector<int> tensors_;             // likewise

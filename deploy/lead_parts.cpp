@@ -27,9 +27,10 @@ bool RunLead::take_part(Part& part) {
   } else {
     part.gathered = gather(prepared_, leadership_.get(), part.mandate, history, children_, parts);
   }
+  if (part.gathered.nodes) prepared_.setup.plan.buddy_stride = part.gathered.nodes->buddy_stride();
   part.is_moving = part.gathered.nodes && part.gathered.nodes->regroup();
   if (part.is_moving) {
-    part.moves = parts.moves(*part.gathered.nodes->regroup(), setup_.plan.processes);
+    part.moves = parts.moves(*part.gathered.nodes->regroup(), setup_.plan.processes, setup_.plan.buddy_stride);
     check_moves(part);
   }
   const StartingPointArgs point{.folder = folder_.path(),
@@ -64,8 +65,11 @@ void RunLead::take_next_part(Part& part, runtime::JournalHistory& history) {
 void RunLead::gather_others(Part& part, const runtime::JournalHistory& history, HeldParts& parts) {
   const uint64_t state = history.commits.size();
   wire::HeldPart own;
-  const StatesHeld held = states_held(arena_, parts.placement(processes_), 0);
-  if (held.oldest == state && held.newest == state) own.set_processes(processes_);
+  const StatesHeld held = states_held(arena_, parts.placement(processes_, buddy_stride_), 0);
+  if (held.oldest == state && held.newest == state) {
+    own.set_processes(processes_);
+    own.set_buddy_stride(buddy_stride_);
+  }
   const int others = processes_ - 1 - static_cast<int>(change_->leaving.size());
   part.gathered = regroup(prepared_, leadership_.get(), children_, parts,
                           {.processes = change_->processes, .stayers = others,

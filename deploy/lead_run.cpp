@@ -195,10 +195,9 @@ bool RunLead::play(Part& part) {
   storage->events = std::make_unique<runtime::EventLog>(events);
   kernels::ThreadPool pool(setup_.plan.threads);
   const auto company = company_of(pool, fired);
-  const bool has_nodes = part.gathered.nodes != nullptr;
-  const auto hang_watch = has_nodes ? end_if_hung(*company) : nullptr;  // also while what follows is taken down
+  const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
   std::unique_ptr<Leader> leader;
-  if (has_nodes) {
+  if (part.gathered.nodes) {
     leader = std::make_unique<Leader>(
         Leader::Args{.gathering = std::move(part.gathered.nodes),
                      .setup = setup_,
@@ -211,6 +210,7 @@ bool RunLead::play(Part& part) {
     life_->has_processes(setup_.plan.processes);
   }
   processes_ = std::max(1, setup_.plan.processes);
+  buddy_stride_ = setup_.plan.buddy_stride;
   if (train(part, company, leader.get(), std::move(storage))) return true;
   leader.reset();
   children_.reset();

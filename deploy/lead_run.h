@@ -75,7 +75,7 @@ class RunLead {
   std::map<int, double> peak_flops_;  // by threads
   std::optional<wire::StepDone> last_;
   Clock::time_point last_done_;
-  int processes_ = 1;                     // under the last plan for which all had their blocks
+  int processes_ = 1, buddy_stride_ = 1;  // under the last plan for which all had their blocks
   std::optional<Leader::Change> change_;  // that is to be made
 };
 

@@ -212,8 +212,7 @@ void CoordinatorActor::damaged(int process, Generation generation, const wire::P
   std::set<int> empty = company().newcomers.get();
   empty.insert(process);
   const bool has_copies =
-      company().has_others() && company().plan.redundancy > 0 &&
-      !have_lost_all_copies(empty, company().placement.processes());
+      company().has_others() && !company().placement.have_lost_all_copies(empty);
   if (has_copies) company().newcomers.add(process);
   happened(heard::Damaged{generation, has_copies ? text : text + "; no copies of them are left",
                           has_copies});

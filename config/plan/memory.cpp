@@ -134,8 +134,8 @@ std::vector<Holdings> holdings_of(const PlanArgs& args, const Plan& plan) {
       return std::ranges::find(group.users, static_cast<int>(process)) != group.users.end();
     };
     for (size_t p = 0; p < count; ++p) {
-      // The buddy of a process is the next one (actors/placement.h).
-      const bool is_buddy = plan.redundancy > 0 && is_user((p + count - 1) % count);
+      const auto stride = static_cast<size_t>(plan.buddy_stride);  // see actors/placement.h
+      const bool is_buddy = plan.redundancy > 0 && is_user((p + count - stride) % count);
       Holdings& h = holdings[p];
       if (is_buddy) h.kept += part;
       if (is_user(p)) {

@@ -33,6 +33,7 @@ struct Plan {
   int threads;  ///< that compute, of a process
   int processes;  ///< that the workers are spread over
   int redundancy;  ///< further copies of each state block, in other processes
+  int buddy_stride = 1;  ///< they are so many processes further on; which machines these are on is not the plan's
   Parallel::Schedule schedule;
   std::vector<int> process_of_worker;        ///< of worker rank * data + d
   std::vector<int> process_of_expert_shard;  ///< of shard e in `stage`: stage * expert + e

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 #include <numeric>
 #include <thread>
 
 #include "actors/placement.h"
+#include "config/plan/buddies.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
 #include "deploy/machine.h"
@@ -104,6 +106,7 @@ wire::HeldPart held_by(const wire::NodeFacts& facts, uint64_t state) {
   if (!is_of_use) return part;
   part.set_process(facts.held_process());
   part.set_processes(facts.held_processes());
+  part.set_buddy_stride(facts.held_buddy_stride());
   return part;
 }
 
@@ -168,8 +171,11 @@ bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) 
       spare.push_back(std::move(*member));
       continue;
     }
+    const bool is_first = std::none_of(slots.begin(), slots.end(), [](const auto& slot) { return slot.has_value(); });
     const bool is_of_this_plan = !facts.is_at_rest() && process <= static_cast<int>(slots.size()) &&
-                                 facts.held_processes() == static_cast<int>(slots.size()) + 1;
+                                 facts.held_processes() == static_cast<int>(slots.size()) + 1 &&
+                                 (is_first || facts.held_buddy_stride() == buddy_stride_);
+    if (is_of_this_plan) buddy_stride_ = std::max(1, facts.held_buddy_stride());
     if (!is_of_this_plan) {
       are_of_this_plan = false;
       spare.push_back(std::move(*member));
@@ -181,6 +187,32 @@ bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) 
     --missing;
   }
   return are_of_this_plan;
+}
+
+/// Those of one machine have neighbouring numbers, which work together most; those of this one come first.
+void Gathering::order_by_machine(Slots& slots) const {
+  std::map<std::string, size_t> first{{own_.boot(), 0}};
+  for (size_t i = 0; i < slots.size(); ++i) first.emplace(slots[i]->facts.boot(), i + 1);
+  std::vector<size_t> order(slots.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return first.at(slots[a]->facts.boot()) < first.at(slots[b]->facts.boot());
+  });
+  Slots ordered(slots.size());
+  for (size_t i = 0; i < order.size(); ++i) ordered[i].emplace(std::move(*slots[order[i]]));
+  slots.swap(ordered);
+}
+
+/// Copies are to be on another machine than what they are copies of.
+void Gathering::choose_buddies(const Slots& slots) {
+  std::vector<std::string> machines{own_.boot()};
+  for (const auto& slot : slots) machines.push_back(slot->facts.boot());
+  buddy_stride_ = config::buddy_stride(machines);
+  const int beside = config::buddies_on_one_machine(machines, buddy_stride_);
+  const bool are_all_there = std::set<std::string>(machines.begin(), machines.end()).size() == 1;
+  if (beside == 0 || are_all_there) return;
+  std::cout << "note: copies of what " << beside << " of " << machines.size()
+            << " processes hold are on their own machine, which has more than half of them" << std::endl;
 }
 
 /// The empty ones get who is there, then who comes; nodes are started for them unless they come.
@@ -217,6 +249,8 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
     newcomers_.insert(static_cast<int>(i) + 1);
   }
   put_off_all(spare, "the run takes this node in");
+  if (newcomers_.size() == slots.size()) order_by_machine(slots);
+  if (newcomers_.size() == slots.size() || regroup_) choose_buddies(slots);
   std::vector<runtime::Member> members;
   for (auto& slot : slots) members.push_back(std::move(*slot));
   members_ = std::make_unique<runtime::Members>(std::move(members));
@@ -249,7 +283,7 @@ std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr
   for (int p = 1; p <= nodes; ++p) {
     if (!slots[static_cast<size_t>(p - 1)]) empty.insert(p);
   }
-  if (actors::have_lost_all_copies(empty, nodes + 1)) return nullptr;
+  if (actors::have_lost_all_copies(empty, nodes + 1, gathering->buddy_stride())) return nullptr;
   gathering->fill(slots, std::move(spare));
   return gathering;
 }

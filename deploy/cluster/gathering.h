@@ -70,6 +70,9 @@ class Gathering {
   const runtime::TlsFiles& tls() const { return at_.tls; }
   const std::string& token() const { return at_.token; }
   runtime::Members& members() { return *members_; }
+  /// From each process to the one that has copies of its blocks: on another machine where that can be, or, where
+  /// nodes hold their parts already, as they have it.
+  int buddy_stride() const { return buddy_stride_; }
   /// Processes whose nodes hold nothing of the run yet.
   const std::set<int>& newcomers() const { return newcomers_; }
   /// Of a run that goes on with other processes: who held what, else nothing.
@@ -101,6 +104,8 @@ class Gathering {
   using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
   bool take_holders(Slots& slots, std::vector<runtime::Member>& spare);
   bool is_of_use(const wire::NodeFacts& facts) const;
+  void order_by_machine(Slots& slots) const;
+  void choose_buddies(const Slots& slots);
   void regroup(const Regrouping& to, std::vector<runtime::Member> stayers, std::vector<runtime::Member> fresh);
   void fill(Slots& slots, std::vector<runtime::Member> spare);
   MeetingPoint& at_;
@@ -108,6 +113,7 @@ class Gathering {
   bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
   uint64_t oldest_state_ = 0;   // that holders with actors may stand at
   std::set<int> newcomers_;
+  int buddy_stride_ = 1;
   NodeProcessesPtr processes_;  // those that were started here; they go behind the sockets
   std::optional<wire::Regroup> regroup_;
   std::vector<runtime::Member> guests_;

@@ -5,12 +5,13 @@
 
 namespace troupe::deploy {
 
-const actors::Placement& HeldParts::placement(int processes) {
-  Planned& planned = planned_[processes];
+const actors::Placement& HeldParts::placement(int processes, int buddy_stride) {
+  Planned& planned = planned_[{processes, buddy_stride}];
   if (!planned.placement) {
     config::LoadedRun run = args_.run;
     run.run.mutable_cluster()->set_nodes(processes);
     planned.plan = config::make_plan({.run = run, .model = args_.model, .cores = args_.cores});
+    planned.plan.buddy_stride = buddy_stride;
     planned.placement = std::make_unique<actors::Placement>(planned.plan, args_.shape, args_.arena);
   }
   return *planned.placement;
@@ -18,13 +19,13 @@ const actors::Placement& HeldParts::placement(int processes) {
 
 actors::Holder HeldParts::holder(const wire::HeldPart& part) {
   if (part.processes() == 0) return {nullptr, 0};
-  return {&placement(part.processes()), part.process()};
+  return {&placement(part.processes(), std::max(1, part.buddy_stride())), part.process()};
 }
 
-actors::Moves HeldParts::moves(const wire::Regroup& regroup, int processes) {
+actors::Moves HeldParts::moves(const wire::Regroup& regroup, int processes, int buddy_stride) {
   std::vector<actors::Holder> holders;
   for (const wire::HeldPart& part : regroup.held()) holders.push_back(holder(part));
-  return actors::make_moves(holders, placement(processes), args_.arena);
+  return actors::make_moves(holders, placement(processes, buddy_stride), args_.arena);
 }
 
 std::vector<int> HeldParts::choose(const std::vector<wire::HeldPart>& parts, int processes) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "actors/moves.h"
@@ -24,10 +25,11 @@ class HeldParts {
   };
   explicit HeldParts(const Args& args) : args_(args) {}
 
-  /// What lives where in so many processes. Throws ConfigError: there is no such plan.
-  const actors::Placement& placement(int processes);
-  /// What has to move for the run to go on with so many.
-  actors::Moves moves(const wire::Regroup& regroup, int processes);
+  /// What lives where in so many processes, each with its copies so many further on. Throws ConfigError: there is
+  /// no such plan.
+  const actors::Placement& placement(int processes, int buddy_stride = 1);
+  /// What has to move for the run to go on so.
+  actors::Moves moves(const wire::Regroup& regroup, int processes, int buddy_stride);
   /// Of so many, which each is to be, the first the first, so that few bytes move.
   std::vector<int> choose(const std::vector<wire::HeldPart>& parts, int processes);
 
@@ -39,7 +41,7 @@ class HeldParts {
   actors::Holder holder(const wire::HeldPart& part);
 
   const Args args_;
-  std::map<int, Planned> planned_;  // by processes
+  std::map<std::pair<int, int>, Planned> planned_;  // by processes and stride
 };
 
 /// The newest states of the blocks that a process is to hold. Where they differ, a step is being applied

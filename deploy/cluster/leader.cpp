@@ -129,6 +129,7 @@ wire::NodeStart Leader::start_message() const {
   *start.mutable_run() = setup_.run.run;
   *start.mutable_model() = setup_.model.model;
   start.set_cores(setup_.cores);
+  start.set_buddy_stride(company_->plan.buddy_stride);
   start.add_data_addresses(plane_->address());
   for (int p = 1; p <= members.count(); ++p) start.add_data_addresses(members.facts(p).data_address());
   start.set_control_port(desk_->port());
@@ -165,10 +166,9 @@ void Leader::give_up(const std::string& why) {
 
 /// With a process that is gone, or has nothing yet, all copies of a block may be.
 bool Leader::is_beyond_help() const {
-  if (company_->plan.redundancy == 0) return true;
   std::set<int> empty = company_->newcomers.get();
   for (const auto& [process, why] : gone_) empty.insert(process);
-  return actors::have_lost_all_copies(empty, company_->placement.processes());
+  return company_->placement.have_lost_all_copies(empty);
 }
 
 /// False: it was said before, it is of one who had that number before (life 0: of whoever has it now), or

@@ -1,5 +1,6 @@
 #include "deploy/cluster/node_part.h"
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -94,6 +95,7 @@ void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
 void says_that_it_holds(Way& way, const actors::Company& company) {
   way.facts.set_held_process(company.process);
   way.facts.set_held_processes(company.placement.processes());
+  way.facts.set_held_buddy_stride(company.plan.buddy_stride);
   way.facts.set_held_state(states_held(company.arena, company.placement, company.process).oldest);
   way.facts.set_is_at_rest(false);
 }
@@ -227,7 +229,7 @@ std::shared_ptr<actors::Mover> make_mover(const wire::NodeStart& start, const Pl
                    .shape = planned.recipe.shape, .arena = arena});
   return std::make_shared<actors::Mover>(actors::Mover::Args{
       .arena = arena, .state = start.regroup().state(), .process = start.process(),
-      .moves = parts.moves(start.regroup(), start.processes())});
+      .moves = parts.moves(start.regroup(), start.processes(), start.buddy_stride())});
 }
 
 /// Gives what others are to have, and goes.
@@ -262,6 +264,7 @@ bool held_nothing(const wire::NodeStart& start) {
 void holds_nothing(wire::NodeFacts& facts) {
   facts.clear_held_process();
   facts.clear_held_processes();
+  facts.clear_held_buddy_stride();
   facts.clear_held_state();
   facts.clear_is_at_rest();
 }
@@ -292,7 +295,8 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   door.set_lives({start.lives().begin(), start.lives().end()});
   door.set_mover(mover);
   if (start.process() >= start.processes()) return leave(part, mover, *plane_here);
-  const auto plan = config::make_plan({.run = planned.run, .model = planned.model, .cores = start.cores()});
+  auto plan = config::make_plan({.run = planned.run, .model = planned.model, .cores = start.cores()});
+  plan.buddy_stride = std::max(1, start.buddy_stride());
   kernels::ThreadPool pool(plan.threads);
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process(),

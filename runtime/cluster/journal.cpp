@@ -1,6 +1,7 @@
 #include "runtime/cluster/journal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -229,8 +230,18 @@ bool JournalWriter::write_all(const std::string& bytes) {
   return true;
 }
 
+/// What is written to a file without a name is gone with this process.
+bool JournalWriter::is_removed() const {
+  struct stat file {};
+  return ::fstat(file_, &file) == 0 && file.st_nlink == 0;
+}
+
 bool JournalWriter::append(std::span<const wire::JournalEntry> entries) {
   if (file_ < 0 && !open_term()) return false;
+  if (is_removed()) {
+    error_ = term_file(folder_, term_).string() + " has been removed, and with it what the run has committed";
+    return false;
+  }
   uint64_t chain = chain_;
   std::string bytes;
   for (const wire::JournalEntry& entry : entries) bytes += frame_entry(entry, chain);

@@ -53,6 +53,7 @@ class JournalWriter {
  private:
   bool keep_predecessor();
   bool open_term();
+  bool is_removed() const;
   void give_up_term();
   void leave_term();  // a new one follows, from what is durable
   bool write_all(const std::string& bytes);

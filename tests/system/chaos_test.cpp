@@ -47,6 +47,15 @@ TEST_F(ChaosTest, HandlersThatHangEndTheirProcessesAndNoBitChanges) {
   EXPECT_THAT(log, HasSubstr("troupe: process 0: coordinator/0.0.0 has been at "));
 }
 
+// Nobody is there to lead on, but whoever watches the program sees its end, and what it had is there.
+TEST_F(ChaosTest, AHandlerThatHangsEndsARunOfOneProcessToo) {
+  EXPECT_EQ(troupe(train("--hang stage/0@8:forward --set checkpoint.every=3")), by_signal) << output_;
+  EXPECT_THAT(output_, ContainsRegex("troupe: process 0: stage/0.0.0 has been at (forward|start) of step 8"));
+
+  ASSERT_EQ(troupe("train --resume run"), 0) << output_;
+  EXPECT_EQ(last_hash(output_), wanted_);
+}
+
 // The kernel chooses the process of a group that has no memory left, as on a machine that has none.
 TEST_F(ChaosTest, ProcessesThatRunOutOfMemoryAreEndedByTheKernelAndNoBitChanges) {
   std::ofstream(folder_ / "plan.txt") << "oom stage/1@4:forward\noom coordinator/0@8:begin\n";

@@ -68,7 +68,7 @@ class Plans {
     for (int p = 0; p < after; ++p) all.add_held();
     for (size_t i = 0; i < stayers.size(); ++i) *all.mutable_held(chosen[i]) = stayers[i];
     for (const wire::HeldPart& guest : guests) *all.add_held() = guest;
-    const actors::Moves moves = parts_.moves(all, after);
+    const actors::Moves moves = parts_.moves(all, after, 1);
     return {moves.moved, moves.stayed, moves.moved_bytes};
   }
 

@@ -1,6 +1,6 @@
-// Several hosts on this machine: each has a network, a name and shared memory of its own, each of
-// its programs process numbers of its own, and there is a cable from each to a switch. They live in namespaces of one process and end with it, however a
-// test ends. No root is wanted where the kernel lets users have namespaces.
+// Several hosts on this machine: each has a network, a name, shared memory and an identity of its own, each of
+// its programs process numbers of its own, and there is a cable from each to a switch. They live in namespaces of
+// one process and end with it, however a test ends. No root is wanted where the kernel lets users have namespaces.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,7 +34,8 @@ class Hosts {
   std::string on(const std::string& host, const std::string& line) const {
     return "exec " + enter() + "nsenter --net=/run/netns/" + host + " --uts=/run/" + host +
            "/uts --ipc=/run/" + host + "/ipc unshare --mount --pid --fork --kill-child --mount-proc sh -c " +
-           quoted("mount -t tmpfs none /dev/shm && " + line);
+           quoted("mount -t tmpfs none /dev/shm && mount --bind /run/" + host +
+                  "/boot /proc/sys/kernel/random/boot_id && " + line);
   }
 
   /// The program itself that a Background has on a host, as this machine numbers it.
@@ -86,6 +87,7 @@ for host in "$@"; do
   ip netns add $host
   mkdir /run/$host
   touch /run/$host/uts /run/$host/ipc
+  echo boot-of-$host > /run/$host/boot
   ip link add $host type veth peer name eth0 netns $host
   ip link set $host master switch up
   nsenter --net=/run/netns/$host unshare --uts=/run/$host/uts --ipc=/run/$host/ipc sh -ec "

@@ -3,10 +3,11 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 
 #include "tests/system/hosts.h"
-#include "tests/system/spread_program.h"
+#include "tests/system/long_run.h"
 
 namespace troupe::tests {
 namespace {
@@ -18,10 +19,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-class Namespaces : public SpreadProgramTest {
+class Namespaces : public LongRunTest {
  protected:
   void SetUp() override {
-    SpreadProgramTest::SetUp();
+    LongRunTest::SetUp();
     if (IsSkipped()) return;
     hosts_.emplace(std::vector<std::string>{"host-a", "host-b", "host-c"}, folder_);
     if (!hosts_->why_none().empty()) GTEST_SKIP() << hosts_->why_none();
@@ -69,6 +70,26 @@ TEST_F(Namespaces, ACutCableEndsTheRunByTheNamesOfItsHost) {
   EXPECT_LT(seconds_since(cut), 12.0);
   EXPECT_THAT(second.text(), HasSubstr("the run at 10.0.0.1:7070 is silent for "));
   first.wait();
+}
+
+// Commit law: an owner and its buddy are on two hosts, so all of one may be lost.
+TEST_F(Namespaces, AHostThatIsLostWithAllItsProcessesTakesNoBlockWithIt) {
+  Background run(hosts_->on("host-a", with_secret(long_train("--nodes 4 --listen 10.0.0.1:7070 --insecure"))),
+                 folder_ / "run_output");
+  std::vector<std::unique_ptr<Background>> nodes;  // of one host not behind each other
+  for (const char* host : {"host-b", "host-a", "host-b"}) {
+    nodes.push_back(std::make_unique<Background>(node(host), folder_ / ("node" + std::to_string(nodes.size()))));
+    ASSERT_TRUE(run.says("node " + std::to_string(nodes.size()) + " of 3: " + host)) << run.text();
+  }
+  ASSERT_TRUE(run.says("step 13 ")) << run.text();
+
+  for (const int lost : {0, 2}) ::kill(Hosts::program_of(*nodes[static_cast<size_t>(lost)]), SIGKILL);
+
+  ASSERT_TRUE(run.says("waiting for a node in its place")) << run.text();
+  const Background third(node("host-c"), folder_ / "third"), fourth(node("host-c"), folder_ / "fourth");
+  ASSERT_TRUE(run.says("step 60 ")) << run.text();
+  stop_and_expect_same_bits(run);
+  EXPECT_THAT(run.text(), testing::Not(HasSubstr("going on from state "))) << "no copy was lost";
 }
 
 TEST_F(Namespaces, AThinCableChangesNoBit) {

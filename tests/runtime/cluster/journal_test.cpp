@@ -232,6 +232,16 @@ class SmallDisk {
   bool is_there_ = false;
 };
 
+TEST(Journal, NothingIsCommittedInAFileThatHasBeenRemoved) {
+  const fs::path folder = new_folder("removed");
+  JournalWriter writer(folder, {}, "cpu.1");
+  ASSERT_TRUE(writer.append(commit_of(1)));
+  fs::remove_all(folder);
+
+  EXPECT_FALSE(writer.append(commit_of(2)));
+  EXPECT_THAT(writer.error(), HasSubstr("journal_removed/00000001 has been removed"));
+}
+
 // A full disk: the record is not there, and is when there is room again.
 TEST(Journal, AFullDiskLosesNothing) {
   const fs::path folder = fs::path(testing::TempDir()) / "journal_full";
