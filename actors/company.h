@@ -91,6 +91,26 @@ class Company {
   /// in a lost one's place: then it begins no step, and is no holder of copies.
   std::atomic<bool> has_state{true};
 
+  /// The last step that this process has prepared: its reduced gradients are here until it is applied. Thread-safe.
+  class PreparedStep {
+   public:
+    void set(const wire::Epoch& epoch, uint64_t step) {
+      std::lock_guard lock(mutex_);
+      epoch_ = epoch;
+      step_ = step;
+    }
+    std::pair<wire::Epoch, uint64_t> get() const {
+      std::lock_guard lock(mutex_);
+      return {epoch_, step_};
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    wire::Epoch epoch_;
+    uint64_t step_ = 0;
+  };
+  PreparedStep prepared;
+
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false}, is_pause_requested{false};
 

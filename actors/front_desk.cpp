@@ -81,6 +81,11 @@ bool FrontDesk::wait_for_crews(std::chrono::milliseconds time) {
   return book_->changed.wait_for(lock, time, [&] { return book_->processes.size() >= others; });
 }
 
+bool FrontDesk::wait_for_crew(int process, std::chrono::milliseconds time) {
+  std::unique_lock lock(book_->mutex);
+  return book_->changed.wait_for(lock, time, [&] { return book_->processes.contains(process); });
+}
+
 void FrontDesk::forget(int process) {
   std::lock_guard lock(book_->mutex);
   book_->processes.erase(process);

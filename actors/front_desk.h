@@ -29,6 +29,8 @@ class FrontDesk {
   /// Waits until every other process has handed in its crew: it is in the company's directory. False if
   /// not within that time.
   bool wait_for_crews(std::chrono::milliseconds time);
+  /// The same of one.
+  bool wait_for_crew(int process, std::chrono::milliseconds time);
   /// One of them is lost: its crew is to be handed in anew.
   void forget(int process);
 

@@ -132,18 +132,29 @@ void RunLead::run() {
                                     folder_.path().string() + " goes on");
 }
 
-/// Of a run that has begun, a journal without room is waited for, as by the process that led it before.
-std::unique_ptr<runtime::JournalWriter> RunLead::open_journal(const runtime::JournalHistory& history) const {
-  for (bool waits = false;; waits = true) {
+/// With what is missing in it of the run. Of a run that has begun, a disk without room is waited for, as by the
+/// process that led it before.
+std::unique_ptr<runtime::JournalWriter> RunLead::open_journal(const Part& part) const {
+  std::unique_ptr<runtime::JournalWriter> journal;
+  const auto try_once = [&] {
     try {
-      auto journal = std::make_unique<runtime::JournalWriter>(folder_.path() / "journal", history,
-                                                              std::string(name_of(recipe_.arithmetic)));
-      if (waits) raise_alarm("the journal goes on");
-      return journal;
-    } catch (const runtime::JournalError& error) {
+      if (!journal) {
+        journal = std::make_unique<runtime::JournalWriter>(
+            folder_.path() / "journal", part.start.history, std::string(name_of(recipe_.arithmetic)));
+      }
+    } catch (const runtime::JournalFull& error) {
       if (life_->is_first()) throw;
-      if (!waits) raise_alarm(std::string("the journal waits: ") + error.what());
+      return std::string(error.what());
     }
+    if (journal->append(part.mandate.missing)) return std::string();
+    if (!journal->lacks_room()) throw runtime::JournalError(journal->error());
+    return journal->error();
+  };
+  for (bool waits = false;; waits = true) {
+    const std::string why = try_once();
+    if (why.empty() && waits) raise_alarm("the journal goes on");
+    if (why.empty()) return journal;
+    if (!waits) raise_alarm("the journal waits: " + why);
     if (const int signal = signals_->received()) {
       throw StoppedBySignal(signal, "stopped by " + signal_name(signal) + " while the journal waited for room");
     }
@@ -156,10 +167,7 @@ std::unique_ptr<runtime::JournalWriter> RunLead::open_journal(const runtime::Jou
 
 std::unique_ptr<actors::RunStorage> RunLead::storage_of(Part& part) const {
   auto storage = std::make_unique<actors::RunStorage>();
-  storage->journal = open_journal(part.start.history);
-  if (!storage->journal->append(part.mandate.missing)) {
-    throw runtime::JournalError(storage->journal->error());
-  }
+  storage->journal = open_journal(part);
   if (runtime::Leadership* const leadership = leadership_.get()) {
     storage->commits = {[=](const wire::JournalEntry& entry) { return leadership->append(entry); },
                         [=] { return leadership->error(); }};
@@ -195,7 +203,8 @@ bool RunLead::play(Part& part) {
   storage->events = std::make_unique<runtime::EventLog>(events);
   kernels::ThreadPool pool(setup_.plan.threads);
   const auto company = company_of(pool, fired);
-  const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
+  // Also while what follows is taken down. In a run of one nobody would lead on.
+  const auto hang_watch = part.gathered.nodes ? end_if_hung(*company) : tell_if_hung(*company);
   std::unique_ptr<Leader> leader;
   if (part.gathered.nodes) {
     leader = std::make_unique<Leader>(

@@ -51,7 +51,7 @@ class RunLead {
   void tell_change(const Part& part, actors::Company& company);
   void step_done(const wire::StepDone& done, Leader* leader);
   std::unique_ptr<actors::RunStorage> storage_of(Part& part) const;
-  std::unique_ptr<runtime::JournalWriter> open_journal(const runtime::JournalHistory& history) const;
+  std::unique_ptr<runtime::JournalWriter> open_journal(const Part& part) const;
   std::shared_ptr<actors::Company> company_of(kernels::ThreadPool& pool,
                                               const std::vector<std::string>& fired);
   void open_console();

@@ -173,15 +173,16 @@ Gathered gather(const PreparedRun& prepared, runtime::Leadership* leadership, co
                 HeldParts& parts) {
   if (!prepared.meeting) return {};
   const config::Plan& plan = prepared.setup.plan;
-  bool regroups = false;
   {
     const WaitingCheck check(*prepared.meeting, leadership, nullptr);
+    Again again;
     if (!mandate.loss.empty() && plan.redundancy > 0 && !history.commits.empty()) {
-      auto nodes = gather_again(*prepared.meeting, processes, plan.processes - 1,
-                                history.commits.size(), regroups);
-      if (nodes) return {std::move(nodes), true};
+      again = gather_again(*prepared.meeting, processes, plan.processes - 1, history.commits.back());
+      if (again.nodes) return {std::move(again.nodes), true};
     }
-    if (!regroups) return {gather_nodes(*prepared.meeting, processes, plan.processes - 1), false};
+    if (!again.regroups) {
+      return {gather_nodes(*prepared.meeting, processes, plan.processes - 1, std::move(again.spare)), false};
+    }
   }
   return regroup(prepared, leadership, processes, parts,
                  {.processes = plan.processes, .stayers = plan.processes - 1, .leaving = {},

@@ -49,14 +49,13 @@ class ProgramTest : public testing::Test {
     return "cd '" + folder_.string() + "' && exec " TROUPE_BINARY_DIR "/troupe " + arguments;
   }
 
-  static constexpr int by_signal = -1;
-  /// Exit code of `troupe ARGUMENTS`, or by_signal; output_ gets both streams.
+  /// Exit code of `troupe ARGUMENTS`; output_ gets both streams.
   int troupe(const std::string& arguments) {
     const std::filesystem::path output = folder_ / "output";
     const int status =
         std::system((command(arguments) + " > '" + output.string() + "' 2>&1").c_str());
     output_ = read_file(output);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : by_signal;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
   /// "train ..." of 12 steps into `run`. A checkpoint that is due while another is being written is

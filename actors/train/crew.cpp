@@ -18,7 +18,8 @@ CrewActor::behavior_type CrewActor::make_behavior() {
              return commit(record, with_hashes);
            }),
       seen("gather",
-           [this](gather_atom atom, const Pb<wire::StepRecord>& record) {
+           [this](gather_atom atom, const Pb<wire::StepRecord>& record) -> caf::result<void> {
+             if (caf::error lacks = lacks_state("gather", record->step())) return lacks;
              return pass_on([] {}, atom, record);
            }),
       seen("restore",
@@ -44,15 +45,17 @@ std::function<void(size_t)> CrewActor::waits_for_answers() {
   return [this](size_t left) { waits_for(left > 0 ? "answers" : nullptr, left); };
 }
 
+/// Nothing is made of a state that has yet to come: none is there to tell it from one.
+caf::error CrewActor::lacks_state(const char* what_for, uint64_t step) const {
+  if (company().has_state) return {};
+  return runtime::make_error(runtime::Errc::wrong_step, to_string(place()) + " has no state yet, wanted one to " +
+                                                            what_for + " step " + std::to_string(step));
+}
+
 /// First every queue is empty, so nothing of an older epoch can add to a gradient; then gradients
 /// are zeroed.
 caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
-  if (!company().has_state) {
-    return runtime::make_error(runtime::Errc::wrong_step,
-                               to_string(place()) + " has no state yet, wanted state " +
-                                   std::to_string(step->step() - 1) + " to begin step " +
-                                   std::to_string(step->step()));
-  }
+  if (caf::error lacks = lacks_state("begin", step->step())) return lacks;
   at_step(step->step());
   company().deadlines.times.begun(step->step(), std::chrono::steady_clock::now());
   passes(Phase::begin, step->step());
@@ -120,7 +123,11 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
            prepared->MergeFrom(*part);
            prepared->set_faults(faults);
          },
-         [promise, prepared] { promise->deliver(Pb<wire::Prepared>(*prepared)); }, failed},
+         [this, promise, prepared, step] {
+           company().prepared.set(step->epoch(), step->step());
+           promise->deliver(Pb<wire::Prepared>(*prepared));
+         },
+         failed},
         prepare_atom_v, step);
   };
   ask_all<Pb<wire::StepReport>>(this, cast_of({Role::expert_shard}), company().deadlines.part(),
@@ -132,6 +139,7 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
 
 caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& record,
                                                  bool with_hashes) {
+  if (caf::error lacks = lacks_state("apply", record->step())) return lacks;
   at_step(record->step());
   passes(Phase::commit, record->step());
   const auto promise = promised(make_response_promise<Pb<wire::Applied>>());

@@ -22,6 +22,7 @@ class CrewActor : public CompanyActor<Crew> {
   caf::result<Pb<wire::Prepared>> prepare(const Pb<wire::BeginStep>& step);
   caf::result<Pb<wire::Applied>> commit(const Pb<wire::StepRecord>& record, bool with_hashes);
 
+  caf::error lacks_state(const char* what_for, uint64_t step) const;
   caf::result<void> restore(const Pb<wire::StepRecord>& record, int32_t process);
   /// To the shards; `when_done` is called when all have answered.
   template <class Atom, class... Ts>

@@ -214,14 +214,17 @@ void OptimizerShardActor::restored(const TokenMessage& message) {
   for (const RestoreEdge& edge : edges) {
     if (edge.to != place().index || edge.from != sender) continue;
     size_t next = 0;
+    // One that was overtaken would write over a newer state.
+    const auto take = [&](int64_t id, const kernels::Tensor& part) {
+      const runtime::TensorRef& from = message.tensors.at(next++);
+      if (arena.stamp(id, step) <= step) kernels::copy(queue(), {.x = from, .y = part});
+    };
     for (const int64_t id : edge.whole) {
       for (const kernels::Tensor& part : arena.block(id, step).parts()) {
-        if (part.count() > 0) kernels::copy(queue(), {.x = message.tensors.at(next++), .y = part});
+        if (part.count() > 0) take(id, part);
       }
     }
-    for (const int64_t id : edge.weights) {
-      kernels::copy(queue(), {.x = message.tensors.at(next++), .y = arena.block(id, step).weight});
-    }
+    for (const int64_t id : edge.weights) take(id, arena.block(id, step).weight);
     queue().run(1, [&arena, edge, step](int64_t) {
       for (const auto* blocks : {&edge.whole, &edge.weights}) {
         for (const int64_t id : *blocks) {

@@ -1,4 +1,5 @@
-// A process with an actor that hangs ends itself: the run goes on with another in its place.
+// A process with an actor that hangs ends itself: the run goes on with another in its place. Where there is no
+// other it says so.
 #pragma once
 
 #include <memory>
@@ -12,5 +13,8 @@ namespace troupe::deploy {
 /// the company's actors hangs, with a HANDLER_HUNG event before. The company, which has its glass,
 /// outlives it.
 std::unique_ptr<runtime::HangWatch> end_if_hung(actors::Company& company);
+
+/// The event, and a line to stderr, alone: somebody may want to look.
+std::unique_ptr<runtime::HangWatch> tell_if_hung(actors::Company& company);
 
 }  // namespace troupe::deploy

@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "actors/placement.h"
 #include "config/plan/buddies.h"
@@ -112,19 +113,16 @@ wire::HeldPart held_by(const wire::NodeFacts& facts, uint64_t state) {
 
 }  // namespace
 
-/// Who was cut off while the run went on holds what nobody can go on with.
-bool Gathering::is_of_use(const wire::NodeFacts& facts) const {
-  return takes_holders_ && facts.held_run() == at_.token &&
-         (facts.is_at_rest() || facts.held_state() >= oldest_state_);
-}
-
 std::optional<runtime::Member> Gathering::admit_one() {
   if (at_.check) at_.check();
   try {
     auto member = at_.arrivals.next(own_, within(look_time));
     if (!member) return std::nullopt;
-    const bool is_holder = member->facts.held_process() > 0;
-    if (is_holder && !is_of_use(member->facts)) {
+    const wire::NodeFacts& facts = member->facts;
+    const bool is_holder = facts.held_process() > 0;
+    const bool is_of_use = takes_holders_ && facts.held_run() == at_.token &&
+                           (facts.is_at_rest() || !last_ || is_at(facts, *last_));
+    if (is_holder && !is_of_use) {
       runtime::refuse(member->socket, "the run goes on without what this node holds");
     }
     return member;
@@ -256,36 +254,45 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
   members_ = std::make_unique<runtime::Members>(std::move(members));
 }
 
-std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes) {
+bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last) {
+  if (facts.held_state() >= last.step()) return true;
+  const wire::Epoch& prepared = facts.held_prepared_epoch();
+  return facts.held_state() + 1 == last.step() && facts.held_prepared_step() == last.step() &&
+         prepared.term() == last.epoch().term() && prepared.n() == last.epoch().n();
+}
+
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
+                                        std::vector<runtime::Member> spare) {
   auto gathering = std::make_unique<Gathering>(at, processes);
   Gathering::Slots slots(static_cast<size_t>(nodes));
-  gathering->fill(slots, {});
+  gathering->fill(slots, std::move(spare));
   return gathering;
 }
 
-std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
-                                        uint64_t commits, bool& regroups) {
+Again gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes, const wire::StepRecord& last) {
+  Again again;
   auto gathering = std::make_unique<Gathering>(at, processes);
   gathering->takes_holders_ = true;
-  gathering->oldest_state_ = commits - 1;
+  gathering->last_ = last;
   Gathering::Slots slots(static_cast<size_t>(nodes));
-  std::vector<runtime::Member> spare;
-  regroups = !gathering->take_holders(slots, spare);
-  if (regroups) {
+  again.regroups = !gathering->take_holders(slots, again.spare);
+  if (again.regroups) {
     for (auto& slot : slots) {
-      if (slot) spare.push_back(std::move(*slot));
+      if (slot) again.spare.push_back(std::move(*slot));
     }
-    put_off_all(spare, "the run is about to have other processes");
-    return nullptr;
+    put_off_all(again.spare, "the run is about to have other processes");
+    again.spare.clear();
+    return again;
   }
   gathering->takes_holders_ = false;  // who comes later has been given up
   std::set<int> empty{0};
   for (int p = 1; p <= nodes; ++p) {
     if (!slots[static_cast<size_t>(p - 1)]) empty.insert(p);
   }
-  if (actors::have_lost_all_copies(empty, nodes + 1, gathering->buddy_stride())) return nullptr;
-  gathering->fill(slots, std::move(spare));
-  return gathering;
+  if (actors::have_lost_all_copies(empty, nodes + 1, gathering->buddy_stride())) return again;
+  gathering->fill(slots, std::exchange(again.spare, {}));
+  again.nodes = std::move(gathering);
+  return again;
 }
 
 std::unique_ptr<Gathering> gather_others(MeetingPoint& at, const NodeProcessesPtr& processes,
@@ -307,6 +314,7 @@ std::unique_ptr<Gathering> gather_others(MeetingPoint& at, const NodeProcessesPt
     const bool leaves = part.processes() == to.own.processes() && to.leaving.contains(part.process());
     (part.processes() == 0 ? fresh : leaves ? gathering->guests_ : stayers).push_back(std::move(*member));
   }
+  gathering->takes_holders_ = false;
   gathering->regroup(to, std::move(stayers), std::move(fresh));
   return gathering;
 }

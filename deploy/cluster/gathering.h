@@ -60,6 +60,8 @@ struct Regrouping {
   std::function<std::vector<int>(const std::vector<wire::HeldPart>&)> choose;
 };
 
+struct Again;
+
 /// Nodes that have joined and wait for their parts.
 class Gathering {
  public:
@@ -98,12 +100,12 @@ class Gathering {
   bool waits_for_nodes() const { return !at_.starts_nodes; }
 
  private:
-  friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint&, const NodeProcessesPtr&, int);
-  friend std::unique_ptr<Gathering> gather_again(MeetingPoint&, const NodeProcessesPtr&, int, uint64_t, bool&);
+  friend std::unique_ptr<Gathering> gather_nodes(MeetingPoint&, const NodeProcessesPtr&, int,
+                                                 std::vector<runtime::Member>);
+  friend Again gather_again(MeetingPoint&, const NodeProcessesPtr&, int, const wire::StepRecord&);
   friend std::unique_ptr<Gathering> gather_others(MeetingPoint&, const NodeProcessesPtr&, const Regrouping&);
   using Slots = std::vector<std::optional<runtime::Member>>;  // by process, from 1
   bool take_holders(Slots& slots, std::vector<runtime::Member>& spare);
-  bool is_of_use(const wire::NodeFacts& facts) const;
   void order_by_machine(Slots& slots) const;
   void choose_buddies(const Slots& slots);
   void regroup(const Regrouping& to, std::vector<runtime::Member> stayers, std::vector<runtime::Member> fresh);
@@ -111,7 +113,7 @@ class Gathering {
   MeetingPoint& at_;
   const wire::NodeFacts own_;
   bool takes_holders_ = false;  // who holds a part of the run, or only who holds nothing
-  uint64_t oldest_state_ = 0;   // that holders with actors may stand at
+  std::optional<wire::StepRecord> last_;  // that holders with actors have applied, or can
   std::set<int> newcomers_;
   int buddy_stride_ = 1;
   NodeProcessesPtr processes_;  // those that were started here; they go behind the sockets
@@ -120,16 +122,25 @@ class Gathering {
   std::unique_ptr<runtime::Members> members_;
 };
 
-/// Waits for `nodes` nodes, which it starts itself unless they come. Who is refused is printed, and
-/// waited for further. Throws ClusterError: a node it started has ended.
-std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes);
+/// Waits for `nodes` nodes, `spare` among them, which it starts itself unless they come. Who is refused is
+/// printed, and waited for further. Throws ClusterError: a node it started has ended.
+std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
+                                        std::vector<runtime::Member> spare);
 
+/// Of the nodes of a lost leader.
+struct Again {
+  std::unique_ptr<Gathering> nodes;    ///< with what they hold; null: that is not enough, or not of this plan
+  bool regroups = false;               ///< the lost one was about to go on with others: all are told to come again
+  std::vector<runtime::Member> spare;  ///< they have come, and hold nothing
+};
 /// For a leader in a lost one's place: the nodes come again with what they hold of the run, and new
-/// ones take the places of those that do not come. Null: of some block nobody has a copy, or (`regroups`) the
-/// lost one was about to go on with other processes: all who have come are told to come again. `commits`: how
-/// many the journal has, the last of which may still have to be applied. Throws as above.
-std::unique_ptr<Gathering> gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
-                                        uint64_t commits, bool& regroups);
+/// ones take the places of those that do not come. Without `nodes`: of some block nobody has a copy, or the run
+/// regroups. `last`: the last commit, which some may have to apply. Throws as above.
+Again gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes, const wire::StepRecord& last);
+
+/// Whether a node that has its actors still holds what a run goes on with whose last commit is that: it has applied
+/// it, or prepared just that. Who was cut off meanwhile may have prepared another attempt of that step.
+bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last);
 
 /// For a run that goes on with other processes than before: those that were in it come again with what they
 /// hold, and new ones get what is left. Throws as above.

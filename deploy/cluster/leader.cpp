@@ -76,7 +76,7 @@ Leader::Leader(Args args)
   start_guests();
   try {
     members.wait_until_ready(runtime::within(ready_time));
-    wait_for_crews(ready_time);
+    wait_for_crews();
     if (mover_) move_blocks();
   } catch (const ClusterError& error) {
     throw ClusterError(why_not_ready(error.what()));
@@ -88,10 +88,14 @@ Leader::Leader(Args args)
   is_ready_ = true;
 }
 
-void Leader::wait_for_crews(std::chrono::seconds time) {
-  if (desk_->wait_for_crews(time)) return;
-  throw ClusterError("not every node has reached the control plane at " + gathering_->endpoint().host + ":" +
-                     std::to_string(desk_->port()));
+void Leader::wait_for_crews() {
+  const auto deadline = runtime::within(ready_time);
+  while (!desk_->wait_for_crews(look_time)) {
+    std::lock_guard lock(mutex_);
+    if (gone_.empty() && std::chrono::steady_clock::now() < deadline) continue;
+    throw ClusterError("not every node has reached the control plane at " + gathering_->endpoint().host + ":" +
+                       std::to_string(desk_->port()));
+  }
 }
 
 /// A node that was cut off is gone for a reason.
@@ -164,6 +168,13 @@ void Leader::give_up(const std::string& why) {
   if (troupe_) troupe_->give_up(why + advice_);
 }
 
+/// With the lock.
+void Leader::lose_state(const std::string& why) {
+  has_lost_state_ = company_->plan.redundancy > 0;
+  if (has_lost_state_) company_->happened(event_of(wire::Event::STATE_LOST, why));
+  give_up(why);
+}
+
 /// With a process that is gone, or has nothing yet, all copies of a block may be.
 bool Leader::is_beyond_help() const {
   std::set<int> empty = company_->newcomers.get();
@@ -218,9 +229,7 @@ void Leader::count_out(int process, uint32_t life, const std::string& why, uint6
     if (!is_ready_) gathering_->members().cut(process);  // somebody waits for what it says
     if (is_beyond_help()) {
       for (const auto& [p, text] : gone_) all += (all.empty() ? "" : "; ") + text;
-      has_lost_state_ = company_->plan.redundancy > 0;
-      if (has_lost_state_) company_->happened(event_of(wire::Event::STATE_LOST, all));
-      return give_up(all);
+      return lose_state(all);
     }
   }
   wire::Event event = event_of(wire::Event::PROCESS_LOST, why);

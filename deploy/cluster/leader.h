@@ -96,6 +96,7 @@ class Leader {
   void count_out(int process, uint32_t life, const std::string& why, uint64_t noticed_us);
   void fence(int process);
   bool is_beyond_help() const;
+  void lose_state(const std::string& why);
   void give_up(const std::string& why);
   void unplugged(int peer, const std::string& why);
   void start_guests();
@@ -111,7 +112,7 @@ class Leader {
   bool let_slow_ones_go();
   bool follow_orders();
   void begin_change(Change change);
-  void wait_for_crews(std::chrono::seconds time);
+  void wait_for_crews();
   std::string why_not_ready(const std::string& what) const;
   void replace(int process);
   std::string admit(int process, runtime::Member& node, Admission& admission);
@@ -119,6 +120,8 @@ class Leader {
   void tell_of(int process, const wire::NodeFacts& facts, const Admission& admission);
   void connected(int process, const wire::Peer& peer);
 
+  /// How often those that are waited for are looked for.
+  static constexpr std::chrono::milliseconds look_time{20};
   /// For nodes to make their arenas and actors.
   static constexpr std::chrono::seconds ready_time{300};
   /// For nodes to end when the run has.

@@ -17,7 +17,7 @@ namespace {
 using runtime::ClusterError;
 
 /// How often orders are looked for.
-constexpr std::chrono::milliseconds look_time{200};
+constexpr std::chrono::milliseconds order_time{200};
 
 }  // namespace
 
@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds look_time{200};
 void Leader::wait_for_news() {
   const bool is_changing = change().has_value();
   pollfd files[] = {{wake_, POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
-  ::poll(files, 2, static_cast<int>(look_time.count()));
+  ::poll(files, 2, static_cast<int>(order_time.count()));
   eventfd_t woken = 0;
   if (files[0].revents != 0) static_cast<void>(::eventfd_read(wake_, &woken));
 }
@@ -58,6 +58,9 @@ void Leader::look_for_changes() {
   if (!node) return;
   try {
     const std::string who = node->facts.host() + ", pid " + std::to_string(node->facts.pid());
+    if (!gathering_->waits_for_nodes()) {
+      runtime::refuse(node->socket, "the run has started all the processes that it is to have");
+    }
     if (const std::string why = objection_to(processes + 1); !why.empty()) {
       runtime::refuse(node->socket, why);
     }
@@ -75,14 +78,15 @@ bool Leader::follow_orders() {
   std::string who;
   for (const runtime::DrainOrder& order : runtime::open_orders(run_folder_)) {
     std::set<int> with_these = leaving;
+    bool is_there = false;
     for (int p = 1; p < processes; ++p) {
       const bool is_meant = order.node == std::to_string(p) ||
                             order.node == gathering_->members().facts(p).host();
       if (is_meant) with_these.insert(p);
+      is_there = is_there || is_meant;
     }
-    const std::string why = with_these.size() == leaving.size()
-                                ? "this run has no such node"
-                                : objection_to(processes - static_cast<int>(with_these.size()));
+    const std::string why = is_there ? objection_to(processes - static_cast<int>(with_these.size()))
+                                     : "this run has no such node";
     runtime::close_order(order);
     if (why.empty()) {
       leaving = std::move(with_these);

@@ -15,8 +15,6 @@ using runtime::Members;
 constexpr int most_replacements = 5;
 /// For nodes to reach one that has come anew, and for its crew to be there.
 constexpr auto connect_time = 30s;
-/// How often that is looked for.
-constexpr auto look_time = 20ms;
 /// For a newcomer to get its state, and a second more for so many bytes of all state.
 constexpr auto restore_time = 10s;
 constexpr int64_t slowest_restore = 20'000'000;
@@ -144,7 +142,7 @@ std::string Leader::admit(int process, runtime::Member& node, Admission& admissi
   const auto events = runtime::wait_for_ready(node, runtime::within(ready_time));
   tell_of(process, facts, admission);
   const auto deadline = runtime::within(connect_time);
-  while (!desk_->wait_for_crews(look_time)) {
+  while (!desk_->wait_for_crew(process, look_time)) {
     admission.check();
     if (std::chrono::steady_clock::now() > deadline) {
       throw ClusterError(node.socket.peer() + " has not reached the control plane");
@@ -160,7 +158,9 @@ std::string Leader::admit(int process, runtime::Member& node, Admission& admissi
   const std::string why = gone_[process];
   gone_.erase(process);
   newcomer_.reset();  // one like the others, whose loss is news
-  return why;
+  if (!is_beyond_help()) return why;  // memory may have changed what another holds
+  lose_state(why);
+  return {};
 }
 
 /// Every request ends: a newcomer that does not get its state in time, whatever keeps it, is fenced and

@@ -60,8 +60,9 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
     const wire::NodeStart start = join_whoever_leads(way, line, takeover_time);
     if (start.has_regroup()) {
       way.is_between_parts = true;
+    } else {
+      way.facts.set_held_run(start.control_token());
     }
-    way.facts.set_held_run(start.control_token());
     search_by(way, start, line.socket());
     const bool is_leaving = start.process() >= start.processes();
     LeaderWatchPtr watch = is_leaving ? nullptr : watch_leader(way, start, line.socket());

@@ -96,6 +96,9 @@ void says_that_it_holds(Way& way, const actors::Company& company) {
   way.facts.set_held_process(company.process);
   way.facts.set_held_processes(company.placement.processes());
   way.facts.set_held_buddy_stride(company.plan.buddy_stride);
+  const auto [epoch, step] = company.prepared.get();
+  *way.facts.mutable_held_prepared_epoch() = epoch;
+  way.facts.set_held_prepared_step(step);
   way.facts.set_held_state(states_held(company.arena, company.placement, company.process).oldest);
   way.facts.set_is_at_rest(false);
 }
@@ -266,6 +269,8 @@ void holds_nothing(wire::NodeFacts& facts) {
   facts.clear_held_processes();
   facts.clear_held_buddy_stride();
   facts.clear_held_state();
+  facts.clear_held_prepared_epoch();
+  facts.clear_held_prepared_step();
   facts.clear_is_at_rest();
 }
 
@@ -332,6 +337,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
     if (mover) move_blocks(*mover, *plane_here, line, door);
+    way.facts.set_held_run(start.control_token());
     way.is_between_parts = false;
     word = stay(way, start, line, *plane_here, door, system, desk, watch, signals);
   }

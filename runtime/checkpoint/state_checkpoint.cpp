@@ -208,16 +208,9 @@ wire::CheckpointManifest verify_checkpoint(const fs::path& checkpoint) {
   return manifest;
 }
 
-wire::CheckpointManifest load_checkpoint(const fs::path& checkpoint, StateArena& arena) {
-  wire::CheckpointManifest manifest = read_manifest(checkpoint);
-  if (manifest.parameters() != static_cast<uint64_t>(arena.parameter_count())) {
-    throw CheckpointError(checkpoint.string() + " holds " + std::to_string(manifest.parameters()) +
-                          " parameters, wanted " + std::to_string(arena.parameter_count()));
-  }
-  if (format_of(manifest) != arena.format()) {
-    throw CheckpointError(checkpoint.string() + " holds " + describe(format_of(manifest)) +
-                          ", wanted " + describe(arena.format()));
-  }
+namespace {
+
+void load_blocks(const fs::path& checkpoint, const wire::CheckpointManifest& manifest, StateArena& arena) {
   const uint64_t state = manifest.record().step();
   int64_t next = 0;
   const auto blocks = static_cast<int64_t>(arena.blocks().size());
@@ -237,9 +230,28 @@ wire::CheckpointManifest load_checkpoint(const fs::path& checkpoint, StateArena&
       }
     });
   }
-  if (next != blocks) {
-    throw CheckpointError(checkpoint.string() + " holds " + std::to_string(next) +
-                          " blocks, wanted " + std::to_string(blocks));
+  if (next == blocks) return;
+  throw CheckpointError(checkpoint.string() + " holds " + std::to_string(next) + " blocks, wanted " +
+                        std::to_string(blocks));
+}
+
+}  // namespace
+
+wire::CheckpointManifest load_checkpoint(const fs::path& checkpoint, StateArena& arena) {
+  wire::CheckpointManifest manifest = read_manifest(checkpoint);
+  if (manifest.parameters() != static_cast<uint64_t>(arena.parameter_count())) {
+    throw CheckpointError(checkpoint.string() + " holds " + std::to_string(manifest.parameters()) +
+                          " parameters, wanted " + std::to_string(arena.parameter_count()));
+  }
+  if (format_of(manifest) != arena.format()) {
+    throw CheckpointError(checkpoint.string() + " holds " + describe(format_of(manifest)) +
+                          ", wanted " + describe(arena.format()));
+  }
+  try {
+    load_blocks(checkpoint, manifest, arena);
+  } catch (const std::runtime_error&) {
+    arena.forget();  // another state may be put there, of which this would be a part
+    throw;
   }
   return manifest;
 }

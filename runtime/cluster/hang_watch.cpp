@@ -11,8 +11,11 @@
 namespace troupe::runtime {
 namespace {
 
-/// They wait for disks, which may be full or slow: no limit is known for that, and the run shows it.
-bool waits_for_disks(const std::string& role) { return role == "journal" || role == "checkpointer"; }
+/// They wait for disks, which may be full or slow, or score all of a text in one message: no limit is known for
+/// that, and the run shows it.
+bool may_take_long(const std::string& role) {
+  return role == "journal" || role == "checkpointer" || role == "evaluator";
+}
 
 std::vector<Occupation> occupations(const Glass& glass) {
   std::vector<Occupation> all;
@@ -21,7 +24,7 @@ std::vector<Occupation> occupations(const Glass& glass) {
   };
   const GlassView view = view_cells(read, "this process", CellMoment::now(), ProcessState::running);
   for (const CellView& cell : view.cells) {
-    if (cell.is_dead || waits_for_disks(cell.role)) continue;
+    if (cell.is_dead || may_take_long(cell.role)) continue;
     if (!cell.message.empty()) {
       all.push_back({cell.name, cell.message, cell.turn, cell.step});
     } else if (cell.waits_for == "its lane") {

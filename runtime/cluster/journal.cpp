@@ -146,9 +146,11 @@ JournalWriter::JournalWriter(const fs::path& folder, const JournalHistory& histo
       predecessor_chain_(history.tail_chain) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) error_ = error.message();
+  if (error) fail(folder, error.value());
   if (error || !keep_predecessor() || !open_term()) {
-    throw JournalError("cannot open a journal in " + folder.string() + ": " + error_);
+    const std::string text = "cannot open a journal in " + folder.string() + ": " + error_;
+    if (lacks_room()) throw JournalFull(text);
+    throw JournalError(text);
   }
 }
 
@@ -164,6 +166,7 @@ bool JournalWriter::keep_predecessor() {
     make_durable(term_file(folder_, predecessor_term_));
   } catch (const CheckpointError& e) {
     error_ = e.what();
+    cause_ = 0;
     return false;
   }
   return true;
@@ -174,7 +177,7 @@ bool JournalWriter::open_term() {
   const fs::path path = term_file(folder_, term_);
   file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file_ < 0) {
-    error_ = path.string() + ": " + std::strerror(errno);
+    fail(path, errno);
     --term_;
     return false;
   }
@@ -189,7 +192,7 @@ bool JournalWriter::open_term() {
   chain_ = 0;
   const std::string bytes = journal_magic() + frame_entry(entry, chain_);
   if (!write_all(bytes) || ::fdatasync(file_) != 0) {
-    error_ = path.string() + ": " + std::strerror(errno);
+    fail(path, errno);
     give_up_term();
     return false;
   }
@@ -198,11 +201,19 @@ bool JournalWriter::open_term() {
     make_durable(folder_);  // without its name the file may be gone after a power cut
   } catch (const CheckpointError& e) {
     error_ = e.what();
+    cause_ = 0;
     give_up_term();
     return false;
   }
   return true;
 }
+
+void JournalWriter::fail(const fs::path& path, int cause) {
+  cause_ = cause;
+  error_ = path.string() + ": " + std::strerror(cause);
+}
+
+bool JournalWriter::lacks_room() const { return cause_ == ENOSPC || cause_ == EDQUOT; }
 
 /// Nothing stands in it but its opening: one that cannot be removed is in nobody's way.
 void JournalWriter::give_up_term() {
@@ -240,13 +251,14 @@ bool JournalWriter::append(std::span<const wire::JournalEntry> entries) {
   if (file_ < 0 && !open_term()) return false;
   if (is_removed()) {
     error_ = term_file(folder_, term_).string() + " has been removed, and with it what the run has committed";
+    cause_ = 0;
     return false;
   }
   uint64_t chain = chain_;
   std::string bytes;
   for (const wire::JournalEntry& entry : entries) bytes += frame_entry(entry, chain);
   if (!write_all(bytes)) {
-    error_ = term_file(folder_, term_).string() + ": " + std::strerror(errno);
+    fail(term_file(folder_, term_), errno);
     // What was written of it must not stay in front of the next try.
     if (::ftruncate(file_, static_cast<off_t>(bytes_)) != 0 ||
         ::lseek(file_, static_cast<off_t>(bytes_), SEEK_SET) < 0) {
@@ -255,7 +267,7 @@ bool JournalWriter::append(std::span<const wire::JournalEntry> entries) {
     return false;
   }
   if (::fdatasync(file_) != 0) {
-    error_ = term_file(folder_, term_).string() + ": " + std::strerror(errno);
+    fail(term_file(folder_, term_), errno);
     leave_term();
     return false;
   }

@@ -33,7 +33,7 @@ JournalHistory read_journal(const std::filesystem::path& folder);
 class JournalWriter {
  public:
   /// Makes durable what `history` has accepted, then opens term `history.last_term + 1`. Throws
-  /// JournalError if one of them cannot be done.
+  /// JournalError (JournalFull) if one of them cannot be done.
   JournalWriter(const std::filesystem::path& folder, const JournalHistory& history,
                 std::string arithmetic);
   ~JournalWriter();
@@ -49,11 +49,13 @@ class JournalWriter {
   /// All of them, with one sync.
   bool append(std::span<const wire::JournalEntry> entries);
   const std::string& error() const { return error_; }
+  bool lacks_room() const;  ///< why the last one failed
 
  private:
   bool keep_predecessor();
   bool open_term();
   bool is_removed() const;
+  void fail(const std::filesystem::path& path, int cause);
   void give_up_term();
   void leave_term();  // a new one follows, from what is durable
   bool write_all(const std::string& bytes);
@@ -66,6 +68,7 @@ class JournalWriter {
   uint64_t bytes_ = 0;  // durable
   uint64_t chain_ = 0;
   std::string error_;
+  int cause_ = 0;  // errno; 0: something else
 };
 
 }  // namespace troupe::runtime

@@ -19,6 +19,11 @@ class JournalError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+/// The disk, or what this user may have of it, is full.
+class JournalFull : public JournalError {
+ public:
+  using JournalError::JournalError;
+};
 
 struct ParsedJournal {
   std::vector<wire::JournalEntry> entries;

@@ -215,6 +215,21 @@ void StateArena::set_stamp(int64_t id, uint64_t state) {
   stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
 }
 
+void StateArena::forget() {
+  for (Storage& s : storage_) {
+    for (int version = 0; version < 2; ++version) {
+      for (Buffer* buffer : {&s.weight[version], &s.moment1[version], &s.moment2[version], &s.ema[version]}) {
+        if (!*buffer) continue;
+        const auto bytes = static_cast<size_t>(buffer->view.count() * kernels::size_of(buffer->view.dtype));
+        std::memset(buffer->view.data, 0, bytes);
+      }
+    }
+  }
+  for (auto& stamps : stamps_) {
+    for (auto& stamp : stamps) stamp = 0;
+  }
+}
+
 void StateArena::set_stamp_of_gpu(const BlockRange& range, uint64_t state) {
   mirror_->updated(range, state);
   for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {

@@ -106,6 +106,8 @@ class StateArena {
   uint64_t stamp(int64_t id, uint64_t state) const;
   /// The host has written the block's state.
   void set_stamp(int64_t id, uint64_t state);
+  /// Nothing stands in it, as when it was made. Not while anybody computes.
+  void forget();
   /// The GPU has.
   void set_stamp_of_gpu(const BlockRange& range, uint64_t state);
 

@@ -233,11 +233,23 @@ TEST(Processes, WithoutItsStateOneBeginsNoStep) {
   };
 
   EXPECT_THAT(error_with([](Company& company) { company.has_state = company.is_first(); }),
-              HasSubstr("crew/0.0.1 has no state yet, wanted state 0 to begin step 1"));
+              HasSubstr("crew/0.0.1 has no state yet, wanted one to begin step 1"));
   EXPECT_THAT(error_with([](Company& company) {
                 if (!company.is_first()) company.arena.set_stamp(0, 8);
               }),
               HasSubstr("stands at state 8, wanted 0 to begin step 1"));
+}
+
+TEST(Processes, WithoutItsStateOneAppliesNoCommit) {
+  const Recipe recipe = recipe_of(3, 4);
+  const BatchSource batches = learnable(recipe);
+  SpreadArgs run{.layout = {1, 1, 2, 2, 1, 2}, .processes = 2};
+  run.from.open_commit = play_spread(run, recipe, batches).steps.at(0).record();
+  run.from.commits = {*run.from.open_commit};
+  run.from.term = 2;
+  run.spoil = [](Company& company) { company.has_state = company.is_first(); };
+
+  EXPECT_THAT(play_spread(run, recipe, batches).error, HasSubstr("crew/0.0.1 has no state yet, wanted one to apply step 1"));
 }
 
 // Law 3: an actor of another process that ends is started again there, and the step with it.

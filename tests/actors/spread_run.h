@@ -18,6 +18,7 @@ struct SpreadArgs {
   Trouble trouble = {};
   std::set<int> newcomers = {};  ///< have nothing; others have copies of what they are to hold
   std::function<void(actors::Company&)> spoil = {};  ///< of each process, before the first step
+  actors::ResumePoint from = {};
 };
 
 inline config::Plan spread_plan(const SpreadArgs& args, const actors::Recipe& recipe) {
@@ -102,7 +103,7 @@ inline SpreadOutcome play_spread(const SpreadArgs& args, const actors::Recipe& r
   {
     actors::Troupe troupe({.company = processes[0]->company,
                            .options = {.hash_every = 0, .eval_every = 0, .checkpoint_every = 0},
-                           .bias = no_bias(recipe), .from = {}, .storage = nullptr,
+                           .bias = no_bias(recipe), .from = args.from, .storage = nullptr,
                            .documents = {}, .hands_out_state = args.hands_out_state,
                            .actors = &system});
     for (int p = 1; p < args.processes; ++p) {

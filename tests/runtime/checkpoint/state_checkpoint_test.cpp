@@ -140,6 +140,23 @@ TEST_F(Saved, EveryDamagedByteIsFoundAndTheFileNamed) {
   EXPECT_NO_THROW(verify_checkpoint(folder / "step-2"));
 }
 
+// Else the state that is used instead would have moments, or stamps, of this one.
+TEST_F(Saved, OfADamagedOneNothingStaysInTheArena) {
+  const fs::path folder = new_folder("half");
+  save(folder, 2);
+  StateArena arena({{"a.weight", {300 * 300 + 17}, kernels::Initial::normal}});  // as many, in other blocks
+
+  EXPECT_THROW(load_checkpoint(folder / "step-2", arena), CheckpointError);
+
+  EXPECT_EQ(arena.stamp(0, 2), 0u);
+  for (int64_t id = 0; id < static_cast<int64_t>(arena.blocks().size()); ++id) {
+    for (const kernels::Tensor& part : arena.block(id, 2).parts()) {
+      const float* const values = kernels::values<float>(part);
+      for (int64_t i = 0; i < part.count(); ++i) ASSERT_EQ(values[i], 0.0f) << id;
+    }
+  }
+}
+
 TEST_F(Saved, ACutFileIsFound) {
   const fs::path folder = new_folder("cut");
   save(folder, 2);
