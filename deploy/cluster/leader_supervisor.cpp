@@ -21,6 +21,7 @@
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/heartbeats.h"
 #include "runtime/cluster/memory_group.h"
+#include "runtime/cluster/process_handle.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {
@@ -52,15 +53,6 @@ constexpr std::chrono::seconds patience{10};
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::string how_it_ended(pid_t process, int status) {
-  if (!WIFSIGNALED(status)) return "ended with code " + std::to_string(WEXITSTATUS(status));
-  const int signal = WTERMSIG(status);
-  const char* name = ::sigabbrev_np(signal);
-  return "was ended by signal " + std::to_string(signal) +
-         (name ? " (SIG" + std::string(name) + ")" : "") +
-         (signal == SIGKILL ? runtime::lack_of_memory(process) : "");
 }
 
 /// Signals of this process are read from a file while it lives.
@@ -299,7 +291,7 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
   }
   const std::string loss = "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
                            (silence_.empty() ? "" : "was " + silence_ + " and ") +
-                           how_it_ended(leader_, status);
+                           runtime::how_it_ended(leader_, status);
   if (++lost_ > most_lost) {
     std::cerr << "troupe: " << most_lost + 1
               << " processes that led the run were lost without a step between them; the last, "

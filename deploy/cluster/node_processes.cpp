@@ -12,16 +12,12 @@
 
 #include "deploy/cluster/secret_option.h"
 #include "runtime/cluster/cluster_error.h"
+#include "runtime/cluster/process_handle.h"
 
 namespace troupe::deploy {
 namespace {
 
 constexpr std::chrono::seconds patience{10};
-
-std::string how_it_ended(int status) {
-  return WIFSIGNALED(status) ? "was ended by signal " + std::to_string(WTERMSIG(status))
-                             : "ended with code " + std::to_string(WEXITSTATUS(status));
-}
 
 }  // namespace
 
@@ -66,7 +62,7 @@ void NodeProcesses::check() {
     int status = 0;
     if (::waitpid(pid, &status, WNOHANG) != pid) continue;
     std::erase(living_, pid);
-    throw runtime::ClusterError("node process " + std::to_string(pid) + " " + how_it_ended(status) +
+    throw runtime::ClusterError("node process " + std::to_string(pid) + " " + runtime::how_it_ended(pid, status) +
                                 " before it had joined the run");
   }
 }

@@ -27,6 +27,11 @@ std::string boot_of_machine() {
   return boot;
 }
 
+std::string ended_by(int signal) {
+  const char* const name = ::sigabbrev_np(signal);
+  return "was ended by signal " + std::to_string(signal) + (name ? " (SIG" + std::string(name) + ")" : "");
+}
+
 }  // namespace
 
 void set_own_process(wire::NodeFacts& facts) {
@@ -81,8 +86,13 @@ std::string ProcessHandle::how_it_ended() const {
     return "has ended" + lack_of_memory();
   }
   if (info.si_code == CLD_EXITED) return "ended with code " + std::to_string(info.si_status);
-  return "was ended by signal " + std::to_string(info.si_status) + " (" +
-         ::strsignal(info.si_status) + ")" + (info.si_status == SIGKILL ? lack_of_memory() : "");
+  return ended_by(info.si_status) + (info.si_status == SIGKILL ? lack_of_memory() : "");
+}
+
+std::string how_it_ended(pid_t process, int status) {
+  if (!WIFSIGNALED(status)) return "ended with code " + std::to_string(WEXITSTATUS(status));
+  const int signal = WTERMSIG(status);
+  return ended_by(signal) + (signal == SIGKILL ? lack_of_memory(process) : "");
 }
 
 const std::string& ProcessHandle::lack_of_memory() const {

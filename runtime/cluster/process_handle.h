@@ -26,7 +26,7 @@ class ProcessHandle {
   /// False: not until the deadline.
   bool wait(Deadline deadline) const;
   void kill() const;
-  /// "was ended by signal 9 (Killed)", "ended with code 1", or, of one that is no child of this
+  /// "was ended by signal 9 (SIGKILL)", "ended with code 1", or, of one that is no child of this
   /// process or was reaped before, "has ended"; and whether memory was lacking (memory_group.h). It stays
   /// to be reaped.
   std::string how_it_ended() const;
@@ -44,6 +44,9 @@ class ProcessHandle {
   pid_t process_;
   std::unique_ptr<Memory> memory_;
 };
+
+/// The same of a child, by the status that waitpid(2) gives.
+std::string how_it_ended(pid_t process, int status);
 
 /// Sets those facts by which a handle is found: boot, pid namespace, pid and start time of this
 /// process.

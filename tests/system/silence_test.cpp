@@ -78,7 +78,7 @@ TEST_F(Silence, HowANodeDiedIsSaid) {
   ASSERT_TRUE(run.says("joined: ")) << run.text();
 
   EXPECT_EQ(run.kill(SIGTERM), 128 + SIGTERM) << run.text();
-  EXPECT_THAT(run.text(), HasSubstr("was ended by signal 11 (Segmentation fault)"));
+  EXPECT_THAT(run.text(), HasSubstr("was ended by signal 11 (SIGSEGV)"));
 }
 
 /// A leader on host-a, nodes on host-b and host-c.

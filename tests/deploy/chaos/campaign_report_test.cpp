@@ -54,9 +54,9 @@ TEST(CampaignReport, AnEndForLackOfMemoryIsTheKernels) {
   const auto found = outcomes_of({event(100, Event::FAILPOINT, "oom stage/1@7:backward"),
                                   event(103, Event::PROCESS_LOST, "process 1 (a, pid 7) has closed its connection"),
                                   event(104, Event::PROCESS_FENCED,
-                                        "process 1 (a, pid 7) was ended by signal 9 (Killed), by the kernel for lack of memory"),
+                                        "process 1 (a, pid 7) was ended by signal 9 (SIGKILL), by the kernel for lack of memory"),
                                   event(200, Event::FAILPOINT, "oom stage/0@9:backward"),
-                                  event(203, Event::PROCESS_LOST, "process 0 was ended by signal 9 (Killed)")});
+                                  event(203, Event::PROCESS_LOST, "process 0 was ended by signal 9 (SIGKILL)")});
 
   EXPECT_TRUE(found[0].lacked_memory);
   EXPECT_EQ(deploy::without_lack_of_memory(found, 0),

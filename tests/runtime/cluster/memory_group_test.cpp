@@ -75,7 +75,7 @@ TEST_F(MemoryGroups, AKillIsNoLackOfMemory) {
   ::kill(child, SIGKILL);
   EXPECT_TRUE(handle.wait(within(std::chrono::seconds(60))));
 
-  EXPECT_EQ(handle.how_it_ended(), "was ended by signal 9 (Killed)");
+  EXPECT_EQ(handle.how_it_ended(), "was ended by signal 9 (SIGKILL)");
   ::waitpid(child, nullptr, 0);
 }
 

@@ -75,7 +75,7 @@ TEST(ProcessHandle, KillsAlsoOneThatIsStopped) {
 
   handle->kill();
   ASSERT_TRUE(handle->wait(within(10s)));
-  EXPECT_EQ(handle->how_it_ended(), "was ended by signal 9 (Killed)");
+  EXPECT_EQ(handle->how_it_ended(), "was ended by signal 9 (SIGKILL)");
 }
 
 // Another process may have got the number meanwhile, or have the same one on another machine.
@@ -108,7 +108,7 @@ TEST(ExitWatch, SaysWhichOneEndedAndHow) {
   auto ended = promise.get_future();
   ASSERT_EQ(ended.wait_for(10s), std::future_status::ready);
   EXPECT_EQ(ended.get(),
-            std::make_tuple(2, 5u, std::string("was ended by signal 11 (Segmentation fault)")));
+            std::make_tuple(2, 5u, std::string("was ended by signal 11 (SIGSEGV)")));
 }
 
 TEST(ExitWatch, WhoIsForgottenEndsUnnoticed) {
