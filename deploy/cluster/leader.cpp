@@ -135,7 +135,12 @@ wire::NodeStart Leader::start_message() const {
   start.set_cores(setup_.cores);
   start.set_buddy_stride(company_->plan.buddy_stride);
   start.add_data_addresses(plane_->address());
-  for (int p = 1; p <= members.count(); ++p) start.add_data_addresses(members.facts(p).data_address());
+  {
+    std::lock_guard lock(mutex_);  // who is gone is reached where another takes its place
+    for (int p = 1; p <= members.count(); ++p) {
+      start.add_data_addresses(gone_.contains(p) ? "" : members.facts(p).data_address());
+    }
+  }
   start.set_control_port(desk_->port());
   start.set_control_token(gathering_->token());
   start.set_run_folder(run_folder_);

@@ -42,7 +42,13 @@ void connect(runtime::DataPlane& plane, Door& door, int process, const std::stri
 void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start, Door& door) {
   door.addresses.resize(static_cast<size_t>(start.data_addresses_size()));
   for (int p = 0; p < start.data_addresses_size(); ++p) {
-    if (p != start.process()) connect(plane, door, p, start.data_addresses(p));
+    const std::string& address = start.data_addresses(p);
+    if (p == start.process()) continue;
+    if (!address.empty()) {
+      connect(plane, door, p, address);
+    } else if (const auto company = door.get()) {
+      company->office.lose(p);
+    }
   }
 }
 

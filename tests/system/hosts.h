@@ -87,7 +87,7 @@ for host in "$@"; do
   ip netns add $host
   mkdir /run/$host
   touch /run/$host/uts /run/$host/ipc
-  echo boot-of-$host > /run/$host/boot
+  echo 00000000-0000-4000-8000-00000000000$number > /run/$host/boot
   ip link add $host type veth peer name eth0 netns $host
   ip link set $host master switch up
   nsenter --net=/run/netns/$host unshare --uts=/run/$host/uts --ipc=/run/$host/ipc sh -ec "
