@@ -38,6 +38,18 @@ TEST_F(LineFileTest, LinesAreAddedToWhatIsThere) {
   EXPECT_EQ(read(path_), "one\ntwo\n");
 }
 
+TEST_F(LineFileTest, APartOfALineThatAKilledProcessHasLeftGoes) {
+  deploy::LineFile file(path_);  // open all the while, as by who leads next
+  file.add("one");
+  std::ofstream(path_, std::ios::app) << "{\"step\": 2, \"lo";
+  file.add("two");
+  EXPECT_EQ(read(path_), "one\ntwo\n");
+
+  std::ofstream(path_) << "nothing but a part";
+  file.add("three");
+  EXPECT_EQ(read(path_), "three\n");
+}
+
 // A limit on the file's size is met as a full disk is: a part of the line is written, then nothing.
 TEST_F(LineFileTest, ALineThatDoesNotFitLeavesNoPart) {
   const pid_t child = ::fork();
