@@ -3,7 +3,7 @@
 #include <CLI/App.hpp>
 #include <optional>
 
-#include "deploy/run_setup.h"
+#include "deploy/train/run_setup.h"
 
 namespace troupe::deploy {
 

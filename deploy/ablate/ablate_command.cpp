@@ -11,10 +11,10 @@
 
 #include "config/load.h"
 #include "deploy/ablate/arms.h"
-#include "deploy/children.h"
 #include "deploy/ablate/report.h"
-#include "deploy/run_setup.h"
+#include "deploy/children.h"
 #include "deploy/set_option.h"
+#include "deploy/train/run_setup.h"
 
 namespace troupe::deploy {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "deploy/median.h"
+#include "deploy/bench/median.h"
 
 namespace troupe::deploy {
 

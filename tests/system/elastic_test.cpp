@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "deploy/cluster/held_parts.h"
-#include "deploy/resume.h"
+#include "deploy/train/resume.h"
 #include "runtime/cluster/orders.h"
 #include "runtime/model_shape.h"
 #include "tests/system/family.h"

@@ -1,0 +1,47 @@
+#include "deploy/cluster/lead/gathering.h"
+
+#include <gtest/gtest.h>
+
+namespace troupe::deploy {
+namespace {
+
+wire::Epoch epoch(uint64_t term, uint64_t n) {
+  wire::Epoch epoch;
+  epoch.set_term(term);
+  epoch.set_n(n);
+  return epoch;
+}
+
+/// Step 7 was committed as its second attempt had it.
+wire::StepRecord last_commit() {
+  wire::StepRecord record;
+  record.set_step(7);
+  *record.mutable_epoch() = epoch(3, 12);
+  return record;
+}
+
+wire::NodeFacts holder(uint64_t state, uint64_t prepared_step, const wire::Epoch& prepared) {
+  wire::NodeFacts facts;
+  facts.set_held_state(state);
+  facts.set_held_prepared_step(prepared_step);
+  *facts.mutable_held_prepared_epoch() = prepared;
+  return facts;
+}
+
+// Commit law: a step is applied to the state before it with the gradients that were prepared, and no others.
+TEST(Holder, IsOneThatHasAppliedTheLastCommitOrCan) {
+  EXPECT_TRUE(is_at(holder(7, 7, epoch(3, 12)), last_commit()));
+  EXPECT_TRUE(is_at(holder(6, 7, epoch(3, 12)), last_commit()));
+  EXPECT_TRUE(is_at(holder(7, 0, {}), last_commit())) << "it was handed that state";
+}
+
+TEST(Holder, IsNoneThatWasCutOffMeanwhile) {
+  EXPECT_FALSE(is_at(holder(6, 7, epoch(3, 11)), last_commit())) << "of an attempt that was given up";
+  EXPECT_FALSE(is_at(holder(6, 7, epoch(2, 12)), last_commit())) << "under another leader";
+  EXPECT_FALSE(is_at(holder(6, 6, epoch(3, 10)), last_commit())) << "that step is not prepared";
+  EXPECT_FALSE(is_at(holder(5, 6, epoch(3, 10)), last_commit()));
+  EXPECT_FALSE(is_at(holder(0, 0, {}), last_commit()));
+}
+
+}  // namespace
+}  // namespace troupe::deploy
