@@ -12,7 +12,7 @@ namespace {
 class DeskActor : public FrontDeskHandle::base {
  public:
   DeskActor(caf::actor_config& config, std::shared_ptr<Company> company,
-            std::function<void(int)> has_come)
+            std::function<void(int, const caf::actor&)> has_come)
       : FrontDeskHandle::base(config), company_(std::move(company)), has_come_(std::move(has_come)) {}
 
   const char* name() const override { return "front desk"; }
@@ -25,8 +25,7 @@ class DeskActor : public FrontDeskHandle::base {
                                        "found process " + std::to_string(process) + ", the run has " +
                                            std::to_string(company_->placement.processes()));
           }
-          company_->directory.put({Role::crew, 0, 0, process}, crew);
-          has_come_(process);
+          has_come_(process, crew);
           return caf::unit;
         },
         [this](restarted_atom, uint8_t role, const std::string& text) {
@@ -38,7 +37,7 @@ class DeskActor : public FrontDeskHandle::base {
 
  private:
   const std::shared_ptr<Company> company_;
-  const std::function<void(int)> has_come_;
+  const std::function<void(int, const caf::actor&)> has_come_;
 };
 
 }  // namespace
@@ -46,13 +45,20 @@ class DeskActor : public FrontDeskHandle::base {
 FrontDesk::FrontDesk(caf::actor_system& actors, std::shared_ptr<Company> company,
                      const std::string& host)
     : actors_(actors), company_(std::move(company)) {
-  desk_ = actors.spawn<DeskActor>(company_, [book = book_](int process) {
-    {
-      std::lock_guard lock(book->mutex);
-      book->processes.insert(process);
-    }
-    book->changed.notify_all();
-  });
+  desk_ = actors.spawn<DeskActor>(
+      company_, [book = book_, company = company_](int process, const caf::actor& crew) {
+        {
+          std::lock_guard lock(book->mutex);
+          book->processes.insert(process);
+          const auto kept = book->kept_back.find(process);
+          if (kept == book->kept_back.end()) {
+            company->directory.put({Role::crew, 0, 0, process}, crew);
+          } else {
+            kept->second = crew;
+          }
+        }
+        book->changed.notify_all();
+      });
   const auto port = actors.has_openssl_manager()
                         ? caf::openssl::publish(desk_, 0, host.c_str())
                         : actors.middleman().publish(desk_, 0, host.c_str());
@@ -89,6 +95,13 @@ bool FrontDesk::wait_for_crew(int process, std::chrono::milliseconds time) {
 void FrontDesk::forget(int process) {
   std::lock_guard lock(book_->mutex);
   book_->processes.erase(process);
+  book_->kept_back[process] = nullptr;
+}
+
+void FrontDesk::let_in(int process) {
+  std::lock_guard lock(book_->mutex);
+  const auto kept = book_->kept_back.extract(process);
+  if (kept && kept.mapped()) company_->directory.put({Role::crew, 0, 0, process}, kept.mapped());
 }
 
 FrontDeskHandle reach_front_desk(caf::actor_system& actors, const std::string& host,

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -31,8 +32,10 @@ class FrontDesk {
   bool wait_for_crews(std::chrono::milliseconds time);
   /// The same of one.
   bool wait_for_crew(int process, std::chrono::milliseconds time);
-  /// One of them is lost: its crew is to be handed in anew.
+  /// One of them is lost: its crew is to be handed in anew, and to be nobody's until it is let in: a crew that is
+  /// in the directory is asked for steps.
   void forget(int process);
+  void let_in(int process);
 
  private:
   /// Who has come.
@@ -40,6 +43,7 @@ class FrontDesk {
     std::mutex mutex;
     std::condition_variable changed;
     std::set<int> processes;
+    std::map<int, caf::actor> kept_back;  // those that are not let in yet; null: not there
   };
 
   caf::actor_system& actors_;

@@ -189,7 +189,7 @@ caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& recor
     wait_for({Verb::restored, record->step(), own_copies, [this, edge, record] {
                 send_restored(edge, record->step(),
                               *header_of(record->epoch(), record->step(), place().index));
-              }});
+              }, record->epoch()});
   }
   const bool is_newcomer = !senders.empty();
   wait_for({Verb::restored, record->step(), std::move(senders), [this, promise, record, is_newcomer] {
@@ -198,7 +198,7 @@ caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& recor
                 if (is_newcomer) heard(Verb::weights, record->step(), edge.owner);
               }
               when_done([promise] { promise->deliver(); });
-            }});
+            }, record->epoch()});
   return *promise;
 }
 
@@ -234,7 +234,9 @@ void OptimizerShardActor::restored(const TokenMessage& message) {
     });
   }
   release_when_done(std::make_shared<TokenMessage>(message));
-  when_done([this, step, sender] { heard(Verb::restored, step, sender); });
+  when_done([this, step, sender, epoch = message.id().epoch()] {
+    heard(Verb::restored, step, sender, epoch);
+  });
 }
 
 template <class Atom>
@@ -288,19 +290,21 @@ void OptimizerShardActor::take_blocks(const TokenMessage& message, Verb verb) {
 
 void OptimizerShardActor::wait_for(Waiting waiting) {
   std::erase_if(waiting.senders, [&](int sender) {
-    return taken_.contains({waiting.verb, waiting.step, sender});
+    return taken_.contains(taken(waiting.verb, waiting.step, sender, waiting.epoch));
   });
   if (waiting.senders.empty()) return waiting.then();
   waits_for("blocks of others", waiting.senders.size());
   waiting_.push_back(std::move(waiting));
 }
 
-void OptimizerShardActor::heard(Verb verb, uint64_t step, int sender) {
-  taken_.emplace(verb, step, sender);
+void OptimizerShardActor::heard(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch) {
+  taken_.insert(taken(verb, step, sender, epoch));
   std::erase_if(taken_, [step](const auto& one) { return std::get<1>(one) + 4 < step; });
   std::vector<std::function<void()>> complete;
   std::erase_if(waiting_, [&](Waiting& waiting) {
-    if (waiting.verb != verb || waiting.step != step) return false;
+    const bool is_of_it = taken(waiting.verb, waiting.step, sender, waiting.epoch) ==
+                          taken(verb, step, sender, epoch);
+    if (!is_of_it) return false;
     waiting.senders.erase(sender);
     if (waiting.senders.empty()) complete.push_back(std::move(waiting.then));
     return waiting.senders.empty();
@@ -331,7 +335,7 @@ caf::result<void> OptimizerShardActor::scatter(const Pb<wire::StepRecord>& recor
                           std::set<int> ward;
                           if (ward_ >= 0) ward.insert(ward_);
                           wait_for({Verb::restored, record->step(), std::move(ward),
-                                    [this, answer] { when_done(answer); }});
+                                    [this, answer] { when_done(answer); }, record->epoch()});
                         }});
             }});
   return *promise;

@@ -28,6 +28,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
     uint64_t step;
     std::set<int> senders;       // shards that have not been heard
     std::function<void()> then;  // in this actor
+    wire::Epoch epoch = {};      // of what is restored, which comes again in another attempt
   };
 
   caf::result<void> begin(const Pb<wire::BeginStep>& step);
@@ -65,7 +66,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void add_gradients();
   void take_blocks(const TokenMessage& message, Verb verb);
   void wait_for(Waiting waiting);
-  void heard(Verb verb, uint64_t step, int sender);
+  void heard(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch = {});
   Address shard(int index) const { return {Role::optimizer_shard, 0, 0, index}; }
   const BlockEdge& edge_from(const TokenMessage& message, const std::vector<BlockEdge>& edges) const;
 
@@ -80,7 +81,11 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   StateGuard guard_;
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
-  std::set<std::tuple<Verb, uint64_t, int>> taken_;  // verb, step, sender
+  using Taken = std::tuple<Verb, uint64_t, int, uint64_t, uint64_t>;  // verb, step, sender, epoch
+  static Taken taken(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch) {
+    return {verb, step, sender, epoch.term(), epoch.n()};
+  }
+  std::set<Taken> taken_;
   std::vector<Waiting> waiting_;
 };
 

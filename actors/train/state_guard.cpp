@@ -17,6 +17,8 @@ uint64_t StateGuard::Held::hash(runtime::StateArena& arena, size_t i, uint64_t s
 std::shared_ptr<const std::vector<uint64_t>> StateGuard::note(kernels::Queue& queue,
                                                               runtime::StateArena& arena,
                                                               uint64_t state) {
+  // Told of a commit again, as by who leads next: what memory has changed since is not to be noted.
+  if (noted_ == state && hashes_) return hashes_;
   noted_ = state;
   hashes_ = std::make_shared<std::vector<uint64_t>>(held_->count());
   queue.run(static_cast<int64_t>(held_->count()),

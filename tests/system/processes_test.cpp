@@ -174,6 +174,20 @@ TEST_F(Processes, WhoIsKilledBeforeItHasTakenALostOnesPlaceIsReplacedToo) {
   stop_and_expect_same_bits(run);
 }
 
+// Until the frozen one is noticed it does not reach the newcomer, who begins no step meanwhile.
+TEST_F(Processes, ANodeThatIsKilledWhileAnotherIsFrozenIsReplacedToo) {
+  Background run(command(long_train("--nodes 4 --set parallel.data=2 --set parallel.expert=2")), folder_ / "beside");
+  for (const int step : {6, 27}) {
+    ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+    const std::vector<pid_t> nodes = nodes_of(run);
+    ASSERT_EQ(nodes.size(), 3u) << run.text();
+    ::kill(nodes[0], SIGSTOP);
+    ::kill(nodes[2], SIGKILL);
+  }
+  ASSERT_TRUE(run.says("step 50 ")) << run.text();
+  stop_and_expect_same_bits(run);
+}
+
 // Whoever is to take its place may come in a day: beginnings without it are none.
 TEST_F(Processes, ANodeThatIsLostIsWaitedForHoweverShortTheDeadlines) {
   Background leader(with_secret(long_train("--nodes 2 --listen 127.0.0.1:0 --set cluster.step_deadline=0.3")),

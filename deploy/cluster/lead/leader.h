@@ -145,7 +145,7 @@ class Leader {
     int process;
     uint32_t life;
     int file;               // the socket of it
-    bool is_member = false;
+    bool is_reached = false;  // by this process: what is heard of its number is of it
     std::string loss = {};  // why it does not either
   };
   std::optional<Newcomer> newcomer_;

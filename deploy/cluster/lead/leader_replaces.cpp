@@ -39,9 +39,9 @@ class Leader::Admission {
   Admission& operator=(const Admission&) = delete;
 
   uint32_t life() const { return leader_.newcomer_->life; }  // of this thread alone
-  void is_member() {
+  void is_reached() const {
     std::lock_guard lock(leader_.mutex_);
-    leader_.newcomer_->is_member = true;
+    leader_.newcomer_->is_reached = true;
   }
   void check() const {
     std::lock_guard lock(leader_.mutex_);
@@ -56,7 +56,7 @@ class Leader::Admission {
 /// With the lock. True: it was of the one that is about to take a lost one's place.
 bool Leader::is_newcomers(int process, uint32_t life, const std::string& how) {
   if (!newcomer_ || newcomer_->process != process || !newcomer_->loss.empty()) return false;
-  if (life != newcomer_->life && !(life == 0 && newcomer_->is_member)) return false;
+  if (life != newcomer_->life && !(life == 0 && newcomer_->is_reached)) return false;
   newcomer_->loss = how;
   ::shutdown(newcomer_->file, SHUT_RDWR);
   changed_.notify_all();
@@ -149,12 +149,12 @@ std::string Leader::admit(int process, runtime::Member& node, Admission& admissi
     }
   }
   gathering_->members().replace(process, std::move(node));
-  admission.is_member();
   for (const wire::Event& event : events) company_->happened(event);
   std::lock_guard lock(mutex_);
   if (is_over_ || first_loss_) return {};
   if (!newcomer_->loss.empty()) throw ClusterError(newcomer_->loss);
   company_->newcomers.add(process);
+  desk_->let_in(process);
   const std::string why = gone_[process];
   gone_.erase(process);
   newcomer_.reset();  // one like the others, whose loss is news
@@ -187,6 +187,7 @@ void Leader::tell_of(int process, const wire::NodeFacts& facts, const Admission&
   frame.mutable_peer()->set_life(admission.life());
   gathering_->members().tell(frame);
   plane_->connect(process, facts.data_address());
+  admission.is_reached();
   company_->office.find_again(process);
   bool all_have = false;
   {

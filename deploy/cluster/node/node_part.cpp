@@ -35,6 +35,7 @@ void connect(runtime::DataPlane& plane, Door& door, int process, const std::stri
   std::string& known = door.addresses.at(static_cast<size_t>(process));
   if (known == address) return;
   if (!known.empty()) plane.disconnect(process);
+  known.clear();
   plane.connect(process, address);
   known = address;
 }
@@ -52,9 +53,13 @@ void connect_plane(runtime::DataPlane& plane, const wire::NodeStart& start, Door
   }
 }
 
-/// Another process stands in a lost one's place.
+/// Another process stands in a lost one's place. It may be gone again.
 void meet(const wire::Peer& peer, runtime::DataPlane& plane, Door& door, Line& line) {
-  connect(plane, door, peer.process(), peer.data_address());
+  try {
+    connect(plane, door, peer.process(), peer.data_address());
+  } catch (const runtime::DataPlaneError& error) {
+    return line.unreachable(peer.process(), peer.life(), error.what());
+  }
   door.set_life(peer.process(), peer.life());
   door.get()->office.find_again(peer.process());
   line.connected(peer);

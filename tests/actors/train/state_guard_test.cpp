@@ -57,6 +57,17 @@ TEST_F(StateGuardTest, WhatIsNotHeldOrNotOfThisStateIsNotLookedAt) {
   EXPECT_TRUE(damaged(guard, 0).empty());
 }
 
+// As when another leads and asks for the last commit again.
+TEST_F(StateGuardTest, WhatMemoryHasChangedIsNotNotedInTheStatesPlace) {
+  StateGuard guard({0, 2}, {3});
+  const auto hashes = guard.note(queue_, arena_, 4);
+  queue_.wait();
+  flip(arena_.block(0, 4).weight);
+
+  EXPECT_EQ(*guard.note(queue_, arena_, 4), *hashes);
+  EXPECT_EQ(damaged(guard, 4), std::vector<int64_t>{0});
+}
+
 TEST_F(StateGuardTest, AStateThatIsRestoredIsWhole) {
   StateGuard guard({0}, {});
   guard.note(queue_, arena_, 4);
