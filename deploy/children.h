@@ -24,8 +24,8 @@ struct ChildEnd {
 };
 
 /// Runs all of them, at most `jobs` at a time, in their order; `ended` hears each end. When one is
-/// ended by a signal no more are started; when this process is, each is told to end (SIGTERM). Throws std::runtime_error if a process cannot be made or
-/// a log cannot be written.
+/// ended by a signal no more are started; when this process is, each is told to end (SIGTERM). Throws
+/// std::runtime_error if a process cannot be made or a log cannot be written.
 void run_children(const std::vector<Child>& children, int jobs,
                   const std::function<void(const Child&, const ChildEnd&)>& ended);
 

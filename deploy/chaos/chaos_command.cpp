@@ -212,8 +212,9 @@ void check_processes(const std::vector<Failpoint>& plan, int processes) {
 void chaos(const Options& options) {
   const std::vector<Failpoint> plan = plan_of(options);
   check_means(plan);
-  check_processes(plan, processes_of(options));
-  Scene::check(plan, processes_of(options));
+  const int processes = processes_of(options);
+  check_processes(plan, processes);
+  Scene::check(plan, processes);
   const fs::path out = options.out.empty()
                            ? fs::path("runs") / ("chaos-" + fs::path(options.run).stem().string())
                            : fs::path(options.out);

@@ -173,7 +173,7 @@ bool Gathering::take_holders(Slots& slots, std::vector<runtime::Member>& spare) 
     const bool is_of_this_plan = !facts.is_at_rest() && process <= static_cast<int>(slots.size()) &&
                                  facts.held_processes() == static_cast<int>(slots.size()) + 1 &&
                                  (is_first || facts.held_buddy_stride() == buddy_stride_);
-    if (is_of_this_plan) buddy_stride_ = std::max(1, facts.held_buddy_stride());
+    if (is_of_this_plan) buddy_stride_ = facts.held_buddy_stride();
     if (!is_of_this_plan) {
       are_of_this_plan = false;
       spare.push_back(std::move(*member));

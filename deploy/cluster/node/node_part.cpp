@@ -1,6 +1,5 @@
 #include "deploy/cluster/node/node_part.h"
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -312,7 +311,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   door.set_mover(mover);
   if (start.process() >= start.processes()) return leave(part, mover, *plane_here);
   auto plan = config::make_plan({.run = planned.run, .model = planned.model, .cores = start.cores()});
-  plan.buddy_stride = std::max(1, start.buddy_stride());
+  plan.buddy_stride = start.buddy_stride();
   kernels::ThreadPool pool(plan.threads);
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process(),
