@@ -172,10 +172,10 @@ void check_arithmetic(const Run& run, Checks& checks) {
   if (run.cluster().device() != Cluster::CUDA) {
     checks.add("train.arithmetic", "SM_90A with cluster.device CPU", "cluster.device CUDA");
   }
-  if (run.train().precision() != Train::BF16) {
+  if (run.train().precision() == Train::FP32) {
     checks.add("train.arithmetic",
                "SM_90A with train.precision " + Train::Precision_Name(run.train().precision()),
-               "precision BF16");
+               "precision BF16 or FP8");
   }
 }
 

@@ -63,6 +63,8 @@ struct AdamWArgs {
 /// update takes them before that rounding (DeepSeek-V3 report, section 3.3.3).
 /// Source: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, as PyTorch's AdamW has it.
 void adamw(Queue& queue, const AdamWArgs& args);
+/// The same of many blocks; on the GPU at once. Their step, scale_bits and moments' dtype are one.
+void adamw_blocks(Queue& queue, const std::vector<AdamWArgs>& blocks);
 
 /// Arguments of `update_ema`: a block of n elements; the new values are written beside.
 struct UpdateEmaArgs {
@@ -86,7 +88,7 @@ float clip_factor(double norm, double limit);
 namespace cuda {
 void squared_norm(Queue& queue, const SquaredNormArgs& args);
 void squared_norms(Queue& queue, const SquaredNormsArgs& args);
-void adamw(Queue& queue, const AdamWArgs& args);
+void adamw_blocks(Queue& queue, const std::vector<AdamWArgs>& blocks);
 void update_ema(Queue& queue, const UpdateEmaArgs& args);
 }  // namespace cuda
 

@@ -57,12 +57,12 @@ void quantize_tiles(Queue& queue, const QuantizeTilesArgs& args);
 
 /// Arguments of `round_tiles`, of the meaning they have in QuantizeTilesArgs.
 struct RoundTilesArgs {
-  ConstTensor x;  ///< [T, K] f32
+  ConstTensor x;  ///< [T, K] f32; or bf16 in the arithmetic sm_90a, in tiles of 1 x 128
   TileFormat format;
   int64_t tile_rows;
   int64_t tile_cols;
   bool power_of_two;
-  Tensor y;  ///< out: [T, K] f32, code times scale: what a stored copy decodes to; may be x
+  Tensor y;  ///< out: [T, K] likewise, code times scale: what a stored copy decodes to; may be x
   std::vector<int64_t> offsets = {};
   float least_amax = 1e-4f;
 };

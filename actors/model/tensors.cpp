@@ -43,7 +43,7 @@ ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
                            kernels::Device device, bool has_several_lanes)
     : arena_(arena), mirror_(mirror_for(arena, device)),
       is_narrow_(mirror_ && recipe.arithmetic == kernels::Arithmetic::sm_90a &&
-                 recipe.precision == kernels::Precision::bf16),
+                 recipe.precision != kernels::Precision::fp32),
       has_several_lanes_(has_several_lanes), shared_sites_(1 + recipe.shape.mtp_layers) {
   const auto find = [&](const std::string& name) {
     return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;

@@ -65,30 +65,35 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
     expect_before(arena, id, args.state);
     unapplied.push_back(id);
   }
-  for (const runtime::BlockRange& range : arena.ranges(unapplied)) {
+  const std::vector<runtime::BlockRange> ranges = arena.ranges(unapplied);
+  std::vector<kernels::AdamWArgs> updates;
+  std::vector<kernels::UpdateEmaArgs> averages;
+  for (const runtime::BlockRange& range : ranges) {
     const runtime::GpuMirror::Update update = arena.mirror()->update(range, args.state);
     const auto& [weight, moment1, moment2, ema] = update.before;
     if (args.apply) {
-      kernels::adamw(queue, {.step = args.adamw, .weight_decay = args.weight_decay(range.tensor),
-                             .gradient = arena.mirror()->gradient_of(queue, range),
-                             .scale_bits = args.scale_bits, .weight = weight,
-                             .moment1 = moment1, .moment2 = moment2,
-                             .new_weight = update.after[0], .new_moment1 = update.after[1],
-                             .new_moment2 = update.after[2], .new_bf16 = update.bf16});
+      updates.push_back({.step = args.adamw, .weight_decay = args.weight_decay(range.tensor),
+                         .gradient = arena.mirror()->gradient_of(queue, range),
+                         .scale_bits = args.scale_bits, .weight = weight, .moment1 = moment1,
+                         .moment2 = moment2, .new_weight = update.after[0],
+                         .new_moment1 = update.after[1], .new_moment2 = update.after[2],
+                         .new_bf16 = update.bf16});
       if (ema.data != nullptr) {
-        kernels::update_ema(queue, {.rate = args.ema_rate, .weight = update.after[0], .ema = ema,
-                                    .new_ema = update.after[3]});
+        averages.push_back({.rate = args.ema_rate, .weight = update.after[0], .ema = ema,
+                            .new_ema = update.after[3]});
       }
-    } else {
-      for (size_t i = 0; i < update.before.size(); ++i) {
-        if (update.before[i].data == nullptr) continue;
-        kernels::copy(queue, {.x = update.before[i], .y = update.after[i]});
-      }
+      continue;
     }
-    queue.launch([&arena, range, state = args.state](const kernels::GpuLane&) {
-      arena.set_stamp_of_gpu(range, state);
-    });
+    for (size_t i = 0; i < update.before.size(); ++i) {
+      if (update.before[i].data == nullptr) continue;
+      kernels::copy(queue, {.x = update.before[i], .y = update.after[i]});
+    }
   }
+  kernels::adamw_blocks(queue, updates);
+  for (const kernels::UpdateEmaArgs& average : averages) kernels::update_ema(queue, average);
+  queue.launch([&arena, ranges, state = args.state](const kernels::GpuLane&) {
+    for (const runtime::BlockRange& range : ranges) arena.set_stamp_of_gpu(range, state);
+  });
 }
 
 }  // namespace troupe::actors

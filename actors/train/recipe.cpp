@@ -40,7 +40,7 @@ kernels::Arithmetic arithmetic_of(const config::Run& run) {
     case config::Train::CPU:
       return kernels::Arithmetic::cpu;
     default:
-      return is_on_gpu && run.train().precision() == config::Train::BF16
+      return is_on_gpu && run.train().precision() != config::Train::FP32
                  ? kernels::Arithmetic::sm_90a
                  : kernels::Arithmetic::cpu;
   }

@@ -24,6 +24,24 @@ double unit_of(int scale_bits) {
   return std::ldexp(1.0, -scale_bits);
 }
 
+/// `first`: of the blocks that are updated together.
+void check_adamw(const Queue& queue, const AdamWArgs& args, const AdamWArgs& first) {
+  const int64_t n = args.gradient.count();
+  expect_shape("adamw gradient", args.gradient, DType::i64, {n});
+  expect_shape("adamw weight", args.weight, DType::f32, {n});
+  const DType moments = first.moment1.dtype == DType::bf16 ? DType::bf16 : DType::f32;
+  expect_shape("adamw moment1", args.moment1, moments, {n});
+  expect_shape("adamw moment2", args.moment2, moments, {n});
+  expect_shape("adamw new_weight", args.new_weight, DType::f32, {n});
+  expect_shape("adamw new_moment1", args.new_moment1, moments, {n});
+  expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
+  unit_of(args.scale_bits);
+  if (args.new_bf16.data != nullptr) {
+    expect_shape("adamw new_bf16", args.new_bf16, DType::bf16, {n});
+    if (!queue.is_cuda()) throw KernelError("adamw new_bf16 on the CPU, wanted none");
+  }
+}
+
 }  // namespace
 
 void squared_norm(Queue& queue, const SquaredNormArgs& args) {
@@ -61,29 +79,22 @@ float bias_correction(float beta, int64_t step) {
   return static_cast<float>(1.0 - power);
 }
 
-void adamw(Queue& queue, const AdamWArgs& args) {
+void adamw(Queue& queue, const AdamWArgs& args) { adamw_blocks(queue, {args}); }
+
+void adamw_blocks(Queue& queue, const std::vector<AdamWArgs>& blocks) {
   const OperatorLabel label("adamw");
-  const int64_t n = args.gradient.count();
-  expect_shape("adamw gradient", args.gradient, DType::i64, {n});
-  expect_shape("adamw weight", args.weight, DType::f32, {n});
-  const DType moments = args.moment1.dtype == DType::bf16 ? DType::bf16 : DType::f32;
-  expect_shape("adamw moment1", args.moment1, moments, {n});
-  expect_shape("adamw moment2", args.moment2, moments, {n});
-  expect_shape("adamw new_weight", args.new_weight, DType::f32, {n});
-  expect_shape("adamw new_moment1", args.new_moment1, moments, {n});
-  expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
-  const double unit = unit_of(args.scale_bits);
-  const int64_t groups = (n + 15) / 16;
-  if (args.new_bf16.data != nullptr) {
-    expect_shape("adamw new_bf16", args.new_bf16, DType::bf16, {n});
-    if (!queue.is_cuda()) throw KernelError("adamw new_bf16 on the CPU, wanted none");
+  if (blocks.empty()) return;
+  for (const AdamWArgs& args : blocks) check_adamw(queue, args, blocks[0]);
+  if (queue.is_cuda()) return cuda::adamw_blocks(queue, blocks);
+  for (const AdamWArgs& args : blocks) {
+    const int64_t n = args.gradient.count(), groups = (n + 15) / 16;
+    const double unit = unit_of(args.scale_bits);
+    const int64_t parts = part_count(queue, groups, 16 * 16);
+    queue.run(parts, [args, n, groups, parts, unit](int64_t part) {
+      const auto [begin, end] = part_range(groups, parts, part);
+      TROUPE_ISA_CALL(adamw_range)(args, unit, begin * 16, std::min(n, end * 16));
+    });
   }
-  if (queue.is_cuda()) return cuda::adamw(queue, args);
-  const int64_t parts = part_count(queue, groups, 16 * 16);
-  queue.run(parts, [args, n, groups, parts, unit](int64_t part) {
-    const auto [begin, end] = part_range(groups, parts, part);
-    TROUPE_ISA_CALL(adamw_range)(args, unit, begin * 16, std::min(n, end * 16));
-  });
 }
 
 void update_ema(Queue& queue, const UpdateEmaArgs& args) {

@@ -171,8 +171,18 @@ void round_tiles(Queue& queue, const RoundTilesArgs& args) {
                                .scales = {},
                                .offsets = args.offsets,
                                .least_amax = args.least_amax};
-  expect_tiles("round_tiles", same);
   const int64_t T = args.x.rows(), K = args.x.cols();
+  if (queue.arithmetic() == Arithmetic::sm_90a && args.x.dtype == DType::bf16) {
+    expect_shape("round_tiles y", args.y, DType::bf16, {T, K});
+    if (args.tile_rows != 1 || args.tile_cols != 128) {
+      throw KernelError("round_tiles tile of bf16 is " + std::to_string(args.tile_rows) + " x " +
+                        std::to_string(args.tile_cols) + ", wanted 1 x 128");
+    }
+    if (T == 0 || K == 0) return;
+    return cuda::round_rows(
+        queue, {.what = "round_tiles", .rule = rule_of(same), .x = args.x, .y = args.y});
+  }
+  expect_tiles("round_tiles", same);
   expect_shape("round_tiles y", args.y, DType::f32, {T, K});
   if (T > 0 && K > 0) run_tiles(queue, "round_tiles", same);
 }

@@ -14,10 +14,6 @@
 
 namespace troupe::kernels::cuda {
 
-/// What a product is written as.
-struct RoundedBf16 {};  ///< f32 that were rounded to bfloat16
-struct FixedPoint {};   ///< added to fixed-point sums
-
 struct Bf16TilesArgs {
   int rows;      ///< M; all groups' together where they divide it
   int cols;      ///< N

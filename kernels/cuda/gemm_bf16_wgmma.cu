@@ -114,7 +114,7 @@ void weights_bf16_wgmma(const WeightsBf16WgmmaArgs& args, cudaStream_t stream) {
     tiles.rows = static_cast<int>(args.M);
     tiles.cols = static_cast<int>((args.N + 1) / 2 * 2);
     tiles.c_stride = args.c_stride;
-    tiles.fixed = {args.scale, args.bound, args.faults, args.is_shared, args.is_first};
+    tiles.fixed = args.fixed;
     for (size_t g = 0; g < count; ++g) tiles.c[g] = args.c[first + g];
     if (args.result == ProductResult::fixed_point) {
       start<true, true, true, FixedPoint>(what, a, b, tiles, stream);
@@ -146,11 +146,7 @@ void gemm_bf16_wgmma(const GemmBf16WgmmaArgs& args, cudaStream_t stream) {
                                .c_stride = args.N,
                                .M = args.M,
                                .N = args.N,
-                               .scale = 0,
-                               .bound = 0,
-                               .faults = nullptr,
-                               .is_shared = false,
-                               .is_first = false},
+                               .fixed = {}},
                               stream);
   }
   rows_bf16_wgmma({.a = {args.a, args.K},

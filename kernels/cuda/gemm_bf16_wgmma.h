@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cuda/product_result.h"
+
 namespace troupe::kernels::cuda {
 
 /// c = op(a) times op(b); op(a) is [M, K], op(b) is [K, N]. Forward: b transposed; gradients of
@@ -39,14 +41,6 @@ struct StridedBf16 {
   int64_t stride;        ///< a multiple of 8
 };
 
-/// How a result is written.
-enum class ProductResult : uint8_t {
-  bf16,
-  f32,
-  f32_of_bf16,  ///< f32 that were rounded to bfloat16
-  fixed_point   ///< added to 64-bit fixed-point sums (kernels/fixed_point.h)
-};
-
 /// Rows [offsets[g], offsets[g + 1]) of a times matrix g of b: experts, or, with one group, any
 /// linear layer.
 struct RowsBf16WgmmaArgs {
@@ -75,12 +69,8 @@ struct WeightsBf16WgmmaArgs {
   std::vector<void*> c;          ///< out: groups of [M, N] f32, or of sums; an empty group's stays
   int64_t c_stride;              ///< a multiple of 2, at least N
   int64_t M;
-  int64_t N;         ///< if it is odd, one more column is written
-  double scale;      ///< fixed_point: 2^s
-  float bound;       ///< fixed_point: the least f32 that is out of range
-  uint32_t* faults;  ///< fixed_point: gets UnitFault bits
-  bool is_shared;    ///< fixed_point: others add to the sums meanwhile
-  bool is_first;     ///< fixed_point: nothing is there yet; an empty group gets zeros
+  int64_t N;             ///< if it is odd, one more column is written
+  FixedPointRule fixed;  ///< of a fixed_point result
 };
 
 /// The rows of K begin with the group's first: as gemm_bf16_wgmma of the group alone.

@@ -14,7 +14,9 @@ struct Fp8FewRowsArgs {
   int cols;  ///< N
   int k_blocks;
   int chunk_blocks;
-  __nv_bfloat16* c;
+  void* c;
+  int64_t c_stride;
+  bool is_f32;  ///< c gets f32 that were rounded to bfloat16
 };
 
 constexpr int few_rows_cols = 64;   ///< of c, a block
@@ -172,8 +174,15 @@ __global__ void __launch_bounds__(Shape::threads, Shape::blocks_each)
       const float4 next = load_of_block(place_of_sum, other);
       sum = make_float4(sum.x + next.x, sum.y + next.y, sum.z + next.z, sum.w + next.w);
     }
-    if (col + x < args.cols) {
-      *reinterpret_cast<uint2*>(args.c + int64_t{row} * args.cols + col + x) =
+    if (col + x >= args.cols) continue;
+    const int64_t at = row * args.c_stride + col + x;
+    if (args.is_f32) {
+      const float2 low = __bfloat1622float2(__floats2bfloat162_rn(sum.x, sum.y));
+      const float2 high = __bfloat1622float2(__floats2bfloat162_rn(sum.z, sum.w));
+      *reinterpret_cast<float4*>(static_cast<float*>(args.c) + at) =
+          make_float4(low.x, low.y, high.x, high.y);
+    } else {
+      *reinterpret_cast<uint2*>(static_cast<uint16_t*>(args.c) + at) =
           make_uint2(bf16_pair(sum.x, sum.y), bf16_pair(sum.z, sum.w));
     }
   }

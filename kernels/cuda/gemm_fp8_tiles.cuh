@@ -4,6 +4,8 @@
 
 #include <cuda_bf16.h>
 
+#include <type_traits>
+
 #include "kernels/cuda/store_tile.cuh"
 #include "kernels/cuda/tile_walk.cuh"
 #include "kernels/cuda/tma.cuh"
@@ -20,7 +22,8 @@ struct Fp8TilesArgs {
   int cols;          ///< N
   int k_blocks;      ///< of 128
   int chunk_blocks;  ///< see KChunks
-  __nv_bfloat16* c;
+  void* c;
+  int64_t c_stride;
   float4* sums;  ///< of the chunks before: a slot for each float4 of a thread's totals
 };
 
@@ -100,7 +103,8 @@ __device__ inline void finish_rest(int k, int end, const Issue& issue, const Fin
   }
 }
 
-template <Share kShare, bool kListed>
+/// Result: __nv_bfloat16 or RoundedBf16.
+template <Share kShare, bool kListed, typename Result>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
     fp8_tiles(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
               const __grid_constant__ CUtensorMap a_scales_map,
@@ -224,8 +228,13 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
         issue(k, 0);
       }
       if (!first_chunk) add_sums(sums, total);
-      store_bf16<128>(total, args.c,
-                      {args.cols, tile.row + 64 * warpgroup, tile.row_end, tile.col, args.cols});
+      const TileTarget target{args.c_stride, tile.row + 64 * warpgroup, tile.row_end, tile.col,
+                              args.cols};
+      if constexpr (std::is_same_v<Result, RoundedBf16>) {
+        store_f32<128, true>(total, static_cast<float*>(args.c), target);
+      } else {
+        store_bf16<128>(total, static_cast<__nv_bfloat16*>(args.c), target);
+      }
       more = walk.next(rank, tile);
     }
   }

@@ -11,7 +11,9 @@ struct Fp8WeightsArgs {
   int rows;  ///< M
   int cols;  ///< N
   const int32_t* block_offsets;
-  float* c;  ///< [groups, M, N]
+  float* c;                  ///< [groups, M, N]
+  int64_t* const* sums;      ///< [groups] of [M, N], where the result is fixed-point
+  FixedPointRule fixed;
 };
 
 constexpr int weights_stages = Fp8Ring::count;
@@ -19,7 +21,9 @@ constexpr int weights_stage_bytes = 2 * 128 * 128;
 constexpr int weights_scales_bytes = 2 * 128 * 4;
 constexpr int weights_bytes = weights_stages * (weights_stage_bytes + weights_scales_bytes + 16);
 
-/// 128 x 128 a block; two blocks of a cluster, one below the other, share b.
+/// 128 x 128 a block; two blocks of a cluster, one below the other, share b. Result: float or
+/// FixedPoint.
+template <typename Result>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
     fp8_weights(const __grid_constant__ CUtensorMap a_map,
                 const __grid_constant__ CUtensorMap b_map,
@@ -127,7 +131,6 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
 #pragma unroll
       for (int i = 0; i < 64; ++i) total[i] = 0.0f;
       const int count = block_offset(tile.group + 1) - block_offset(tile.group);
-      float* c = args.c + int64_t{tile.group} * args.rows * args.cols;
       const int row = tile.row + 64 * warpgroup;
       if (count > 0) {
         issue(0, 0);
@@ -142,7 +145,15 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
         }
         finish_rest<0>(k, count, issue, finish);
       }
-      store_f32<128>(total, c, {args.cols, row, args.rows, tile.col, args.cols});
+      const TileTarget target{args.cols, row, args.rows, tile.col, args.cols};
+      if constexpr (std::is_same_v<Result, FixedPoint>) {
+        if (count > 0 || args.fixed.is_first) {
+          auto* const sum = reinterpret_cast<unsigned long long*>(args.sums[tile.group]);
+          add_fixed_point<128>(total, sum, args.fixed, target);
+        }
+      } else {
+        store_f32<128>(total, args.c + int64_t{tile.group} * args.rows * args.cols, target);
+      }
       more = walk.next(rank, tile);
     }
   }

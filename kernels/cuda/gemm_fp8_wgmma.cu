@@ -56,7 +56,7 @@ CUtensorMap b_scales_map(const GroupedGemmFp8WgmmaArgs& x) {
                                                 .swizzled = false});
 }
 
-template <Share kShare, bool kListed>
+template <Share kShare, bool kListed, typename Result>
 void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
   static_assert(Fp8Ring::bytes <= most_shared_bytes);
   const int64_t k_blocks = blocks_over(x.K, 128);
@@ -69,10 +69,20 @@ void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
                           .cols = static_cast<int>(x.N),
                           .k_blocks = static_cast<int>(k_blocks),
                           .chunk_blocks = k_chunks_of(x.K).blocks,
-                          .c = reinterpret_cast<__nv_bfloat16*>(x.c),
+                          .c = x.c,
+                          .c_stride = x.c_stride,
                           .sums = static_cast<float4*>(x.workspace)};
-  launch("gemm_fp8_wgmma", fp8_tiles<kShare, kListed>, dim3(multiprocessors), 384, Fp8Ring::bytes,
+  launch("gemm_fp8_wgmma", fp8_tiles<kShare, kListed, Result>, dim3(multiprocessors), 384, Fp8Ring::bytes,
          0, stream, a, b, a_scales, b_scales_map(x), args);
+}
+
+template <Share kShare, bool kListed>
+void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
+  if (x.result == ProductResult::bf16) {
+    run_tiles<kShare, kListed, __nv_bfloat16>(x, stream);
+  } else {
+    run_tiles<kShare, kListed, RoundedBf16>(x, stream);
+  }
 }
 
 template <typename Shape>
@@ -86,7 +96,9 @@ void run_few_rows(const GroupedGemmFp8WgmmaArgs& x, const KChunks& chunks, cudaS
                             .cols = static_cast<int>(x.N),
                             .k_blocks = static_cast<int>(k_blocks),
                             .chunk_blocks = chunks.blocks,
-                            .c = reinterpret_cast<__nv_bfloat16*>(x.c)};
+                            .c = x.c,
+                            .c_stride = x.c_stride,
+                            .is_f32 = x.result == ProductResult::f32_of_bf16};
   const dim3 grid(static_cast<unsigned>(chunks.count),
                   static_cast<unsigned>(blocks_over(x.N, few_rows_cols)));
   launch("gemm_fp8_wgmma", fp8_few_rows<Shape>, grid, Shape::threads, Shape::bytes, chunks.count,
@@ -105,6 +117,10 @@ void expect_sizes(const GroupedGemmFp8WgmmaArgs& x) {
   expect_multiple("gemm_fp8_wgmma K", x.K, 16);
   expect_multiple("gemm_fp8_wgmma a_scales_stride", x.a_scales_stride, 4);
   expect_multiple("gemm_fp8_wgmma b_scales_stride", x.b_scales_stride, 4);
+  expect_multiple("gemm_fp8_wgmma c_stride", x.c_stride, x.result == ProductResult::bf16 ? 8 : 4);
+  if (x.result != ProductResult::bf16 && x.result != ProductResult::f32_of_bf16) {
+    throw KernelError("gemm_fp8_wgmma result is neither bf16 nor f32_of_bf16");
+  }
   if (x.b_scales_stride < blocks_over(x.K, 128)) {
     throw KernelError("gemm_fp8_wgmma b_scales_stride is " + std::to_string(x.b_scales_stride) +
                       ", wanted at least " + std::to_string(blocks_over(x.K, 128)));
@@ -138,7 +154,9 @@ void gemm_fp8_wgmma(const GemmFp8WgmmaArgs& args, cudaStream_t stream) {
                                   .b = args.b,
                                   .b_scales = args.b_scales,
                                   .b_scales_stride = args.b_scales_stride,
+                                  .result = args.result,
                                   .c = args.c,
+                                  .c_stride = args.c_stride,
                                   .R = args.M,
                                   .N = args.N,
                                   .K = args.K,
@@ -177,8 +195,11 @@ void grouped_weights_fp8_wgmma(const GroupedWeightsFp8WgmmaArgs& x, cudaStream_t
                             .rows = static_cast<int>(x.M),
                             .cols = static_cast<int>(x.N),
                             .block_offsets = x.block_offsets,
-                            .c = x.c};
-  launch(what, fp8_weights, dim3(multiprocessors), 384, weights_bytes, 0, stream, a, b, a_scales,
+                            .c = x.c,
+                            .sums = x.sums,
+                            .fixed = x.fixed};
+  const auto kernel = x.c != nullptr ? fp8_weights<float> : fp8_weights<FixedPoint>;
+  launch(what, kernel, dim3(multiprocessors), 384, weights_bytes, 0, stream, a, b, a_scales,
          b_scales, args);
 }
 

@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/product_result.h"
+
 namespace troupe::kernels::cuda {
 
 /// How the inner dimension is cut where few rows leave multiprocessors idle; a function of K alone.
@@ -31,7 +33,9 @@ struct GemmFp8WgmmaArgs {
   const uint8_t* b;         ///< [N, K] e4m3
   const float* b_scales;    ///< [ceil(N / 128), ceil(K / 128)], rows `b_scales_stride` apart
   int64_t b_scales_stride;  ///< a multiple of 4, at least ceil(K / 128)
-  uint16_t* c;              ///< out: [M, N] bfloat16
+  ProductResult result = ProductResult::bf16;  ///< or f32_of_bf16
+  void* c;                                     ///< out: [M, N]
+  int64_t c_stride;  ///< a multiple of 8 for bf16, of 4 for f32; at least N
   int64_t M;
   int64_t N;        ///< a multiple of 8
   int64_t K;        ///< a multiple of 16, not 0
@@ -56,7 +60,9 @@ struct GroupedGemmFp8WgmmaArgs {
   const uint8_t* b;       ///< [groups, N, K] e4m3
   const float* b_scales;  ///< [groups ceil(N / 128), ceil(K / 128)], rows a stride apart
   int64_t b_scales_stride;
-  uint16_t* c;  ///< out: [R, N] bfloat16; rows of no group are left as they are
+  ProductResult result = ProductResult::bf16;  ///< or f32_of_bf16
+  void* c;           ///< out: [R, N]; rows of no group are left as they are
+  int64_t c_stride;  ///< as in GemmFp8WgmmaArgs
   int64_t R;
   int64_t N;  ///< a multiple of 8
   int64_t K;  ///< a multiple of 16, not 0
@@ -84,7 +90,9 @@ struct GroupedWeightsFp8WgmmaArgs {
   int64_t R;  ///< a multiple of 128
   int groups;
   const int32_t* block_offsets;  ///< [groups + 1] in device memory: blocks of 128 columns before g
-  float* c;                      ///< out: [groups, M, N]; zeros of an empty group
+  float* c;                      ///< out: [groups, M, N], zeros of an empty group; or null
+  int64_t* const* sums;  ///< where c is null: [groups] in device memory of [M, N] that are added to
+  FixedPointRule fixed;  ///< of sums
 };
 
 /// A sum has one chain over all of its group's blocks, without chunks.

@@ -7,6 +7,7 @@
 #include "kernels/cuda/mla_attention.h"
 #include "kernels/cuda/norm_sm90.h"
 #include "kernels/cuda/products_bf16.h"
+#include "kernels/cuda/products_fp8.h"
 #include "kernels/cuda/rounding.h"
 #include "kernels/cuda/weigh_rows.h"
 #include "kernels/embedding.h"
@@ -39,7 +40,7 @@ void rms_norm_backward_inputs(Queue&, const RmsNormBackwardArgs&) { open(); }
 void rms_norm_backward_weights(Queue&, const RmsNormWeightGradientArgs&) { open(); }
 void squared_norm(Queue&, const SquaredNormArgs&) { open(); }
 void squared_norms(Queue&, const SquaredNormsArgs&) { open(); }
-void adamw(Queue&, const AdamWArgs&) { open(); }
+void adamw_blocks(Queue&, const std::vector<AdamWArgs>&) { open(); }
 void update_ema(Queue&, const UpdateEmaArgs&) { open(); }
 void pack_rows(Queue&, const PackRowsArgs&) { open(); }
 void unpack_rows(Queue&, const UnpackRowsArgs&) { open(); }
@@ -89,5 +90,13 @@ void add_embedding_unit(Queue&, const ConstTensor&, const ConstTensor&, const Gr
 void add_parts(Queue&, const ConstTensor&, const Tensor&) { open(); }
 void weigh_rows(Queue&, const WeighRowsArgs&) { open(); }
 void encode_tiles(Queue&, const EncodeTilesArgs&) { open(); }
+void round_rows(Queue&, const RoundRowsArgs&) { open(); }
+void multiply_fp8(Queue&, Scratch&, const MultiplyFp8Args&) { open(); }
+void add_weights_fp8(Queue&, Scratch&, const MultiplyWeightsFp8Args&) { open(); }
+Fp8Rows keep_fp8(Queue&, Scratch&, const ConstTensor&, const Fp8Scaling&) {
+  open();
+  return {};
+}
+void read_fp8(Queue&, const Fp8Rows&, const Tensor&) { open(); }
 
 }  // namespace troupe::kernels::cuda

@@ -93,13 +93,23 @@ struct AdamWPlaces {
 struct AdamWRule {
   AdamWStep step;
   double unit;
-  float rest1, rest2, minus_rate, minus_decay;
+  float rest1, rest2, minus_rate;
+};
+
+/// One of the blocks that are updated together.
+template <class Moment>
+struct AdamWBlock {
+  AdamWPlaces<Moment> places;
+  int64_t count;
+  int64_t first_part;  ///< parts of the blocks before
+  float minus_decay;
+  bool is_aligned;
 };
 
 /// The order of cpu/optimizer.cpp.
 template <class Moment>
-__device__ void update_one(const AdamWRule& r, int64_t integer, float& w, Moment& moment1,
-                           Moment& moment2) {
+__device__ void update_one(const AdamWRule& r, float minus_decay, int64_t integer, float& w,
+                           Moment& moment1, Moment& moment2) {
   const float g = __fmul_rn(r.step.clip, gradient_of(integer, r.unit));
   const float m = __fmaf_rn(r.step.beta1, load(&moment1), __fmul_rn(r.rest1, g));
   const float v = __fmaf_rn(r.step.beta2, load(&moment2), __fmul_rn(__fmul_rn(r.rest2, g), g));
@@ -107,20 +117,32 @@ __device__ void update_one(const AdamWRule& r, int64_t integer, float& w, Moment
   const float update = __fdiv_rn(__fdiv_rn(m, r.step.correction1), __fadd_rn(root, r.step.eps));
   store(&moment1, m);
   store(&moment2, v);
-  w = __fmaf_rn(r.minus_rate, update, __fmaf_rn(r.minus_decay, w, w));
+  w = __fmaf_rn(r.minus_rate, update, __fmaf_rn(minus_decay, w, w));
 }
 
+constexpr int64_t part_elements = 16384;
+
+/// A part of a block: which one is looked up.
 template <class Moment>
-__global__ void adamw_kernel(AdamWPlaces<Moment> p, AdamWRule rule, int64_t count,
-                             bool is_aligned) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x * 4;
-  for (int64_t i = 4 * (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x); i < count;
-       i += step) {
-    if (!is_aligned || i + 4 > count) {
-      for (int64_t k = i; k < min(i + 4, count); ++k) {
+__global__ void __launch_bounds__(256)
+    adamw_kernel(const AdamWBlock<Moment>* blocks, int count, AdamWRule rule) {
+  int low = 0, high = count;  // the last block that begins at or before the part
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (blocks[middle].first_part <= blockIdx.x ? low : high) = middle;
+  }
+  const AdamWBlock<Moment>& block = blocks[low];
+  const AdamWPlaces<Moment> p = block.places;
+  const float minus_decay = block.minus_decay;
+  const bool is_aligned = block.is_aligned;
+  const int64_t first = (blockIdx.x - block.first_part) * part_elements;
+  const int64_t end = min(first + part_elements, block.count);
+  for (int64_t i = first + 4 * threadIdx.x; i < end; i += 4 * blockDim.x) {
+    if (!is_aligned || i + 4 > end) {
+      for (int64_t k = i; k < min(i + 4, end); ++k) {
         float w = p.weight[k];
         Moment m = p.moment1[k], v = p.moment2[k];
-        update_one(rule, p.gradient[k], w, m, v);
+        update_one(rule, minus_decay, p.gradient[k], w, m, v);
         p.new_weight[k] = w;
         p.new_moment1[k] = m;
         p.new_moment2[k] = v;
@@ -135,7 +157,7 @@ __global__ void adamw_kernel(AdamWPlaces<Moment> p, AdamWRule rule, int64_t coun
     Halves narrow;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      update_one(rule, g.v[k], w.v[k], m.v[k], v.v[k]);
+      update_one(rule, minus_decay, g.v[k], w.v[k], m.v[k], v.v[k]);
       store(&narrow.v[k], w.v[k]);
     }
     *reinterpret_cast<Floats*>(p.new_weight + i) = w;
@@ -146,32 +168,54 @@ __global__ void adamw_kernel(AdamWPlaces<Moment> p, AdamWRule rule, int64_t coun
 }
 
 template <class Moment>
-void adamw_of(Queue& queue, const AdamWArgs& args, double unit) {
-  const AdamWPlaces<Moment> places{
-      rows_of<int64_t>("adamw gradient", args.gradient).data,
-      rows_of<float>("adamw weight", args.weight).data,
-      rows_of<Moment>("adamw moment1", args.moment1).data,
-      rows_of<Moment>("adamw moment2", args.moment2).data,
-      rows_of<float>("adamw new_weight", args.new_weight).data,
-      rows_of<Moment>("adamw new_moment1", args.new_moment1).data,
-      rows_of<Moment>("adamw new_moment2", args.new_moment2).data,
-      args.new_bf16.data ? rows_of<uint16_t>("adamw new_bf16", args.new_bf16).data : nullptr};
-  const AdamWStep step = args.step;
-  const AdamWRule rule{step, unit, 1.0f - step.beta1, 1.0f - step.beta2, -step.learning_rate,
-                       -(step.learning_rate * args.weight_decay)};
-  bool is_aligned = true;
+AdamWPlaces<Moment> places_of(const AdamWArgs& args) {
+  return {rows_of<int64_t>("adamw gradient", args.gradient).data,
+          rows_of<float>("adamw weight", args.weight).data,
+          rows_of<Moment>("adamw moment1", args.moment1).data,
+          rows_of<Moment>("adamw moment2", args.moment2).data,
+          rows_of<float>("adamw new_weight", args.new_weight).data,
+          rows_of<Moment>("adamw new_moment1", args.new_moment1).data,
+          rows_of<Moment>("adamw new_moment2", args.new_moment2).data,
+          args.new_bf16.data ? rows_of<uint16_t>("adamw new_bf16", args.new_bf16).data : nullptr};
+}
+
+template <class Moment>
+bool are_aligned(const AdamWPlaces<Moment>& p) {
   for (const void* pointer :
-       {static_cast<const void*>(places.gradient), static_cast<const void*>(places.weight),
-        static_cast<const void*>(places.moment1), static_cast<const void*>(places.moment2),
-        static_cast<const void*>(places.new_weight), static_cast<const void*>(places.new_moment1),
-        static_cast<const void*>(places.new_moment2), static_cast<const void*>(places.new_bf16)}) {
-    is_aligned = is_aligned && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+       {static_cast<const void*>(p.gradient), static_cast<const void*>(p.weight),
+        static_cast<const void*>(p.moment1), static_cast<const void*>(p.moment2),
+        static_cast<const void*>(p.new_weight), static_cast<const void*>(p.new_moment1),
+        static_cast<const void*>(p.new_moment2), static_cast<const void*>(p.new_bf16)}) {
+    if (reinterpret_cast<uintptr_t>(pointer) % 16 != 0) return false;
   }
-  const int64_t count = args.gradient.count();
-  if (count == 0) return;
-  enqueue(queue, "adamw", [=](CUstream_st* stream, Fault*) {
-    adamw_kernel<<<grid_for(count, 1024), 256, 0, stream>>>(places, rule, count, is_aligned);
-  });
+  return true;
+}
+
+template <class Moment>
+void adamw_of(Queue& queue, const std::vector<AdamWArgs>& blocks, double unit) {
+  const AdamWStep step = blocks[0].step;
+  const AdamWRule rule{step, unit, 1.0f - step.beta1, 1.0f - step.beta2, -step.learning_rate};
+  std::vector<AdamWBlock<Moment>> table;
+  int64_t parts = 0;
+  for (const AdamWArgs& args : blocks) {
+    const auto places = places_of<Moment>(args);
+    const int64_t count = args.gradient.count();
+    if (count == 0) continue;
+    table.push_back({places, count, parts, -(step.learning_rate * args.weight_decay),
+                     are_aligned(places)});
+    parts += (count + part_elements - 1) / part_elements;
+  }
+  if (parts == 0) return;
+  const auto bytes = static_cast<int64_t>(table.size() * sizeof(table[0]));
+  enqueue(queue, "adamw",
+          [=, list = SharedList<AdamWBlock<Moment>>(table), count = static_cast<int>(table.size()),
+           near = allocate(Device::cuda, DType::f8_e4m3, {bytes})](CUstream_st* stream, Fault*) {
+            auto* const its = static_cast<AdamWBlock<Moment>*>(near.view.data);
+            check(cudaMemcpyAsync(its, list.data(), static_cast<size_t>(bytes), cudaMemcpyDefault,
+                                  stream),
+                  "adamw");
+            adamw_kernel<<<static_cast<unsigned>(parts), 256, 0, stream>>>(its, count, rule);
+          });
 }
 
 double unit_of(int scale_bits) { return 1.0 / static_cast<double>(uint64_t{1} << scale_bits); }
@@ -204,11 +248,12 @@ void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
           });
 }
 
-void adamw(Queue& queue, const AdamWArgs& args) {
-  if (args.moment1.dtype == DType::bf16) {
-    adamw_of<uint16_t>(queue, args, unit_of(args.scale_bits));
+void adamw_blocks(Queue& queue, const std::vector<AdamWArgs>& blocks) {
+  const double unit = unit_of(blocks[0].scale_bits);
+  if (blocks[0].moment1.dtype == DType::bf16) {
+    adamw_of<uint16_t>(queue, blocks, unit);
   } else {
-    adamw_of<float>(queue, args, unit_of(args.scale_bits));
+    adamw_of<float>(queue, blocks, unit);
   }
 }
 

@@ -57,26 +57,22 @@ struct CombineShape {
   int64_t D, K, sources;
   bool rounds_groups;
   bool in_eights;
+  bool is_bf16;  ///< all rows, in whole eights
 };
 
-/// False if a table of the token leads outside, or if groups descend, which would break law 2's
-/// order.
-__device__ bool is_sound(const CombineShape& s, const CombineSource* sources, int64_t t,
+/// Whether entry k of the token's tables leads somewhere, and its group does not descend, which
+/// would break law 2's order.
+__device__ bool is_sound(const CombineShape& s, const CombineSource* sources, int64_t t, int64_t k,
                          Fault* fault) {
-  for (int64_t k = 0; k < s.K; ++k) {
-    const int64_t group = s.group[t][k], source = s.source[t][k];
-    if (k > 0 && !is_within(fault, FaultName::combine_rows_group, t, group, s.group[t][k - 1],
-                            std::numeric_limits<int32_t>::max())) {
-      return false;
-    }
-    if (source == -1) continue;
-    if (!is_within(fault, FaultName::combine_rows_source, t, source, -1, s.sources - 1) ||
-        !is_within(fault, FaultName::combine_rows_row, t, s.row[t][k], 0,
-                   sources[source].rows - 1)) {
-      return false;
-    }
+  const int64_t group = s.group[t][k], source = s.source[t][k];
+  if (k > 0 && !is_within(fault, FaultName::combine_rows_group, t, group, s.group[t][k - 1],
+                          std::numeric_limits<int32_t>::max())) {
+    return false;
   }
-  return true;
+  return source == -1 ||
+         (is_within(fault, FaultName::combine_rows_source, t, source, -1, s.sources - 1) &&
+          is_within(fault, FaultName::combine_rows_row, t, s.row[t][k], 0,
+                    sources[source].rows - 1));
 }
 
 /// What stands in shared memory of one of a token's rows.
@@ -87,47 +83,90 @@ struct CombineRow {
   bool is_sum, is_bf16;
 };
 
+/// The sums of eight columns of a token, its rows added in their order.
+class CombinedColumns {
+ public:
+  __device__ void add(const CombineShape& s, const CombineRow* rows, int64_t k,
+                      const float (&v)[neighbours]) {
+    const CombineRow& row = rows[k];
+    if (row.data) {
+#pragma unroll
+      for (int i = 0; i < neighbours; ++i) {
+        sum_[i] = row.is_sum      ? v[i]
+                  : s.weight.data ? __fmaf_rn(row.weight, v[i], sum_[i])
+                                  : __fadd_rn(sum_[i], v[i]);
+      }
+    }
+    if (k + 1 < s.K && rows[k + 1].group == row.group) return;
+#pragma unroll
+    for (int i = 0; i < neighbours; ++i) {
+      const float x = s.rounds_groups ? nearest_bf16(set1(sum_[i])).v : sum_[i];
+      total_[i] = is_first_ ? x : __fadd_rn(total_[i], x);
+      sum_[i] = 0.0f;
+    }
+    is_first_ = false;
+  }
+  __device__ const float (&total() const)[neighbours] { return total_; }
+
+ private:
+  float total_[neighbours] = {}, sum_[neighbours] = {};
+  bool is_first_ = true;  // of the groups: `total_` begins as its sum
+};
+
 template <bool kVector>
 __device__ void combine_columns(const CombineShape& s, const CombineRow* rows, int64_t t, int first,
                                 int n) {
-  float total[neighbours] = {}, sum[neighbours] = {};
-  bool is_first = true;  // of the groups: `total` begins as its sum
+  CombinedColumns sums;
   for (int64_t k = 0; k < s.K; ++k) {
-    const CombineRow& row = rows[k];
-    if (row.data) {
-      float v[neighbours];
-      if (row.is_bf16) {
-        load_row<kVector>(static_cast<const uint16_t*>(row.data) + first, n, v);
-      } else {
-        load_row<kVector>(static_cast<const float*>(row.data) + first, n, v);
-      }
-#pragma unroll
-      for (int i = 0; i < neighbours; ++i) {
-        sum[i] = row.is_sum       ? v[i]
-                 : s.weight.data ? __fmaf_rn(row.weight, v[i], sum[i])
-                                 : __fadd_rn(sum[i], v[i]);
-      }
+    float v[neighbours] = {};
+    if (rows[k].is_bf16) {
+      load_row<kVector>(static_cast<const uint16_t*>(rows[k].data) + first, n, v);
+    } else if (rows[k].data) {
+      load_row<kVector>(static_cast<const float*>(rows[k].data) + first, n, v);
     }
-    if (k + 1 < s.K && rows[k + 1].group == row.group) continue;
-#pragma unroll
-    for (int i = 0; i < neighbours; ++i) {
-      const float x = s.rounds_groups ? nearest_bf16(set1(sum[i])).v : sum[i];
-      total[i] = is_first ? x : __fadd_rn(total[i], x);
-      sum[i] = 0.0f;
-    }
-    is_first = false;
+    sums.add(s, rows, k, v);
   }
-  store_row<kVector>(s.y[t] + first, n, total);
+  store_row<kVector>(s.y[t] + first, n, sums.total());
+}
+
+/// Of rows in bf16, in whole eights: eight of them are read before the first is used.
+__device__ void combine_columns_of_bf16(const CombineShape& s, const CombineRow* rows, int64_t t,
+                                        int first) {
+  constexpr int ahead = 8;
+  CombinedColumns sums;
+  for (int64_t k = 0; k < s.K; k += ahead) {
+    SixteenBytes packed[ahead];
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      packed[j] = {};
+      if (k + j >= s.K || !rows[k + j].data) continue;
+      packed[j] = *reinterpret_cast<const SixteenBytes*>(
+          static_cast<const uint16_t*>(rows[k + j].data) + first);
+    }
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      if (k + j >= s.K) break;
+      float v[neighbours];
+#pragma unroll
+      for (int i = 0; i < neighbours / 2; ++i) {
+        v[2 * i] = __uint_as_float(packed[j].word[i] << 16);
+        v[2 * i + 1] = __uint_as_float(packed[j].word[i] & 0xffff0000u);
+      }
+      sums.add(s, rows, k + j, v);
+    }
+  }
+  store_row<true>(s.y[t] + first, neighbours, sums.total());
 }
 
 /// A block a token. Its tables come into shared memory once.
 __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fault* fault) {
   extern __shared__ CombineRow rows[];
   const int64_t t = blockIdx.x;
-  __shared__ bool sound;
-  if (threadIdx.x == 0) sound = is_sound(s, sources, t, fault);
-  __syncthreads();
-  if (!sound) return;
+  bool sound = true;
+  for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) {
+    sound = is_sound(s, sources, t, k, fault) && sound;
+  }
+  if (!__syncthreads_and(sound)) return;
   for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) {
     const int32_t source = s.source[t][k];
     CombineRow row{nullptr, s.weight.data ? s.weight[t][k] : 1.0f, s.group[t][k], false, false};
@@ -143,7 +182,9 @@ __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fau
   __syncthreads();
   for (int64_t i = threadIdx.x * neighbours; i < s.D; i += blockDim.x * neighbours) {
     const int n = static_cast<int>(min(int64_t{neighbours}, s.D - i));
-    if (s.in_eights) {
+    if (s.is_bf16) {
+      combine_columns_of_bf16(s, rows, t, static_cast<int>(i));
+    } else if (s.in_eights) {
       combine_columns<true>(s, rows, t, static_cast<int>(i), n);
     } else {
       combine_columns<false>(s, rows, t, static_cast<int>(i), n);
@@ -184,14 +225,16 @@ void gather_rows(Queue& queue, const GatherRowsArgs& args) {
 void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   const int64_t T = args.y.rows();
   if (T == 0) return;
-  bool in_eights = are_in_eights({args.y});
+  bool in_eights = are_in_eights({args.y}), is_bf16 = true;
   std::vector<CombineSource> sources;
   for (size_t s = 0; s < args.rows.size(); ++s) {
     const ConstTensor& rows = args.rows[s];
     expect_reachable("combine_rows rows", rows, Device::cuda);
     sources.push_back({rows.data, rows.row_stride, rows.rows(),
                        s < args.are_sums.size() && args.are_sums[s], rows.dtype == DType::bf16});
-    if (rows.rows() > 0) in_eights = in_eights && are_in_eights({rows});
+    if (rows.rows() == 0) continue;
+    in_eights = in_eights && are_in_eights({rows});
+    is_bf16 = is_bf16 && rows.dtype == DType::bf16;
   }
   const int64_t K = args.source.cols();
   rows_of<int32_t>("combine_rows source", args.source);
@@ -206,7 +249,8 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
                      K,
                      static_cast<int64_t>(sources.size()),
                      args.rounds_groups,
-                     in_eights};
+                     in_eights,
+                     in_eights && is_bf16};
   const size_t bytes = static_cast<size_t>(K) * sizeof(CombineRow);
   const unsigned threads =
       static_cast<unsigned>(std::max(32, threads_of_row(args.y.cols())));

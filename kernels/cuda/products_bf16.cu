@@ -4,24 +4,13 @@
 #include <utility>
 
 #include "kernels/cuda/gemm_bf16_wgmma.h"
-#include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/products_bf16.h"
-#include "kernels/permute.h"
+#include "kernels/cuda/products.cuh"
 #include "kernels/profile.h"
 
 namespace troupe::kernels::cuda {
 namespace {
 
-int64_t padded(int64_t n) { return (n + 7) / 8 * 8; }
-
-bool is_aligned(const void* pointer, uintptr_t to) {
-  return reinterpret_cast<uintptr_t>(pointer) % to == 0;
-}
-
-/// Whether the copy engine can read its rows.
-bool is_operand(const ConstTensor& x) {
-  return x.dtype == DType::bf16 && x.row_stride % 8 == 0 && is_aligned(x.data, 16);
-}
+int64_t padded(int64_t n) { return up_to(n, 8); }
 
 __device__ uint32_t pair_of(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -56,12 +45,12 @@ __global__ void pack_kernel(Rows<const T> x, uint16_t* y, int64_t D, int64_t eig
   *reinterpret_cast<uint4*>(y + i * 8) = out;
 }
 
-/// What packs x to `to`, rows of padded(D) numbers.
+/// What packs x to `to`, rows of `width` numbers.
 template <class T>
-auto packing(const ConstTensor& x, uint16_t* to) {
+auto packing(const ConstTensor& x, uint16_t* to, int64_t width) {
   const auto from = rows_of<T>("bf16_operand x", x);
-  const int64_t D = x.cols(), eights = padded(D) / 8, count = x.rows() * eights;
-  const bool aligned = D % 8 == 0 && x.row_stride % 4 == 0 && is_aligned(x.data, 16);
+  const int64_t D = x.cols(), eights = width / 8, count = x.rows() * eights;
+  const bool aligned = D == width && x.row_stride % 4 == 0 && is_aligned(x.data, 16);
   return [=](CUstream_st* stream, Fault*) {
     if (count == 0) return;
     pack_kernel<T><<<blocks_for(count, 256), 256, 0, stream>>>(from, to, D, eights, count, aligned);
@@ -69,10 +58,7 @@ auto packing(const ConstTensor& x, uint16_t* to) {
 }
 
 void pack(Queue& queue, const ConstTensor& x, uint16_t* to) {
-  const OperatorLabel label("bf16_operand");
-  if (x.dtype == DType::bf16) return enqueue(queue, "bf16_operand", packing<uint16_t>(x, to));
-  expect_shape("bf16_operand x", x, DType::f32, {x.rows(), x.cols()});
-  enqueue(queue, "bf16_operand", packing<float>(x, to));
+  pack_to(queue, x, to, padded(x.cols()));
 }
 
 /// Matrix [rows, cols] whose rows are padded(cols) apart.
@@ -82,7 +68,7 @@ Tensor packed_place(const Tensor& memory, int64_t first_row, int64_t rows, int64
 
 StridedBf16 strided(const char* what, const ConstTensor& x) {
   expect_reachable(what, x, Device::cuda);
-  if (!is_operand(x)) {
+  if (!is_bf16_operand(x)) {
     throw KernelError(std::string(what) + " is " + describe(x) + " with rows " +
                       std::to_string(x.row_stride) +
                       " apart, wanted bf16 in rows of a multiple of 8, from 16 bytes on");
@@ -90,32 +76,24 @@ StridedBf16 strided(const char* what, const ConstTensor& x) {
   return {values<uint16_t>(x), x.row_stride};
 }
 
-/// Rows of b from one group's matrix to the next one's; -1 if they do not lie so.
-int64_t group_rows(const std::vector<ConstTensor>& b) {
-  if (b.size() < 2) return b[0].rows();
-  const int64_t row_bytes = b[0].row_stride * 2;
-  const auto at = [&](size_t g) { return reinterpret_cast<intptr_t>(b[g].data); };
-  const int64_t apart = at(1) - at(0);
-  if (apart <= 0 || apart % row_bytes != 0) return -1;
-  for (size_t g = 0; g < b.size(); ++g) {
-    if (b[g].row_stride != b[0].row_stride) return -1;
-    if (at(g) - at(0) != static_cast<int64_t>(g) * apart) return -1;
-  }
-  return apart / row_bytes;
-}
-
 void launch_rows(Queue& queue, RowsBf16WgmmaArgs args) {
   enqueue(queue, "multiply_bf16",
           [args = std::move(args)](CUstream_st* stream, Fault*) { rows_bf16_wgmma(args, stream); });
 }
 
-bool fits_as_result(const Tensor& c) {
-  const int64_t of = c.dtype == DType::bf16 ? 8 : 2;
-  return c.cols() % of == 0 && c.row_stride % of == 0 &&
-         is_aligned(c.data, static_cast<uintptr_t>(of * size_of(c.dtype)));
-}
+/// Columns that a result is written in.
+int64_t result_width(const Tensor& c) { return c.dtype == DType::bf16 ? 8 : 2; }
 
 }  // namespace
+
+void pack_to(Queue& queue, const ConstTensor& x, uint16_t* to, int64_t width) {
+  const OperatorLabel label("bf16_operand");
+  if (x.dtype == DType::bf16) {
+    return enqueue(queue, "bf16_operand", packing<uint16_t>(x, to, width));
+  }
+  expect_shape("bf16_operand x", x, DType::f32, {x.rows(), x.cols()});
+  enqueue(queue, "bf16_operand", packing<float>(x, to, width));
+}
 
 Tensor bf16_place(Scratch& scratch, int64_t rows, int64_t cols) {
   return packed_place(scratch.of(DType::bf16, {rows, padded(cols)}), 0, rows, cols);
@@ -129,13 +107,13 @@ void pack_bf16(Queue& queue, const ConstTensor& x, const Tensor& y) {
 void pack_now(const ConstTensor& x, const Tensor& y) {
   expect_shape("pack_now x", x, DType::f32, {x.rows(), x.cols()});
   expect_shape("pack_now y", y, DType::bf16, {x.rows(), x.cols()});
-  packing<float>(x, const_cast<uint16_t*>(strided("pack_now y", y).data))(cudaStreamPerThread,
-                                                                          nullptr);
+  packing<float>(x, const_cast<uint16_t*>(strided("pack_now y", y).data),
+                 padded(x.cols()))(cudaStreamPerThread, nullptr);
   check(cudaStreamSynchronize(cudaStreamPerThread), "pack_now");
 }
 
 ConstTensor bf16_operand(Queue& queue, Scratch& scratch, const ConstTensor& x) {
-  if (is_operand(x)) return x;
+  if (is_bf16_operand(x)) return x;
   const Tensor to = bf16_place(scratch, x.rows(), x.cols());
   pack_bf16(queue, x, to);
   return to;
@@ -145,7 +123,7 @@ std::vector<ConstTensor> bf16_operands(Queue& queue, Scratch& scratch,
                                        const std::vector<ConstTensor>& matrices,
                                        const std::vector<int64_t>& offsets) {
   bool are_operands = true;
-  for (const ConstTensor& m : matrices) are_operands = are_operands && is_operand(m);
+  for (const ConstTensor& m : matrices) are_operands = are_operands && is_bf16_operand(m);
   if (are_operands) return matrices;
   const int64_t N = matrices[0].rows(), K = matrices[0].cols();
   const auto G = static_cast<int64_t>(matrices.size());
@@ -172,11 +150,11 @@ void multiply_bf16(Queue& queue, Scratch& scratch, const MultiplyBf16Args& args)
   expect_shape("multiply_bf16 c", args.c, args.c.dtype, {R, N});
   expect_reachable("multiply_bf16 c", args.c, Device::cuda);
   Tensor c = args.c;
-  if (!fits_as_result(c)) c = scratch.of(c.dtype, {R, padded(N)});
+  if (!fits_as_result(c, result_width(c))) c = scratch.of(c.dtype, {R, padded(N)});
   RowsBf16WgmmaArgs product{.a = strided("multiply_bf16 a", args.a),
                             .b = strided("multiply_bf16 b", args.b[0]),
                             .transpose_b = args.transpose_b,
-                            .b_group_rows = group_rows(args.b),
+                            .b_group_rows = rows_between(args.b),
                             .offsets = args.offsets,
                             .result = c.dtype == DType::bf16 ? ProductResult::bf16
                                       : args.rounds          ? ProductResult::f32_of_bf16
@@ -206,51 +184,24 @@ void add_weights_bf16(Queue& queue, Scratch& scratch, const MultiplyWeightsBf16A
   const int64_t R = args.a.rows(), M = args.a.cols(), N = args.b.cols();
   if (args.into.empty()) return;
   expect_shape("add_weights_bf16 b", args.b, DType::bf16, {R, N});
-  const GradientSum& first = args.into[0];
-  const bool is_direct = !first.watch && N % 2 == 0;
-  bool are_first = first.is_first && is_direct && R > 0;
-  for (const GradientSum& into : args.into) are_first = are_first && into.is_first;
-  for (size_t g = 0; g < args.into.size(); ++g) {
-    const bool is_empty = args.offsets[g] == args.offsets[g + 1];
-    const bool is_left_alone = is_direct ? !are_first : is_empty;
-    if (is_left_alone) add_empty_unit(queue, args.into[g]);
-  }
+  const UnitsOfGroups units(queue, scratch, "add_weights_bf16", args.into, args.offsets, M, N,
+                            padded(N));
   if (R == 0) return;
-  const auto [scale, bound] = fixed_point_range(first.scale_bits, first.units);
   WeightsBf16WgmmaArgs product{
       .a = strided("add_weights_bf16 a", args.a),
       .b = strided("add_weights_bf16 b", args.b),
       .R = R,
       .offsets = args.offsets,
-      .result = is_direct ? ProductResult::fixed_point : ProductResult::f32,
-      .c = {},
-      .c_stride = is_direct ? N : padded(N),
+      .result = units.are_direct() ? ProductResult::fixed_point : ProductResult::f32,
+      .c = units.results(),
+      .c_stride = units.are_direct() ? N : padded(N),
       .M = M,
       .N = N,
-      .scale = scale,
-      .bound = bound,
-      .faults = reinterpret_cast<uint32_t*>(first.faults),
-      .is_shared = first.locks != nullptr,
-      .is_first = are_first};
-  std::vector<Tensor> units;
-  for (const GradientSum& into : args.into) {
-    if (!is_direct) units.push_back(scratch.f32({M, padded(N)}));
-    expect_shape("add_weights_bf16 sum", into.sum, DType::i64, {M, N});
-    product.c.push_back(is_direct ? into.sum.data : units.back().data);
-  }
+      .fixed = units.rule()};
   enqueue(queue, "add_weights_bf16", [product = std::move(product)](CUstream_st* stream, Fault*) {
     weights_bf16_wgmma(product, stream);
   });
-  if (is_direct) return;
-  for (size_t g = 0; g < args.into.size(); ++g) {
-    if (args.offsets[g] == args.offsets[g + 1]) continue;
-    Tensor unit = units[g];
-    if (unit.cols() != N) {
-      unit = scratch.f32({M, N});
-      kernels::copy(queue, {.x = columns(units[g], 0, N), .y = unit});
-    }
-    add_unit(queue, args.into[g], unit);
-  }
+  units.finish();
 }
 
 void add_parts(Queue& queue, const ConstTensor& parts, const Tensor& sum) {

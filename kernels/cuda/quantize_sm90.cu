@@ -10,6 +10,7 @@ enum class Scales { rows, rows_and_columns, block };
 
 struct TileArgs {
   const uint16_t* x;
+  int64_t x_stride;
   int rows;
   int cols;
   bool power_of_two;
@@ -24,6 +25,7 @@ struct TileArgs {
   int groups;
   const int32_t* row_offsets;
   const int32_t* block_offsets;
+  int matrix_tiles;  ///< rows of tiles of a matrix, of which several lie one behind the other
 };
 
 struct Scale {
@@ -31,27 +33,39 @@ struct Scale {
   float inverse;  ///< nearest to 1 / scale
 };
 
+/// How x / scale is computed, rounded to nearest.
+enum class Quotient {
+  power,    ///< the scale is a power of two: the product with its inverse is exact
+  refined,  ///< with the nearest reciprocal, one step of refinement is exact
+  lifted,   ///< the same of numbers that may be small: no remainder may be a subnormal number
+};
+
+/// What numbers of a tile with this scale are multiplied by first, exactly, and so is the scale.
+__device__ inline float lift_of(float scale) { return scale < 0x1p-60f ? 0x1p64f : 1.0f; }
+
 /// `bits`: the greatest absolute value of the tile, a bfloat16.
+template <Quotient kQuotient>
 __device__ inline Scale scale_of(uint32_t bits, bool power_of_two, float least_amax) {
   const float amax = fmaxf(__uint_as_float(bits << 16), least_amax);
   float scale = __fdiv_rn(amax, 448.0f);
   if (power_of_two) scale = __uint_as_float((__float_as_uint(scale) + 0x7fffff) & 0x7f800000);
   if (bits >= 0x7f80) scale = __uint_as_float(0x7fc00000);
+  if constexpr (kQuotient == Quotient::lifted) {
+    return {scale, __frcp_rn(scale * lift_of(scale))};
+  }
   return {scale, __frcp_rn(scale)};
 }
-
-/// How x / scale is computed, rounded to nearest.
-enum class Quotient {
-  power,    ///< the scale is a power of two: the product with its inverse is exact
-  refined,  ///< with the nearest reciprocal, one step of refinement is exact
-  divided,  ///< where a remainder may be a subnormal number
-};
 
 /// Source of `refined`: Markstein, "Computation of elementary functions on the IBM RISC System/6000
 /// processor", IBM Journal of Research and Development 34 (1990). Keeps the sign of zeros.
 template <Quotient kQuotient>
 __device__ inline float quotient(float x, const Scale& s) {
-  if constexpr (kQuotient == Quotient::divided) return __fdiv_rn(x, s.scale);
+  if constexpr (kQuotient == Quotient::lifted) {
+    const float lift = lift_of(s.scale), divisor = s.scale * lift;
+    x *= lift;
+    const float near = x * s.inverse;
+    return __fmaf_rn(-__fmaf_rn(near, divisor, -x), s.inverse, near);
+  }
   const float near = x * s.inverse;
   if constexpr (kQuotient == Quotient::power) return near;
   const float excess = __fmaf_rn(near, s.scale, -x);
@@ -96,8 +110,8 @@ __device__ inline int2 rows_of_tile(const TileArgs& args, int tile) {
   return make_int2(row, __ldg(args.row_offsets + low + 1));
 }
 
-__device__ inline const uint4* in_row(const uint16_t* first, int i, int cols) {
-  return reinterpret_cast<const uint4*>(first + int64_t{i} * cols);
+__device__ inline const uint4* in_row(const uint16_t* first, int i, int64_t stride) {
+  return reinterpret_cast<const uint4*>(first + i * stride);
 }
 
 /// A tile of 128 x 128: thread t has rows 8 (t / 16) + i, columns 8 (t % 16) + j, for i, j < 8.
@@ -110,20 +124,22 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
   const int tile = blockIdx.y;
   if (args.block_offsets != nullptr && tile >= __ldg(args.block_offsets + args.groups)) return;
   const int2 range = rows_of_tile(args, tile);
+  const int matrix = kScales == Scales::block ? tile / args.matrix_tiles : 0;
+  const int tile_of_matrix = tile - matrix * args.matrix_tiles;
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, octet = thread % 16;
   const int row = range.x + thread / 16 * 8, col = blockIdx.x * 128 + octet * 8;
   // How many of the thread's eight rows are there. Whole tiles take a way without questions.
   const bool whole = range.x + 128 <= range.y && blockIdx.x * 128 + 128 <= args.cols;
   const int rows = col < args.cols ? min(max(range.y - row, 0), 8) : 0;
-  const int64_t first = int64_t{row} * args.cols + col;
+  const uint16_t* const first = args.x + row * args.x_stride + col;
   uint4 v[8];
   if (whole) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) v[i] = __ldcs(in_row(args.x + first, i, args.cols));
+    for (int i = 0; i < 8; ++i) v[i] = __ldcs(in_row(first, i, args.x_stride));
   } else {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      v[i] = i < rows ? __ldcs(in_row(args.x + first, i, args.cols)) : make_uint4(0, 0, 0, 0);
+      v[i] = i < rows ? __ldcs(in_row(first, i, args.x_stride)) : make_uint4(0, 0, 0, 0);
     }
   }
 
@@ -165,17 +181,21 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
       for (int i = 0; i < 64; ++i) bits = __vmaxu2(bits, row_most[i]);
       bits = max(bits & 0xffff, bits >> 16);
     }
-    const Scale scale = scale_of(bits, args.power_of_two, args.least_amax);
+    const Scale scale = scale_of<kQuotient>(bits, args.power_of_two, args.least_amax);
     row_scales[thread] = scale;
     if constexpr (kScales == Scales::block) {
       column_scales[thread] = scale;
       if (thread == 0) {
-        args.scales[tile * args.scales_stride + blockIdx.x] = scale.scale;
+        if (args.scales != nullptr) {
+          args.scales[tile * args.scales_stride + blockIdx.x] = scale.scale;
+        }
         if (args.transposed_scales != nullptr) {
-          args.transposed_scales[blockIdx.x * args.transposed_scales_stride + tile] = scale.scale;
+          const int64_t its = int64_t{matrix} * gridDim.x + blockIdx.x;
+          args.transposed_scales[its * args.transposed_scales_stride + tile_of_matrix] =
+              scale.scale;
         }
       }
-    } else if (at < range.y) {
+    } else if (at < range.y && args.scales != nullptr) {
       args.scales[blockIdx.x * args.scales_stride + at] = scale.scale;
     }
   } else if constexpr (kScales == Scales::rows_and_columns) {
@@ -184,7 +204,7 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
     uint32_t bits = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) bits = max(bits, uint32_t{most[i * 128 + c]});
-    const Scale scale = scale_of(bits, args.power_of_two, args.least_amax);
+    const Scale scale = scale_of<kQuotient>(bits, args.power_of_two, args.least_amax);
     column_scales[c] = scale;
     if (at < args.cols) {
       args.transposed_scales[tile * args.transposed_scales_stride + at] = scale.scale;
@@ -237,10 +257,11 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
       (word == 0 ? out[i].x : out[i].y) = codes[i];
     }
   }
+  if (args.codes != nullptr) {
+    uint8_t* const to = args.codes + int64_t{row} * args.cols + col;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (whole || i < rows) {
-      *reinterpret_cast<uint2*>(args.codes + first + int64_t{i} * args.cols) = out[i];
+    for (int i = 0; i < 8; ++i) {
+      if (whole || i < rows) *reinterpret_cast<uint2*>(to + int64_t{i} * args.cols) = out[i];
     }
   }
   if constexpr (!kTurned) return;
@@ -252,9 +273,10 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
     if (at >= args.cols) continue;
     uint4 piece = *reinterpret_cast<const uint4*>(turned + c * 16 + (unit ^ c / 8 % 8) * 2);
     if (c >= 64) piece = make_uint4(piece.z, piece.w, piece.x, piece.y);
-    if (128 * tile + 16 * unit < args.transposed_stride) {
-      *reinterpret_cast<uint4*>(args.transposed + at * args.transposed_stride + 128 * tile +
-                                16 * unit) = piece;
+    const int64_t column = int64_t{matrix} * args.cols + at;
+    const int place = 128 * tile_of_matrix + 16 * unit;
+    if (place < args.transposed_stride) {
+      *reinterpret_cast<uint4*>(args.transposed + column * args.transposed_stride + place) = piece;
     }
   }
 }
@@ -267,7 +289,7 @@ void run(const char* what, const TileArgs& args, int64_t tiles, cudaStream_t str
   } else if (args.least_amax >= 0x1p-60f) {
     launch(what, quantize_tile<kScales, Quotient::refined>, grid, 256, 0, 0, stream, args);
   } else {
-    launch(what, quantize_tile<kScales, Quotient::divided>, grid, 256, 0, 0, stream, args);
+    launch(what, quantize_tile<kScales, Quotient::lifted>, grid, 256, 0, 0, stream, args);
   }
 }
 
@@ -276,10 +298,12 @@ void run(const char* what, const TileArgs& args, int64_t tiles, cudaStream_t str
 void quantize_sm90(const QuantizeSm90Args& args, cudaStream_t stream) {
   if (args.M == 0) return;
   expect_multiple("quantize_sm90 K", args.K, 16);
+  expect_multiple("quantize_sm90 x_stride", args.x_stride, 8);
   const bool grouped = args.row_offsets != nullptr;
   const int64_t tiles = grouped ? args.blocks : (args.M + 127) / 128;
   if (tiles == 0) return;
   const TileArgs tile{.x = args.x,
+                      .x_stride = args.x_stride,
                       .rows = static_cast<int>(args.M),
                       .cols = static_cast<int>(args.K),
                       .power_of_two = args.power_of_two,
@@ -293,18 +317,21 @@ void quantize_sm90(const QuantizeSm90Args& args, cudaStream_t stream) {
                       .transposed_scales_stride = args.column_scales_stride,
                       .groups = args.groups,
                       .row_offsets = args.row_offsets,
-                      .block_offsets = args.block_offsets};
+                      .block_offsets = args.block_offsets,
+                      .matrix_tiles = static_cast<int>(tiles)};
   if (args.columns == nullptr) return run<Scales::rows>("quantize_sm90", tile, tiles, stream);
   run<Scales::rows_and_columns>("quantize_sm90", tile, tiles, stream);
 }
 
 void quantize_blocks_sm90(const QuantizeBlocksSm90Args& args, cudaStream_t stream) {
-  if (args.N == 0) return;
-  expect_multiple("quantize_blocks_sm90 N", args.N, 16);
+  if (args.N == 0 || args.groups == 0) return;
   expect_multiple("quantize_blocks_sm90 K", args.K, 16);
+  expect_multiple("quantize_blocks_sm90 w_stride", args.w_stride, 8);
+  if (args.groups > 1) expect_multiple("quantize_blocks_sm90 N of groups", args.N, 128);
   const int64_t down = (args.N + 127) / 128;
   const TileArgs tile{.x = args.w,
-                      .rows = static_cast<int>(args.N),
+                      .x_stride = args.w_stride,
+                      .rows = static_cast<int>(args.groups * args.N),
                       .cols = static_cast<int>(args.K),
                       .power_of_two = args.power_of_two,
                       .least_amax = args.least_amax,
@@ -312,13 +339,14 @@ void quantize_blocks_sm90(const QuantizeBlocksSm90Args& args, cudaStream_t strea
                       .scales = args.scales,
                       .scales_stride = args.scales_stride,
                       .transposed = args.transposed,
-                      .transposed_stride = args.N,
+                      .transposed_stride = (args.N + 15) / 16 * 16,
                       .transposed_scales = args.transposed_scales,
                       .transposed_scales_stride = args.transposed_scales_stride,
                       .groups = 1,
                       .row_offsets = nullptr,
-                      .block_offsets = nullptr};
-  run<Scales::block>("quantize_blocks_sm90", tile, down, stream);
+                      .block_offsets = nullptr,
+                      .matrix_tiles = static_cast<int>(down)};
+  run<Scales::block>("quantize_blocks_sm90", tile, args.groups * down, stream);
 }
 
 }  // namespace troupe::kernels::cuda

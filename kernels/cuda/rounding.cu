@@ -64,7 +64,43 @@ __global__ void encode_narrow_kernel(TileMatrix m, const TileBand* bands) {
   for (int64_t r = 0; r < band.rows; ++r) m.write(band.first + r, col, scale);
 }
 
+/// A tile by a half-warp, eight neighbours a thread.
+template <bool kVector>
+__global__ void round_rows_kernel(TileRule rule, Rows<const uint16_t> x, Rows<uint16_t> y,
+                                  int64_t T, int K, int tiles) {
+  const int64_t item = (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) / 16;
+  const int64_t row = item / tiles;
+  const int first = static_cast<int>(item % tiles * 16 + threadIdx.x % 16) * neighbours;
+  const int n = row < T ? max(0, min(neighbours, K - first)) : 0;
+  float v[neighbours] = {};
+  if (n > 0) load_row<kVector>(x[row] + first, n, v);
+  TileExtent extent{zero(), zero()};
+#pragma unroll
+  for (int i = 0; i < neighbours; ++i) extend(extent, set1(v[i]));
+  for (int width = 8; width > 0; width /= 2) {
+    const F16 amax = set1(__shfl_xor_sync(0xffffffffu, extent.amax.v, width));
+    const F16 trouble = set1(__shfl_xor_sync(0xffffffffu, extent.trouble.v, width));
+    extent = {greater_of(amax, extent.amax), extent.trouble + trouble};
+  }
+  const F16 scale = scale_lanes(rule, extent);
+#pragma unroll
+  for (int i = 0; i < neighbours; ++i) v[i] = (encode_lanes(rule, set1(v[i]), scale) * scale).v;
+  if (n > 0) store_row<kVector>(y[row] + first, n, v);
+}
+
 }  // namespace
+
+void round_rows(Queue& queue, const RoundRowsArgs& args) {
+  const int64_t T = args.x.rows(), K = args.x.cols();
+  const auto x = rows_of<uint16_t>(args.what, args.x);
+  const auto y = rows_of<uint16_t>(args.what, args.y);
+  const auto tiles = static_cast<int>(tiles_over(K, 128));
+  const bool in_eights = are_in_eights({args.x, args.y});
+  enqueue(queue, args.what, [=, rule = args.rule](CUstream_st* stream, Fault*) {
+    const auto kernel = in_eights ? round_rows_kernel<true> : round_rows_kernel<false>;
+    kernel<<<blocks_for(T * tiles, 16), 256, 0, stream>>>(rule, x, y, T, static_cast<int>(K), tiles);
+  });
+}
 
 void encode_tiles(Queue& queue, const EncodeTilesArgs& args) {
   const TileMatrix m{args.rule,

@@ -26,4 +26,14 @@ struct EncodeTilesArgs {
 };
 void encode_tiles(Queue& queue, const EncodeTilesArgs& args);
 
+/// Tiles of 1 x 128 of rows in bf16: y = code times scale, rounded to nearest (exact where scales
+/// are powers of two).
+struct RoundRowsArgs {
+  const char* what;
+  cpu::TileRule rule;
+  ConstTensor x;  ///< [T, K] bf16
+  Tensor y;       ///< [T, K] bf16; may be x
+};
+void round_rows(Queue& queue, const RoundRowsArgs& args);
+
 }  // namespace troupe::kernels::cuda

@@ -5,7 +5,13 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/product_result.h"
+
 namespace troupe::kernels::cuda {
+
+/// What a product is written as, as a type; else bfloat16 or f32.
+struct RoundedBf16 {};  ///< f32 that were rounded to bfloat16
+struct FixedPoint {};   ///< added to fixed-point sums
 
 /// Four lanes hold one row: after this each holds eight neighbouring columns of one of four chunks.
 __device__ inline void transpose_quad(uint32_t (&v)[4], int lane) {
@@ -96,15 +102,6 @@ __device__ inline void store_f32(const float (&total)[kCols / 2], float* c, cons
     }
   }
 }
-
-/// How units become fixed-point numbers (kernels/fixed_point.h).
-struct FixedPointRule {
-  double scale;      ///< 2^s
-  float bound;       ///< the least f32 that is out of range
-  unsigned* faults;  ///< gets UnitFault bits
-  bool is_shared;    ///< others add to the sum meanwhile
-  bool is_first;     ///< nothing is there yet: stored, not added
-};
 
 /// What is added of x; nothing of one that is out of range or not finite.
 __device__ inline unsigned long long fixed_point_of(float x, const FixedPointRule& rule) {

@@ -1,5 +1,6 @@
 #include "kernels/layers/dispatch.h"
 
+#include "kernels/cuda/products_bf16.h"
 #include "kernels/pack.h"
 #include "kernels/rounding.h"
 
@@ -12,10 +13,25 @@ constexpr int64_t tile = 128;
 /// them away.
 float least_amax_of(Dispatched what) { return what == Dispatched::gradients ? 0x1p-100f : 1e-4f; }
 
+/// On tensor cores rows are bf16, which has every number of E4M3 times a power of two.
+ConstTensor round_to_bf16_rows(Queue& queue, Scratch& scratch, Precision precision, Dispatched what,
+                               const ConstTensor& x) {
+  if (precision == Precision::bf16 || x.rows() == 0) return cuda::bf16_operand(queue, scratch, x);
+  const Tensor y = cuda::bf16_place(scratch, x.rows(), x.cols());
+  if (x.dtype == DType::f32) cuda::pack_bf16(queue, x, y);
+  round_tiles(queue, {.x = x.dtype == DType::f32 ? ConstTensor(y) : x, .format = TileFormat::e4m3,
+                      .tile_rows = 1, .tile_cols = tile, .power_of_two = true, .y = y,
+                      .least_amax = least_amax_of(what)});
+  return y;
+}
+
 }  // namespace
 
 ConstTensor round_dispatched(Queue& queue, Scratch& scratch, Precision precision, Dispatched what,
                              const ConstTensor& x) {
+  if (is_of_tensor_cores(queue, precision)) {
+    return round_to_bf16_rows(queue, scratch, precision, what, x);
+  }
   if (precision == Precision::fp32 || x.rows() == 0) return x;
   const Tensor y = scratch.f32({x.rows(), x.cols()});
   if (precision == Precision::bf16) {
@@ -36,6 +52,7 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
     pack_rows(queue, {.x = x, .y = packed});
     return {packed};
   }
+  if (is_of_tensor_cores(queue, precision)) round_bf16(queue, {.x = x, .y = x});
   const Tensor codes = scratch.f32({R, D}), scales = scratch.f32({R, tiles_over(D, tile)});
   const Tensor packed = scratch.of(DType::f8_e4m3, {R, D});
   quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = tile,

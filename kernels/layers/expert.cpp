@@ -17,7 +17,8 @@ FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, con
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
   ExpertsSaved saved;
   if (is_of_tensor_cores(queue, args.options.precision)) {
-    saved.x = cuda::bf16_operand(queue, scratch, args.x);
+    saved.x = round_dispatched(queue, scratch, args.options.precision, Dispatched::activations,
+                               args.x);
     saved.y = scratch.of(DType::bf16, {args.x.rows(), args.x.cols()});
     saved.ffn = ffn_forward(queue, scratch, {.options = args.options, .weights = args.weights,
                                              .offsets = args.offsets, .x = saved.x, .y = saved.y});
@@ -34,9 +35,10 @@ void experts_backward_inputs(Queue& queue, Scratch& scratch, const ExpertsArgs& 
                              ExpertsSaved& saved, const ExpertsBackwardArgs& backward) {
   if (is_of_tensor_cores(queue, args.options.precision)) {
     saved.dy = cuda::bf16_place(scratch, args.x.rows(), args.x.cols());
-    cuda::weigh_rows(queue, {.dy = cuda::bf16_operand(queue, scratch, backward.dy), .y = saved.y,
-                             .weights = backward.weights, .dy_weighted = saved.dy,
-                             .dweights = backward.dweights});
+    const ConstTensor dy = round_dispatched(queue, scratch, args.options.precision,
+                                            Dispatched::gradients, backward.dy);
+    cuda::weigh_rows(queue, {.dy = dy, .y = saved.y, .weights = backward.weights,
+                             .dy_weighted = saved.dy, .dweights = backward.dweights});
     saved.deltas =
         ffn_backward_inputs(queue, scratch, ffn_args(args, saved, backward.dx), saved.ffn);
     return;

@@ -62,46 +62,73 @@ std::vector<ConstTensor> downs(Queue& queue, Scratch& scratch,
   return cuda::bf16_operands(queue, scratch, matrices(weights, &FfnWeights::down), offsets);
 }
 
+constexpr cuda::Fp8Scaling kept_scaling{.power_of_two = false, .least_amax = 1e-4f};
+
+/// Memory for gate and up side by side, which can be kept in E4M3.
+Tensor place_of_both(Queue& queue, Scratch& scratch, int64_t R, int64_t F) {
+  const int64_t width = (2 * F + 15) / 16 * 16;
+  const Tensor both = scratch.of(DType::bf16, {R, width});
+  if (width != 2 * F) set_zero(queue, {.y = both});
+  return both;
+}
+
 /// Everything between the products is bf16. gate and up are the halves of one tensor.
 FfnSaved forward_on_tensor_cores(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
   const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
+  const bool keeps_codes = keeps_e4m3(args.options);
+  const bool keeps_activated = !args.options.recompute && !keeps_codes;
   PassingScratch passing(queue);
-  const Tensor both = scratch.of(DType::bf16, {R, 2 * F});
-  FfnSaved saved{columns(both, 0, F), columns(both, F, F), {}};
-  const Tensor activated =
-      args.options.recompute ? cuda::bf16_place(*passing, R, F) : cuda::bf16_place(scratch, R, F);
-  cuda::multiply_bf16(queue, *passing,
-                      {.a = cuda::bf16_operand(queue, *passing, args.x),
-                       .b = gates_and_ups(queue, *passing, args.weights, args.offsets),
-                       .transpose_b = true, .offsets = args.offsets, .rounds = true, .c = both});
-  swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
-  cuda::multiply_bf16(queue, *passing,
-                      {.a = activated, .b = downs(queue, *passing, args.weights, args.offsets),
-                       .transpose_b = true, .offsets = args.offsets, .rounds = true,
-                       .c = args.y});
-  if (!args.options.recompute) saved.activated = activated;
+  const Tensor both = place_of_both(queue, keeps_codes ? *passing : scratch, R, F);
+  const Tensor gate = columns(both, 0, F), up = columns(both, F, F);
+  const Tensor activated = cuda::bf16_place(keeps_activated ? scratch : *passing, R, F);
+  grouped_linear_forward(queue, {.precision = args.options.precision,
+                                 .scales = dispatch_scales(args.options), .x = args.x,
+                                 .weights = gates_and_ups(queue, *passing, args.weights, args.offsets),
+                                 .offsets = args.offsets, .y = columns(both, 0, 2 * F)});
+  swiglu(queue, {.gate = gate, .up = up, .y = activated});
+  grouped_linear_forward(queue, {.precision = args.options.precision, .scales = Scales::any,
+                                 .x = activated,
+                                 .weights = downs(queue, *passing, args.weights, args.offsets),
+                                 .offsets = args.offsets, .y = args.y});
+  FfnSaved saved;
+  if (keeps_codes) {
+    saved.codes = cuda::keep_fp8(queue, scratch, both, kept_scaling);
+    return saved;
+  }
+  saved.gate = gate;
+  saved.up = up;
+  if (keeps_activated) saved.activated = activated;
   return saved;
 }
 
 /// dx is one product over both halves: rounded once.
 FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
                                           const FfnBackwardArgs& args, const FfnSaved& saved) {
-  const int64_t R = args.x.rows(), F = saved.gate.cols();
+  const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
+  const bool kept_codes = keeps_e4m3(args.options);
   PassingScratch passing(queue);
-  const Tensor both = cuda::bf16_place(scratch, R, 2 * F);
-  const FfnDeltas deltas{columns(both, 0, F), columns(both, F, F)};
+  const Tensor dboth = cuda::bf16_place(scratch, R, 2 * F);
+  FfnDeltas deltas{columns(dboth, 0, F), columns(dboth, F, F), {}};
+  Tensor gate = saved.gate, up = saved.up;
+  if (kept_codes) {
+    const Tensor both = place_of_both(queue, *passing, R, F);
+    cuda::read_fp8(queue, saved.codes, both);
+    gate = columns(both, 0, F);
+    up = columns(both, F, F);
+    deltas.activated = cuda::bf16_place(scratch, R, F);
+    swiglu(queue, {.gate = gate, .up = up, .y = deltas.activated});
+  }
   const Tensor dactivated = passing->of(DType::bf16, {R, F});
-  cuda::multiply_bf16(queue, *passing,
-                      {.a = cuda::bf16_operand(queue, *passing, args.dy),
-                       .b = downs(queue, *passing, args.weights, args.offsets),
-                       .transpose_b = false, .offsets = args.offsets, .rounds = true,
-                       .c = dactivated});
-  swiglu_backward(queue, {.dy = dactivated, .gate = saved.gate, .up = saved.up,
-                          .dgate = deltas.dgate, .dup = deltas.dup});
-  cuda::multiply_bf16(queue, *passing,
-                      {.a = both, .b = gates_and_ups(queue, *passing, args.weights, args.offsets),
-                       .transpose_b = false, .offsets = args.offsets, .rounds = true,
-                       .c = args.dx});
+  grouped_linear_backward_inputs(
+      queue, {.precision = args.options.precision, .scales = dispatch_scales(args.options),
+              .dy = args.dy, .weights = downs(queue, *passing, args.weights, args.offsets),
+              .offsets = args.offsets, .dx = dactivated});
+  swiglu_backward(queue, {.dy = dactivated, .gate = gate, .up = up, .dgate = deltas.dgate,
+                          .dup = deltas.dup});
+  grouped_linear_backward_inputs(
+      queue, {.precision = args.options.precision, .scales = Scales::any, .dy = dboth,
+              .weights = gates_and_ups(queue, *passing, args.weights, args.offsets),
+              .offsets = args.offsets, .dx = args.dx});
   return deltas;
 }
 
@@ -115,7 +142,7 @@ FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args)
   const int64_t R = args.x.rows(), F = args.weights[0].gate.rows();
   const bool keeps_activated = !args.options.recompute && !keeps_e4m3(args.options);
   PassingScratch passing(queue);
-  FfnSaved saved{scratch.f32({R, F}), scratch.f32({R, F}), {}};
+  FfnSaved saved{scratch.f32({R, F}), scratch.f32({R, F}), {}, {}};
   const Tensor activated = (keeps_activated ? scratch : *passing).f32({R, F});
   const auto through = [&](const ConstTensor& x, auto member, Scales scales, const Tensor& y) {
     grouped_linear_forward(queue, {.precision = args.options.precision, .scales = scales, .x = x,
@@ -143,7 +170,7 @@ FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardA
     return backward_inputs_on_tensor_cores(queue, scratch, args, saved);
   }
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
-  const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F})};
+  const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F}), {}};
   PassingScratch passing(queue);
   const Tensor dactivated = passing->f32({R, F}), dx_up = passing->f32({R, D});
   const auto back_through = [&](const ConstTensor& dy, auto member, Scales scales,
@@ -174,7 +201,7 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
                          .x_scales = x_scales, .dy = dy, .x = x, .offsets = args.offsets,
                          .into = std::move(into)});
   };
-  Tensor activated = saved.activated;
+  Tensor activated = deltas.activated.data != nullptr ? deltas.activated : saved.activated;
   if (activated.data == nullptr) {
     activated = scratch.of(saved.gate.dtype, {saved.gate.rows(), saved.gate.cols()});
     swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});

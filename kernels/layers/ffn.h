@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "kernels/cuda/products_fp8.h"
 #include "kernels/layers/linear.h"
 
 namespace troupe::kernels {
@@ -36,8 +37,9 @@ struct FfnForwardArgs {
 };
 
 struct FfnSaved {
-  Tensor gate, up;   // [R, F]
-  Tensor activated;  // [R, F]; no data: computed again from gate and up
+  Tensor gate, up;      // [R, F]
+  Tensor activated;     // [R, F]; no data: computed again from gate and up
+  cuda::Fp8Rows codes;  // in sm_90a what is kept in E4M3: gate and up side by side
 };
 
 /// y = down(silu(gate(x)) * up(x)).
@@ -54,6 +56,7 @@ struct FfnBackwardArgs {
 
 struct FfnDeltas {
   Tensor dgate, dup;  // [R, F]
+  Tensor activated;   // [R, F], of codes that were kept; else no data
 };
 
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/cuda/products_bf16.h"
+#include "kernels/cuda/products_fp8.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_fp8.h"
 #include "kernels/permute.h"
@@ -22,7 +23,7 @@ const char* to_string(Precision precision) {
 }
 
 bool is_of_tensor_cores(const Queue& queue, Precision precision) {
-  return queue.arithmetic() == Arithmetic::sm_90a && precision == Precision::bf16;
+  return queue.arithmetic() == Arithmetic::sm_90a && precision != Precision::fp32;
 }
 
 namespace {
@@ -106,7 +107,17 @@ void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
                        .transpose_b = p.transposed, .offsets = std::move(p.offsets), .c = p.y});
 }
 
+cuda::Fp8Scaling scaling(Scales scales, float least_amax) {
+  return {scales == Scales::powers_of_two, least_amax};
+}
+
 void multiply_on_tensor_cores(Queue& queue, Scratch& scratch, const GroupedProduct& p) {
+  if (p.precision == Precision::fp8) {
+    return cuda::multiply_fp8(queue, scratch,
+                              {.a = p.x, .a_scaling = scaling(p.scales, p.least_amax),
+                               .b = p.weights, .b_scaling = scaling(Scales::any, least_activation),
+                               .transpose_b = p.transposed, .offsets = p.offsets, .c = p.y});
+  }
   cuda::multiply_bf16(queue, scratch,
                       {.a = cuda::bf16_operand(queue, scratch, p.x),
                        .b = cuda::bf16_operands(queue, scratch, p.weights, p.offsets),
@@ -216,6 +227,13 @@ void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
   if (args.into.empty() || !args.into[0].is_wanted()) return;
   if (is_of_tensor_cores(queue, args.precision)) {
     PassingScratch passing(queue);
+    if (args.precision == Precision::fp8) {
+      return cuda::add_weights_fp8(
+          queue, *passing,
+          {.a = args.dy, .a_scaling = scaling(args.dy_scales, least_gradient), .b = args.x,
+           .b_scaling = scaling(args.x_scales, least_activation), .offsets = args.offsets,
+           .into = args.into});
+    }
     return cuda::add_weights_bf16(queue, *passing,
                                   {.a = cuda::bf16_operand(queue, *passing, args.dy),
                                    .b = cuda::bf16_operand(queue, *passing, args.x),

@@ -15,7 +15,8 @@ namespace troupe::kernels {
 /// or bf16.
 /// fp8: operands quantized to E4M3 by tiles: activations and their gradients 1 x 128 along a row,
 /// weights 128 x 128, both operands of a weight's gradient 128 x 1 along the rows of the unit;
-/// products of 128 are summed from zero, then scaled and added in FP32; results as in bf16.
+/// products of 128 are summed from zero, then scaled and added in FP32; results as in bf16. In the
+/// arithmetic sm_90a by the tensor cores, as bf16; operands are rounded to BF16 before.
 enum class Precision : uint8_t { fp32, bf16, fp8 };
 const char* to_string(Precision precision);
 

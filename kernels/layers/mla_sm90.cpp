@@ -85,6 +85,7 @@ MlaSaved forward_on_tensor_cores(Queue& queue, Scratch& scratch, const MlaForwar
                        .o = saved.o,
                        .log_sums = saved.log_sums});
   project_output(queue, args.context, saved.o, args.weights.o, args.y);
+  keep_output(queue, args.context, saved.o);
   return saved;
 }
 

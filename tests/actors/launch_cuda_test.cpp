@@ -94,30 +94,38 @@ TEST_F(LaunchCudaTest, AnActorThatIsLostInAStepLeavesTheHash) {
   }
 }
 
-Recipe recipe_of_tensor_cores(int64_t layers, int64_t micro_batches, int64_t steps) {
+constexpr kernels::Precision narrow_precisions[] = {kernels::Precision::bf16,
+                                                    kernels::Precision::fp8};
+
+Recipe recipe_of_tensor_cores(kernels::Precision precision, int64_t layers, int64_t micro_batches,
+                              int64_t steps) {
   Recipe recipe = recipe_of(layers, micro_batches, steps);
-  recipe.precision = kernels::Precision::bf16;
+  recipe.precision = precision;
   recipe.arithmetic = kernels::Arithmetic::sm_90a;
   return recipe;
 }
 
 TEST_F(LaunchCudaTest, ThirtyStepsOnTensorCoresHaveOneHashInEveryLayout) {
-  const Recipe recipe = recipe_of_tensor_cores(3, 2, 30);
-  const Outcome plain = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
+  for (const auto precision : narrow_precisions) {
+    Recipe recipe = recipe_of_tensor_cores(precision, 3, 2, 30);
+    const Outcome plain = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
 
-  EXPECT_EQ(play_plainly(recipe, learnable(recipe), 1, Device::cuda).hash, plain.hash);
-  for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 2, 2, 1, 2}}) {
-    const Outcome outcome = play_with_actors(recipe, on_gpu(layout), learnable(recipe));
-    EXPECT_EQ(outcome.hash, plain.hash) << to_string(layout) << outcome.error;
+    EXPECT_EQ(play_plainly(recipe, learnable(recipe), 1, Device::cuda).hash, plain.hash);
+    for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 2, 2, 1, 2}}) {
+      const Outcome outcome = play_with_actors(recipe, on_gpu(layout), learnable(recipe));
+      EXPECT_EQ(outcome.hash, plain.hash)
+          << to_string(precision) << to_string(layout) << outcome.error;
+      recipe.recompute = true;
+    }
+    const SpreadOutcome spread = play_spread({.layout = on_gpu({2, 1, 2, 2, 1, 2}), .processes = 2},
+                                             recipe, learnable(recipe));
+    EXPECT_EQ(spread.hash, plain.hash) << to_string(precision) << spread.error;
   }
-  const SpreadOutcome spread = play_spread({.layout = on_gpu({2, 1, 2, 2, 1, 2}), .processes = 2},
-                                           recipe, learnable(recipe));
-  EXPECT_EQ(spread.hash, plain.hash) << spread.error;
 }
 
 // Other orders of the same sums: the losses are close, the bits are not.
 TEST_F(LaunchCudaTest, TensorCoresLearnAsTheCpuDoes) {
-  Recipe recipe = recipe_of_tensor_cores(3, 2, 30);
+  Recipe recipe = recipe_of_tensor_cores(kernels::Precision::bf16, 3, 2, 30);
   const Outcome ours = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
   recipe.arithmetic = kernels::Arithmetic::cpu;
   const Outcome cpu = play_plainly(recipe, learnable(recipe));
@@ -126,13 +134,33 @@ TEST_F(LaunchCudaTest, TensorCoresLearnAsTheCpuDoes) {
   for (size_t step = 0; step < cpu.steps.size(); ++step) {
     const double wanted = cpu.steps[step].record().loss();
     const double tolerance = step < 10 ? 0.005 : 0.06;  // the runs part as they go on
-    EXPECT_NEAR(ours.steps[step].record().loss(), wanted, tolerance * wanted)
-        << "step " << step + 1;
+    EXPECT_NEAR(ours.steps[step].record().loss(), wanted, tolerance * wanted) << "step " << step + 1;
+  }
+}
+
+/// Of ten steps, the last one `end`.
+double mean_loss(const Outcome& outcome, size_t end) {
+  double sum = 0;
+  for (size_t step = end - 10; step < end; ++step) sum += outcome.steps[step].record().loss();
+  return sum / 10;
+}
+
+// FP8 parts from the first step on, in a model of so few numbers by more than a large one.
+TEST_F(LaunchCudaTest, TensorCoresLearnInFp8AsTheCpuDoes) {
+  Recipe recipe = recipe_of_tensor_cores(kernels::Precision::fp8, 3, 2, 30);
+  const Outcome ours = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
+  recipe.arithmetic = kernels::Arithmetic::cpu;
+  const Outcome cpu = play_plainly(recipe, learnable(recipe));
+
+  EXPECT_NE(ours.hash, cpu.hash);
+  EXPECT_NEAR(ours.steps[0].record().loss(), cpu.steps[0].record().loss(), 0.03);
+  for (const size_t end : {10, 20, 30}) {
+    EXPECT_NEAR(mean_loss(ours, end), mean_loss(cpu, end), 0.03 * mean_loss(cpu, end)) << end;
   }
 }
 
 TEST_F(LaunchCudaTest, AnActorThatIsLostOnTensorCoresLeavesTheHash) {
-  const Recipe recipe = recipe_of_tensor_cores(4, 4, 2);
+  const Recipe recipe = recipe_of_tensor_cores(kernels::Precision::fp8, 4, 4, 2);
   const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
 
   for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard}) {

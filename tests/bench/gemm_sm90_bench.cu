@@ -72,6 +72,7 @@ void dense_fp8(const std::string& family, int64_t M, int64_t N, int64_t K, bool 
                               .b_scales = b.scales.data(),
                               .b_scales_stride = b.stride,
                               .c = ours.data(),
+                              .c_stride = N,
                               .M = M,
                               .N = N,
                               .K = K,
@@ -142,6 +143,7 @@ void grouped_fp8(const std::string& family, int64_t groups, int64_t rows, int64_
                                      .b_scales = b.scales.data(),
                                      .b_scales_stride = b.stride,
                                      .c = c.data(),
+                                     .c_stride = N,
                                      .R = R,
                                      .N = N,
                                      .K = K,
@@ -156,6 +158,7 @@ void grouped_fp8(const std::string& family, int64_t groups, int64_t rows, int64_
                                .b_scales = b.scales.data(),
                                .b_scales_stride = b.stride,
                                .c = c.data(),
+                               .c_stride = N,
                                .M = groups * rows,
                                .N = N,
                                .K = K,
@@ -185,7 +188,9 @@ void weights_fp8(int64_t groups, int64_t M, int64_t N, int64_t rows) {
                                         .R = R,
                                         .groups = static_cast<int>(groups),
                                         .block_offsets = block_offsets.data(),
-                                        .c = c.data()};
+                                        .c = c.data(),
+                                        .sums = nullptr,
+                                        .fixed = {}};
   std::vector<LtPeer> peers;  // each of operands of its own, as a loop over groups would have them
   for (int64_t g = 0; g < groups; ++g) {
     peers.emplace_back(LtProduct{.a = a.codes.data() + g * M * rows,
@@ -219,6 +224,7 @@ void quantise(int64_t M, int64_t K) {
   const auto tiles = [&](bool columns, bool power_of_two) {
     return [=](cudaStream_t s) {
       quantize_sm90({.x = x.data(),
+                     .x_stride = K,
                      .M = M,
                      .K = K,
                      .power_of_two = power_of_two,
@@ -238,6 +244,8 @@ void quantise(int64_t M, int64_t K) {
   };
   const auto blocks = [=](cudaStream_t s) {
     quantize_blocks_sm90({.w = x.data(),
+                          .w_stride = K,
+                          .groups = 1,
                           .N = M,
                           .K = K,
                           .power_of_two = false,

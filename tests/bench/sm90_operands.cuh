@@ -18,6 +18,7 @@ struct Quantised {
         stride(up_to(rows, 4)) {
     const Device<uint16_t> x = normal_bf16(rows * cols, seed);
     kernels::cuda::quantize_sm90({.x = x.data(),
+                                  .x_stride = cols,
                                   .M = rows,
                                   .K = cols,
                                   .power_of_two = false,
@@ -50,6 +51,8 @@ struct Weights {
     for (int64_t g = 0; g < groups; ++g) {
       kernels::cuda::quantize_blocks_sm90(
           {.w = w.data(),
+           .w_stride = K,
+           .groups = 1,
            .N = N,
            .K = K,
            .power_of_two = false,

@@ -174,7 +174,9 @@ TEST(ValidateRun, TensorCoresNeedTheirGpuAndBf16) {
   EXPECT_THAT(run_error({"train.arithmetic=SM_90A", "train.precision=BF16"}),
               HasSubstr("train.arithmetic: found SM_90A with cluster.device CPU, wanted"));
   EXPECT_THAT(run_error({"train.arithmetic=SM_90A", "cluster.device=CUDA"}),
-              HasSubstr("SM_90A with train.precision FP32, wanted precision BF16"));
+              HasSubstr("SM_90A with train.precision FP32, wanted precision BF16 or FP8"));
+  EXPECT_EQ(run_error({"train.arithmetic=SM_90A", "cluster.device=CUDA", "train.precision=FP8"}),
+            run_error({"cluster.device=CUDA", "train.precision=FP8"}));
   EXPECT_EQ(run_error({"train.arithmetic=SM_90A", "cluster.device=CUDA", "train.precision=BF16"}),
             "");
 }

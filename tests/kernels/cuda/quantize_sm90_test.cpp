@@ -94,6 +94,7 @@ TEST_F(QuantizeSm90, GivesTheBitsOfTheCpuForRowsAndColumns) {
                                          {1, 16, false, 1e-4f, {}},
                                          {300, 400, true, 1e-4f, {}},
                                          {300, 400, false, 1e-20f, {}},
+                                         {300, 400, false, 0x1p-100f, {}},
                                          {129, 144, false, 1e-4f, {}},
                                          {417, 272, false, 1e-4f, {0, 0, 1, 131, 131, 260, 417}}}) {
     SCOPED_TRACE(std::to_string(c.M) + " x " + std::to_string(c.K));
@@ -118,6 +119,7 @@ TEST_F(QuantizeSm90, GivesTheBitsOfTheCpuForRowsAndColumns) {
     DeviceArray<float> column_scales(static_cast<size_t>((blocks.back() + spare) * c.K), -1.0f);
 
     kernels::cuda::quantize_sm90({.x = in.data(),
+                                  .x_stride = c.K,
                                   .M = c.M,
                                   .K = c.K,
                                   .power_of_two = c.power_of_two,
@@ -165,17 +167,21 @@ TEST_F(QuantizeSm90, GivesTheBitsOfTheCpuForRowsAndColumns) {
 
 TEST_F(QuantizeSm90, GivesTheBitsOfTheCpuForBlocksAndTheirTranspose) {
   for (const Case& c :
-       std::vector<Case>{{256, 128, false, 1e-4f, {}}, {144, 400, true, 1e-4f, {}}}) {
+       std::vector<Case>{{256, 128, false, 1e-4f, {}}, {144, 400, true, 1e-4f, {}}, {77, 48, false, 1e-4f, {}}}) {
     SCOPED_TRACE(std::to_string(c.M) + " x " + std::to_string(c.K));
     const std::vector<uint16_t> w = numbers_of(c.M, c.K);
     const Tiles tiles = wanted_tiles(w, c.M, c.K, 128, 128, c.power_of_two, c.least_amax, {});
     const int64_t down = tiles_over(c.M, 128), across = tiles_over(c.K, 128);
+    const int64_t wide = (c.M + 15) / 16 * 16;
     const DeviceArray<uint16_t> in(w);
-    DeviceArray<uint8_t> codes(static_cast<size_t>(c.M * c.K), 0xee), turned(codes.size(), 0xee);
+    DeviceArray<uint8_t> codes(static_cast<size_t>(c.M * c.K), 0xee);
+    DeviceArray<uint8_t> turned(static_cast<size_t>(c.K * wide), 0xee);
     DeviceArray<float> scales(static_cast<size_t>(down * across), -1.0f);
     DeviceArray<float> turned_scales(static_cast<size_t>(down * across), -1.0f);
 
     kernels::cuda::quantize_blocks_sm90({.w = in.data(),
+                                         .w_stride = c.K,
+                                         .groups = 1,
                                          .N = c.M,
                                          .K = c.K,
                                          .power_of_two = c.power_of_two,
@@ -194,7 +200,7 @@ TEST_F(QuantizeSm90, GivesTheBitsOfTheCpuForBlocksAndTheirTranspose) {
       for (int64_t k = 0; k < c.K; ++k) {
         const float wanted = tiles.codes[static_cast<size_t>(n * c.K + k)];
         expect_code(found[static_cast<size_t>(n * c.K + k)], wanted);
-        expect_code(found_turned[static_cast<size_t>(k * c.M + n)], wanted);
+        expect_code(found_turned[static_cast<size_t>(k * wide + n)], wanted);
         const float scale = tiles.scales[static_cast<size_t>(n / 128 * across + k / 128)];
         expect_scale(found_scales[static_cast<size_t>(n / 128 * across + k / 128)], scale);
         expect_scale(found_turned_scales[static_cast<size_t>(k / 128 * down + n / 128)], scale);

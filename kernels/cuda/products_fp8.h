@@ -1,0 +1,60 @@
+// The products of linear layers of FP8 recipes in the arithmetic sm_90a, over tensors and a queue on
+// the GPU: what gemm_fp8_wgmma.h has over pointers, for any shape. Numbers are rounded to bfloat16,
+// then quantised as quantize_tiles does: rows in 1 x 128 tiles, weights in 128 x 128 blocks, both
+// operands of weights' gradients in 128 x 1 tiles that begin anew with each group.
+// Source: DeepSeek-V3 report, arXiv:2412.19437, section 3.3.2.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/layers/gradient.h"
+#include "kernels/queue.h"
+#include "kernels/tensor.h"
+
+namespace troupe::kernels::cuda {
+
+/// How tiles of an operand are scaled, as in QuantizeTilesArgs.
+struct Fp8Scaling {
+  bool power_of_two;
+  float least_amax;
+};
+
+struct MultiplyFp8Args {
+  ConstTensor a;  ///< [R, K] f32 or bf16
+  Fp8Scaling a_scaling;
+  std::vector<ConstTensor> b;  ///< G of [N, K], or of [K, N] unless transpose_b; f32 or bf16
+  Fp8Scaling b_scaling;
+  bool transpose_b;
+  std::vector<int64_t> offsets;  ///< G + 1 ascending row numbers, first 0, last R
+  Tensor c;                      ///< out: [R, N] bf16, or f32 that were rounded to bf16
+};
+
+/// Rows of each group times its matrix. Law 1: a row depends on its row of a alone. A matrix that
+/// no row meets need not be read. Asynchronous; what it needs besides comes from `scratch`.
+void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyFp8Args& args);
+
+struct MultiplyWeightsFp8Args {
+  ConstTensor a;  ///< [R, M] f32 or bf16 (dy)
+  Fp8Scaling a_scaling;
+  ConstTensor b;  ///< [R, N] f32 or bf16 (x)
+  Fp8Scaling b_scaling;
+  std::vector<int64_t> offsets;   ///< G + 1
+  std::vector<GradientSum> into;  ///< G of [M, N]; an empty group adds nothing
+};
+
+/// Adds each group's unit, transpose(a) times b, to its fixed-point sum.
+void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Args& args);
+
+/// Rows as codes of one byte: what is kept of them for backward.
+struct Fp8Rows {
+  Tensor codes;   ///< [R, D] f8_e4m3
+  Tensor scales;  ///< [tiles over D, R up to a multiple of 4] f32
+};
+
+/// x [R, D] bf16, D a multiple of 16, in 1 x 128 tiles.
+Fp8Rows keep_fp8(Queue& queue, Scratch& scratch, const ConstTensor& x, const Fp8Scaling& scaling);
+/// y [R, D] bf16 = code times scale, rounded to nearest.
+void read_fp8(Queue& queue, const Fp8Rows& rows, const Tensor& y);
+
+}  // namespace troupe::kernels::cuda

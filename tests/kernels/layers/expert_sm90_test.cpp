@@ -1,0 +1,162 @@
+// Experts on tensor cores. Their sums have other orders than the CPU's, and numbers are rounded at
+// other places, so results are near. How near a recipe may be is said by what it loses on the CPU:
+// both are compared with FP32.
+#include "kernels/layers/expert.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernels/cuda/device.h"
+#include "kernels/quantize.h"
+#include "tests/kernels/layers/layer_fixtures.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace kernels;
+
+/// Rows of three experts, of which the second has none.
+struct Shape {
+  int64_t D, F;
+  std::vector<int64_t> offsets;
+};
+
+struct Results {
+  Doubles y, dx, dweights;
+  std::vector<Doubles> gradients;
+};
+
+class ExpertsSm90 : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string reason = kernels::cuda::why_no_gpu();
+    if (!reason.empty()) GTEST_SKIP() << "no GPU to compute on: " << reason;
+  }
+
+  static Tensor on(Device device, Scratch& scratch, const Buffer& host) {
+    if (device == Device::cpu) return scratch.keep(host);
+    const Tensor t = scratch.of(host.view.dtype, {host.view.rows(), host.view.cols()});
+    copy_now(host, t);
+    Tensor shaped = host.view;
+    shaped.data = t.data;
+    shaped.device = t.device;
+    return shaped;
+  }
+  static Doubles doubles_of(const Tensor& t) {
+    const Buffer host = on_host(t);
+    Doubles out(static_cast<size_t>(t.count()));
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = t.dtype == DType::i64 ? static_cast<double>(values<int64_t>(host.view)[i])
+                                     : static_cast<double>(values<float>(host.view)[i]);
+    }
+    return out;
+  }
+
+  static Results run(const Shape& s, Device device, Precision precision, bool recompute = false) {
+    ThreadPool pool(2);
+    Queue queue(pool, device, device == Device::cuda ? Arithmetic::sm_90a : Arithmetic::cpu);
+    Scratch scratch(device);
+    const int64_t R = s.offsets.back();
+    const Tensor faults = scratch.shared(DType::i32, {1});
+    *values<int32_t>(faults) = 0;
+    std::vector<FfnWeights> weights;
+    std::vector<FfnGradients> gradients;
+    std::vector<Tensor> sums;
+    const auto add = [&](int64_t rows, int64_t cols, uint32_t seed, ConstTensor& weight,
+                         GradientSum& gradient) {
+      weight = on(device, scratch, normal({rows, cols}, seed, 0.1f));
+      const Tensor sum = scratch.of(DType::i64, {rows, cols});
+      zero_now(sum);
+      gradient.sum = sum;
+      gradient.scale_bits = 40;
+      gradient.faults = reinterpret_cast<std::atomic<uint32_t>*>(faults.data);
+      sums.push_back(sum);
+    };
+    for (uint32_t e = 0; e + 1 < s.offsets.size(); ++e) {
+      FfnWeights& w = weights.emplace_back();
+      FfnGradients& g = gradients.emplace_back();
+      add(s.F, s.D, 60 + 3 * e, w.gate, g.gate);
+      add(s.F, s.D, 61 + 3 * e, w.up, g.up);
+      add(s.D, s.F, 62 + 3 * e, w.down, g.down);
+    }
+    const ExpertsArgs args{
+        .options = {.precision = precision, .is_moe = true, .recompute = recompute},
+        .weights = weights,
+        .offsets = s.offsets,
+        .x = on(device, scratch, normal({R, s.D}, 1))};
+    ExpertsSaved saved = experts_forward(queue, scratch, args);
+    queue.wait();
+    Results out;
+    out.y = in_f32(saved.y);
+    const Tensor dx = scratch.f32({R, s.D}), dweights = scratch.f32({R});
+    experts_backward_inputs(queue, scratch, args, saved,
+                            {.dy = on(device, scratch, normal({R, s.D}, 2, 1e-4f)),
+                             .weights = on(device, scratch, normal({R}, 3)),
+                             .dx = dx,
+                             .dweights = dweights});
+    experts_backward_weights(queue, scratch, args, saved, gradients);
+    queue.wait();
+    out.dx = doubles_of(dx);
+    out.dweights = doubles_of(dweights);
+    for (const Tensor& sum : sums) out.gradients.push_back(doubles_of(sum));
+    return out;
+  }
+
+ private:
+  static Doubles in_f32(const Tensor& t) {
+    if (t.dtype == DType::f32) return doubles_of(t);
+    const Buffer host = on_host(t);
+    Doubles out;
+    for (int64_t i = 0; i < t.count(); ++i) {
+      out.push_back(bf16_to_f32(values<uint16_t>(host.view)[i]));
+    }
+    return out;
+  }
+};
+
+const std::vector<Shape> shapes{{256, 128, {0, 70, 70, 200}}, {48, 40, {0, 70, 70, 200}}};
+
+TEST_F(ExpertsSm90, LoseNoMoreThanTheCpuDoesInTheSameRecipe) {
+  for (const Shape& s : shapes) {
+    const Results exact = run(s, Device::cpu, Precision::fp32);
+    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+      SCOPED_TRACE(std::string(to_string(precision)) + ", D " + std::to_string(s.D));
+      const Results cpu = run(s, Device::cpu, precision), ours = run(s, Device::cuda, precision);
+      const auto expect_like = [&](const char* what, const Doubles& found, const Doubles& its,
+                                   const Doubles& wanted) {
+        const double loss = relative_difference(its, wanted);
+        EXPECT_LT(relative_difference(found, wanted), 1.5 * loss) << what;
+        EXPECT_GT(relative_difference(found, wanted), 0.3 * loss) << what;  // in the recipe at all
+      };
+      expect_like("y", ours.y, cpu.y, exact.y);
+      expect_like("dx", ours.dx, cpu.dx, exact.dx);
+      expect_like("dweights", ours.dweights, cpu.dweights, exact.dweights);
+      for (size_t i = 0; i < cpu.gradients.size(); ++i) {
+        if (i / 3 == 1) {
+          EXPECT_EQ(ours.gradients[i], Doubles(ours.gradients[i].size(), 0.0));
+        } else {
+          expect_like("a gradient", ours.gradients[i], cpu.gradients[i], exact.gradients[i]);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ExpertsSm90, ComputeTheSameBitsAgain) {
+  for (const Shape& s : shapes) {
+    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+      const Results once = run(s, Device::cuda, precision);
+      for (const bool recompute : {false, true}) {
+        const Results again = run(s, Device::cuda, precision, recompute);
+        EXPECT_EQ(again.y, once.y);
+        EXPECT_EQ(again.dx, once.dx);
+        EXPECT_EQ(again.dweights, once.dweights);
+        EXPECT_EQ(again.gradients, once.gradients);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
