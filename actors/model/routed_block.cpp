@@ -127,14 +127,19 @@ kernels::DType RoutedBlock::row_type(const Queue& queue) const {
 }
 
 /// Rows for the holders of this process, gathered from x; for the others the tokens' rows, packed.
-Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, const ConstTensor& x) const {
+Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dispatched what,
+                                    const ConstTensor& x) const {
   Dispatched out;
+  kernels::PassingScratch passing(queue);
+  // A token's row is rounded once, however many experts get it.
+  const ConstTensor rounded =
+      kernels::round_dispatched(queue, *passing, recipe_.precision, what, x);
   for (size_t shard = 0; shard < plan_.sources.size(); ++shard) {
     const auto& source = plan_.sources[shard];
     out.here.push_back({source.offsets, {}, {}});
     if (is_there_[shard]) continue;
     out.here.back().rows = scratch.of(row_type(queue), {source.rows(), x.cols()});
-    kernels::gather_rows(queue, {.x = x, .index = source.index, .y = out.here.back().rows});
+    kernels::gather_rows(queue, {.x = rounded, .index = source.index, .y = out.here.back().rows});
   }
   for (size_t h = 0; h < hosts_.size(); ++h) {
     out.there.emplace_back();
@@ -158,7 +163,7 @@ Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
   plan_ = kernels::plan_dispatch(gate_.expert_ids, holders_.owner, holders_.shards,
                                  recipe_.shape.groups);
   plan_hosts(x_.rows());
-  Dispatched out = gather_here(queue, scratch, x_);
+  Dispatched out = gather_here(queue, scratch, kernels::Dispatched::activations, x_);
   for (size_t h = 0; h < hosts_.size(); ++h) {
     out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::activations, x_);
     for (size_t part = 0; part < out.there[h].parts.size(); ++part) {
@@ -204,7 +209,7 @@ Tensor RoutedBlock::combine(Queue& queue, Scratch& scratch,
 }
 
 Dispatched RoutedBlock::dispatch_backward(Queue& queue, Scratch& scratch, const ConstTensor& dy) {
-  Dispatched out = gather_here(queue, scratch, dy);
+  Dispatched out = gather_here(queue, scratch, kernels::Dispatched::gradients, dy);
   for (size_t shard = 0; shard < out.here.size(); ++shard) {
     if (!is_there_[shard]) out.here[shard].weights = weights_of(queue, scratch, shard);
   }

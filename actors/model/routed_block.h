@@ -81,7 +81,7 @@ class RoutedBlock {
   void plan_hosts(int64_t tokens);
   void plan_sums(int shard);
   kernels::DType row_type(const kernels::Queue& queue) const;
-  Dispatched gather_here(kernels::Queue& queue, kernels::Scratch& scratch,
+  Dispatched gather_here(kernels::Queue& queue, kernels::Scratch& scratch, kernels::Dispatched what,
                          const kernels::ConstTensor& x) const;
   std::vector<kernels::Tensor> pack(kernels::Queue& queue, kernels::Scratch& scratch, size_t host,
                                     kernels::Dispatched what, const kernels::ConstTensor& x) const;

@@ -29,7 +29,7 @@ bool is_mla(const Model& m) { return m.attention() == Model::MLA; }
 
 }  // namespace
 
-int64_t saved_floats(const Model& m, int32_t layer, bool rounds_rows) {
+int64_t saved_floats(const Model& m, int32_t layer) {
   const Widths w(m);
   // Input and normed input of both halves with the inverse roots of the norms; queries, keys, values,
   // attention's output and the logarithm of its sum; of MLA latents before and after their norms.
@@ -38,7 +38,7 @@ int64_t saved_floats(const Model& m, int32_t layer, bool rounds_rows) {
   if (layer < m.dense_layers()) return attention + 3 * int64_t{m.dense_intermediate_size()};
   // Scores, choice and places of the rows; the experts' sum; inputs and outputs of experts.
   return attention + m.experts() + 7 * w.rows + w.hidden +
-         w.rows * w.hidden * (rounds_rows ? 3 : 2) + 3 * (w.experts + w.shared);
+         2 * w.rows * w.hidden + 3 * (w.experts + w.shared);
 }
 
 int64_t recomputed_floats(const Model& m, int32_t layer) {

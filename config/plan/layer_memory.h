@@ -8,8 +8,7 @@
 namespace troupe::config {
 
 /// Floats that a layer keeps of one token for its backward pass, if nothing is recomputed.
-/// `rounds_rows`: experts read a rounded copy of their rows (BF16, FP8).
-int64_t saved_floats(const Model& model, int32_t layer, bool rounds_rows);
+int64_t saved_floats(const Model& model, int32_t layer);
 
 /// Those of them that `train.recompute` makes again.
 int64_t recomputed_floats(const Model& model, int32_t layer);

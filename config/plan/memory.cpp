@@ -14,14 +14,14 @@ namespace troupe::config {
 
 namespace {
 
-int64_t stage_saved_floats(const Model& m, const StagePlan& stage, bool rounds_rows) {
+int64_t stage_saved_floats(const Model& m, const StagePlan& stage) {
   int64_t floats = 0;
   for (int layer = stage.first_layer; layer < stage.first_layer + stage.layers; ++layer) {
-    floats += saved_floats(m, layer, rounds_rows);
+    floats += saved_floats(m, layer);
   }
   if (stage.first_layer + stage.layers == m.layers()) {
     floats += 3 * m.hidden_size();
-    floats += m.mtp_layers() * (saved_floats(m, m.layers(), rounds_rows) + 6 * m.hidden_size());
+    floats += m.mtp_layers() * (saved_floats(m, m.layers()) + 6 * m.hidden_size());
   }
   return floats;
 }
@@ -45,7 +45,7 @@ double crossing_share(const PlanArgs& args, const Plan& plan) {
   if (plan.expert < 2 || model.experts() == 0) return 0;
   const int32_t layer = model.layers() - 1;
   return static_cast<double>(crossing_floats(model)) /
-         static_cast<double>(saved_floats(model, layer, false));
+         static_cast<double>(saved_floats(model, layer));
 }
 
 /// No machine has more, and it can be added up.
@@ -57,8 +57,7 @@ class Activations {
   Activations(const PlanArgs& args, const Plan& plan) : plan_(plan) {
     const bool recomputes = args.run.run.train().recompute();
     for (const StagePlan& stage : plan.stages) {
-      const bool rounds_rows = args.run.run.train().precision() != Train::FP32;
-      const int64_t floats = stage_saved_floats(args.model.model, stage, rounds_rows) -
+      const int64_t floats = stage_saved_floats(args.model.model, stage) -
                              (recomputes ? stage_recomputed_floats(args.model.model, stage) : 0);
       bytes_.push_back(4.0 * static_cast<double>(floats) *
                        static_cast<double>(largest_step(args.run.run).micro_batch_tokens));

@@ -12,7 +12,8 @@ struct Fp8WeightsArgs {
   int cols;  ///< N
   const int32_t* block_offsets;
   float* c;                  ///< [groups, M, N]
-  int64_t* const* sums;      ///< [groups] of [M, N], where the result is fixed-point
+  int64_t* const* sums;      ///< [groups, parts] of [M / parts, N] where the result is fixed-point
+  int parts;
   FixedPointRule fixed;
 };
 
@@ -145,14 +146,18 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
         }
         finish_rest<0>(k, count, issue, finish);
       }
-      const TileTarget target{args.cols, row, args.rows, tile.col, args.cols};
       if constexpr (std::is_same_v<Result, FixedPoint>) {
         if (count > 0 || args.fixed.is_first) {
-          auto* const sum = reinterpret_cast<unsigned long long*>(args.sums[tile.group]);
-          add_fixed_point<128>(total, sum, args.fixed, target);
+          const int part_rows = args.rows / args.parts;
+          const int part = min(tile.row / part_rows, args.parts - 1);
+          auto* const sum = reinterpret_cast<unsigned long long*>(
+              args.sums[tile.group * args.parts + part]);
+          add_fixed_point<128>(total, sum, args.fixed,
+                               {args.cols, row - part * part_rows, part_rows, tile.col, args.cols});
         }
       } else {
-        store_f32<128>(total, args.c + int64_t{tile.group} * args.rows * args.cols, target);
+        store_f32<128>(total, args.c + int64_t{tile.group} * args.rows * args.cols,
+                       {args.cols, row, args.rows, tile.col, args.cols});
       }
       more = walk.next(rank, tile);
     }

@@ -180,11 +180,11 @@ void grouped_gemm_fp8_wgmma(const GroupedGemmFp8WgmmaArgs& args, cudaStream_t st
 
 void grouped_weights_fp8_wgmma(const GroupedWeightsFp8WgmmaArgs& x, cudaStream_t stream) {
   if (x.groups == 0) return;
-  expect_multiple("grouped_weights_fp8_wgmma M", x.M, 1);
   expect_multiple("grouped_weights_fp8_wgmma N", x.N, 2);
   expect_multiple("grouped_weights_fp8_wgmma R", x.R, 128);
   expect_multiple("grouped_weights_fp8_wgmma a_scales_stride", x.a_scales_stride, 4);
   expect_multiple("grouped_weights_fp8_wgmma b_scales_stride", x.b_scales_stride, 4);
+  expect_multiple("grouped_weights_fp8_wgmma M", x.M, x.parts > 1 ? 128 * x.parts : 1);
   const char* what = "grouped_weights_fp8_wgmma";
   const int64_t k_blocks = x.R / 128;
   const CUtensorMap a = codes_map(what, x.a, x.M, x.R, 128);
@@ -197,6 +197,7 @@ void grouped_weights_fp8_wgmma(const GroupedWeightsFp8WgmmaArgs& x, cudaStream_t
                             .block_offsets = x.block_offsets,
                             .c = x.c,
                             .sums = x.sums,
+                            .parts = x.parts,
                             .fixed = x.fixed};
   const auto kernel = x.c != nullptr ? fp8_weights<float> : fp8_weights<FixedPoint>;
   launch(what, kernel, dim3(multiprocessors), 384, weights_bytes, 0, stream, a, b, a_scales,

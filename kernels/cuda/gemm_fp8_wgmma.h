@@ -91,7 +91,9 @@ struct GroupedWeightsFp8WgmmaArgs {
   int groups;
   const int32_t* block_offsets;  ///< [groups + 1] in device memory: blocks of 128 columns before g
   float* c;                      ///< out: [groups, M, N], zeros of an empty group; or null
-  int64_t* const* sums;  ///< where c is null: [groups] in device memory of [M, N] that are added to
+  /// Where c is null: [groups, parts] in device memory of sums [M / parts, N] that are added to.
+  int64_t* const* sums;
+  int parts;             ///< one, or M / parts is a multiple of 128
   FixedPointRule fixed;  ///< of sums
 };
 

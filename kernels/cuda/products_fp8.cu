@@ -285,7 +285,15 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Arg
   if (args.into.empty()) return;
   expect_shape("add_weights_fp8 b", args.b, args.b.dtype, {R, N});
   const int64_t width = up_to(N, 2);
-  const UnitsOfGroups units(queue, scratch, "add_weights_fp8", args.into, args.offsets, M, N, width);
+  const auto groups = static_cast<int64_t>(args.offsets.size()) - 1;
+  const int64_t parts = static_cast<int64_t>(args.into.size()) / groups;
+  std::vector<int64_t> offsets{0};  // of the sums' rows, one behind the other
+  for (size_t i = 0; i < args.into.size(); ++i) {
+    const size_t g = i / static_cast<size_t>(parts);
+    offsets.push_back(offsets.back() + args.offsets[g + 1] - args.offsets[g]);
+  }
+  const UnitsOfGroups units(queue, scratch, "add_weights_fp8", args.into, offsets, M / parts, N,
+                            width);
   if (R == 0) return;
   std::vector<int32_t> blocks{0};
   for (size_t g = 0; g + 1 < args.offsets.size(); ++g) {
@@ -294,7 +302,7 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Arg
   }
   const GroupTables tables{table_of(queue, scratch, in_int32(args.offsets)),
                            table_of(queue, scratch, blocks),
-                           static_cast<int64_t>(args.into.size()), blocks.back()};
+                           groups, blocks.back()};
   const Columns a = quantize_columns(queue, scratch, args.a, args.a_scaling, tables);
   const Columns b = quantize_columns(queue, scratch, args.b, args.b_scaling, tables);
   GroupedWeightsFp8WgmmaArgs product{
@@ -311,10 +319,11 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Arg
       .block_offsets = tables.blocks,
       .c = units.are_direct() ? nullptr : static_cast<float*>(units.results()[0]),
       .sums = nullptr,
+      .parts = static_cast<int>(parts),
       .fixed = units.rule()};
   std::vector<int64_t*> sums;
   for (void* const result : units.results()) sums.push_back(static_cast<int64_t*>(result));
-  const Tensor near = scratch.of(DType::i64, {tables.groups});
+  const Tensor near = scratch.of(DType::i64, {static_cast<int64_t>(sums.size())});
   if (units.are_direct()) product.sums = reinterpret_cast<int64_t* const*>(near.data);
   enqueue(queue, "add_weights_fp8",
           [product, to = near.data, list = SharedList<int64_t*>(sums),

@@ -39,8 +39,10 @@ struct MultiplyWeightsFp8Args {
   Fp8Scaling a_scaling;
   ConstTensor b;  ///< [R, N] f32 or bf16 (x)
   Fp8Scaling b_scaling;
-  std::vector<int64_t> offsets;   ///< G + 1
-  std::vector<GradientSum> into;  ///< G of [M, N]; an empty group adds nothing
+  std::vector<int64_t> offsets;  ///< G + 1
+  /// G of [M, N]; or several a group, each for an equal part of a's columns, a multiple of 128. An
+  /// empty group adds nothing.
+  std::vector<GradientSum> into;
 };
 
 /// Adds each group's unit, transpose(a) times b, to its fixed-point sum.

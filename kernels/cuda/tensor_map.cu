@@ -27,10 +27,24 @@ Encode find_encode() {
   return reinterpret_cast<Encode>(found);
 }
 
+/// The driver's functions want the runtime's context, which a thread has only when it has called
+/// the runtime.
+void bind_context() {
+  thread_local const cudaError_t bound = [] {
+    int device = 0;
+    const cudaError_t error = cudaGetDevice(&device);
+    return error == cudaSuccess ? cudaSetDevice(device) : error;
+  }();
+  if (bound != cudaSuccess) {
+    throw KernelError(std::string("no CUDA context: ") + cudaGetErrorString(bound));
+  }
+}
+
 }  // namespace
 
 CUtensorMap tensor_map(const char* name, const BoxedMatrix& matrix) {
   static const Encode encode = find_encode();
+  bind_context();
   CUtensorMap map{};
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(matrix.cols),
                                static_cast<cuuint64_t>(matrix.rows)};
@@ -47,8 +61,8 @@ CUtensorMap tensor_map(const char* name, const BoxedMatrix& matrix) {
     throw KernelError(std::string(name) + " of " + std::to_string(matrix.rows) + " x " +
                       std::to_string(matrix.cols) + ", row stride " +
                       std::to_string(matrix.row_stride) +
-                      ", wanted one whose base and rows are multiples of 16 bytes (driver error " +
-                      std::to_string(result) + ")");
+                      " cannot be copied in boxes (driver error " + std::to_string(result) +
+                      "), wanted a base and rows of multiples of 16 bytes");
   }
   return map;
 }

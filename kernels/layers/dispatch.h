@@ -14,7 +14,8 @@ namespace troupe::kernels {
 enum class Dispatched : uint8_t { activations, gradients };
 
 /// Rows as experts take them: FP32 as they are, BF16 to the nearest, FP8 to E4M3 in tiles of 1 x 128.
-/// The answer may be x itself.
+/// By the router, before it hands them out; rows that were rounded stay what they are. The answer
+/// may be x itself; on tensor cores it is bf16.
 ConstTensor round_dispatched(Queue& queue, Scratch& scratch, Precision precision, Dispatched what,
                              const ConstTensor& x);
 

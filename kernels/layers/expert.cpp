@@ -2,7 +2,6 @@
 
 #include "kernels/cuda/products_bf16.h"
 #include "kernels/cuda/weigh_rows.h"
-#include "kernels/layers/dispatch.h"
 #include "kernels/permute.h"
 
 namespace troupe::kernels {
@@ -17,14 +16,13 @@ FfnBackwardArgs ffn_args(const ExpertsArgs& args, const ExpertsSaved& saved, con
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
   ExpertsSaved saved;
   if (is_of_tensor_cores(queue, args.options.precision)) {
-    saved.x = round_dispatched(queue, scratch, args.options.precision, Dispatched::activations,
-                               args.x);
+    saved.x = cuda::bf16_operand(queue, scratch, args.x);
     saved.y = scratch.of(DType::bf16, {args.x.rows(), args.x.cols()});
     saved.ffn = ffn_forward(queue, scratch, {.options = args.options, .weights = args.weights,
                                              .offsets = args.offsets, .x = saved.x, .y = saved.y});
     return saved;
   }
-  saved.x = round_dispatched(queue, scratch, args.options.precision, Dispatched::activations, args.x);
+  saved.x = args.x;
   saved.y = scratch.f32({args.x.rows(), args.x.cols()});
   saved.ffn = ffn_forward(queue, scratch, {.options = args.options, .weights = args.weights,
                                            .offsets = args.offsets, .x = saved.x, .y = saved.y});
@@ -35,19 +33,17 @@ void experts_backward_inputs(Queue& queue, Scratch& scratch, const ExpertsArgs& 
                              ExpertsSaved& saved, const ExpertsBackwardArgs& backward) {
   if (is_of_tensor_cores(queue, args.options.precision)) {
     saved.dy = cuda::bf16_place(scratch, args.x.rows(), args.x.cols());
-    const ConstTensor dy = round_dispatched(queue, scratch, args.options.precision,
-                                            Dispatched::gradients, backward.dy);
-    cuda::weigh_rows(queue, {.dy = dy, .y = saved.y, .weights = backward.weights,
-                             .dy_weighted = saved.dy, .dweights = backward.dweights});
+    PassingScratch passing(queue);
+    cuda::weigh_rows(queue, {.dy = cuda::bf16_operand(queue, *passing, backward.dy), .y = saved.y,
+                             .weights = backward.weights, .dy_weighted = saved.dy,
+                             .dweights = backward.dweights});
     saved.deltas =
         ffn_backward_inputs(queue, scratch, ffn_args(args, saved, backward.dx), saved.ffn);
     return;
   }
   saved.dy = scratch.f32({args.x.rows(), args.x.cols()});
-  const ConstTensor dy = round_dispatched(queue, scratch, args.options.precision,
-                                          Dispatched::gradients, backward.dy);
-  dot_rows(queue, {.a = dy, .b = saved.y, .y = backward.dweights});
-  scale_rows(queue, {.x = dy, .scale = backward.weights, .y = saved.dy});
+  dot_rows(queue, {.a = backward.dy, .b = saved.y, .y = backward.dweights});
+  scale_rows(queue, {.x = backward.dy, .scale = backward.weights, .y = saved.dy});
   saved.deltas =
       ffn_backward_inputs(queue, scratch, ffn_args(args, saved, backward.dx), saved.ffn);
 }

@@ -10,18 +10,18 @@ struct ExpertsArgs {
   FfnOptions options = {};
   std::vector<FfnWeights> weights;  ///< one an expert, in id order
   std::vector<int64_t> offsets;     ///< rows of each: one more than experts
-  ConstTensor x;                    ///< [R, D]
+  ConstTensor x;                    ///< [R, D], rounded as it is dispatched (layers/dispatch.h)
 };
 
 struct ExpertsSaved {
   FfnSaved ffn;
-  ConstTensor x;      // [R, D], as it is dispatched (layers/dispatch.h)
+  ConstTensor x;      // [R, D]; bf16 in sm_90a
   Tensor y;           // [R, D], unweighted: the routing weight's gradient reads it; bf16 in sm_90a
   FfnDeltas deltas;   // after backward for inputs
   Tensor dy;          // [R, D], weighted, likewise
 };
 
-/// y[r] = expert(x[r]), x rounded as it is dispatched.
+/// y[r] = expert(x[r]).
 ExpertsSaved experts_forward(Queue& queue, Scratch& scratch, const ExpertsArgs& args);
 
 struct ExpertsBackwardArgs {

@@ -132,6 +132,19 @@ FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
   return deltas;
 }
 
+/// Whether the gradients of gate and up are one product, which quantizes x once.
+bool are_one_product(const Queue& queue, const FfnOptions& options, const FfnDeltas& deltas) {
+  return options.precision == Precision::fp8 && is_of_tensor_cores(queue, options.precision) &&
+         deltas.dgate.cols() % 128 == 0;
+}
+
+/// The halves of one tensor.
+Tensor side_by_side(const FfnDeltas& deltas) {
+  Tensor both = deltas.dgate;
+  both.shape[1] *= 2;
+  return both;
+}
+
 }  // namespace
 
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
@@ -208,6 +221,15 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
   }
   const Scales dispatched = dispatch_scales(args.options);
   add_units(args.dy, dispatched, activated, Scales::any, &FfnGradients::down);
+  if (are_one_product(queue, args.options, deltas)) {
+    std::vector<GradientSum> into;
+    for (const FfnGradients& g : gradients) into.insert(into.end(), {g.gate, g.up});
+    grouped_linear_backward_weights(
+        queue, scratch, {.precision = args.options.precision, .dy_scales = Scales::any,
+                         .x_scales = dispatched, .dy = side_by_side(deltas), .x = args.x,
+                         .offsets = args.offsets, .into = std::move(into)});
+    return;
+  }
   add_units(deltas.dgate, Scales::any, args.x, dispatched, &FfnGradients::gate);
   add_units(deltas.dup, Scales::any, args.x, dispatched, &FfnGradients::up);
 }

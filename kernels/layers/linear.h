@@ -84,7 +84,9 @@ struct GroupedLinearBackwardWeightsArgs {
   ConstTensor dy;
   ConstTensor x;
   std::vector<int64_t> offsets;
-  std::vector<GradientSum> into;  ///< one a group
+  /// One a group. On tensor cores in fp8 several may share x, each with an equal part of dy's
+  /// columns, a multiple of 128.
+  std::vector<GradientSum> into;
 };
 /// Groups without rows add nothing.
 void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,

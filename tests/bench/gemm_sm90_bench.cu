@@ -190,6 +190,7 @@ void weights_fp8(int64_t groups, int64_t M, int64_t N, int64_t rows) {
                                         .block_offsets = block_offsets.data(),
                                         .c = c.data(),
                                         .sums = nullptr,
+                                        .parts = 1,
                                         .fixed = {}};
   std::vector<LtPeer> peers;  // each of operands of its own, as a loop over groups would have them
   for (int64_t g = 0; g < groups; ++g) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <thread>
 
 #include "kernels/quantize.h"
 #include "kernels/tensor.h"
@@ -143,6 +145,30 @@ TEST_F(GemmBf16Wgmma, ErrsNoMoreThanItsFormats) {
       }
     }
   }
+}
+
+TEST_F(GemmBf16Wgmma, ComputesInAThreadThatHasCalledNothingBefore) {
+  const DeviceArray<uint16_t> a(std::vector<uint16_t>(64 * 64, 0)), b(a.values());
+  DeviceArray<uint16_t> c(64 * 64, 1);
+  std::string error;
+  std::thread([&] {
+    try {
+      kernels::cuda::gemm_bf16_wgmma({.a = a.data(),
+                                      .b = b.data(),
+                                      .transpose_a = false,
+                                      .transpose_b = true,
+                                      .c = c.data(),
+                                      .c_f32 = nullptr,
+                                      .M = 64,
+                                      .N = 64,
+                                      .K = 64},
+                                     nullptr);
+    } catch (const KernelError& caught) {
+      error = caught.what();
+    }
+  }).join();
+  EXPECT_EQ(error, "");
+  EXPECT_EQ(c.values(), a.values());
 }
 
 TEST(GemmBf16WgmmaArguments, NamesASizeThatIsNotAsWanted) {

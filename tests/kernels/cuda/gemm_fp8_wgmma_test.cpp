@@ -301,6 +301,7 @@ TEST_F(GemmFp8Wgmma, SumsGradientsOfWeightsOverEachGroupsRows) {
                                             .block_offsets = block_offsets.data(),
                                             .c = c.data(),
                                             .sums = nullptr,
+                                            .parts = 1,
                                             .fixed = {}},
                                            nullptr);
 

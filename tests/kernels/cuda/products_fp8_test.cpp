@@ -33,6 +33,7 @@ Buffer numbers_of(int64_t rows, int64_t cols, uint64_t seed, float size = 1.0f) 
 /// How units come to their sums.
 struct Way {
   bool is_watched = false, is_shared = false, is_first = false;
+  int64_t parts = 1;
 };
 
 class ProductsFp8 : public Sm90Test {
@@ -64,9 +65,9 @@ class ProductsFp8 : public Sm90Test {
     FixedPointLocks locks(1);
     const Tensor faults = scratch.shared(DType::i32, {1});
     *values<int32_t>(faults) = 0;
-    const int64_t M = a.view.cols(), N = b.view.cols();
+    const int64_t M = a.view.cols() / way.parts, N = b.view.cols();
     std::vector<GradientSum> into;
-    for (size_t g = 0; g + 1 < offsets.size(); ++g) {
+    for (size_t i = 0; i < (offsets.size() - 1) * static_cast<size_t>(way.parts); ++i) {
       GradientSum sum;
       sum.sum = scratch.of(DType::i64, {M, N});
       way.is_first ? copy_now(on_gpu(numbers_of(2 * M, N, 9), DType::f32), sum.sum)
@@ -268,6 +269,27 @@ TEST_F(ProductsFp8, AddTheSameBitsByEveryWay) {
     EXPECT_EQ(weights(offsets, a, b, {.is_shared = true}), wanted) << N;
     EXPECT_EQ(weights(offsets, a, b, {.is_first = true}), wanted) << N;
     EXPECT_EQ(weights(offsets, a, b, {.is_watched = true, .is_first = true}), wanted) << N;
+  }
+}
+
+// Gate and up: neighbouring columns of one operand, each with sums of its own.
+TEST_F(ProductsFp8, AddPartsOfColumnsToSumsOfTheirOwn) {
+  const std::vector<int64_t> offsets{0, 70, 70, 300};
+  const Buffer both = numbers_of(300, 256, 1), x = numbers_of(300, 144, 2);
+  const auto half = [&](int64_t first) {
+    const Buffer out = allocate_f32({300, 128});
+    for (int64_t r = 0; r < 300; ++r) {
+      std::copy_n(values<float>(both.view) + r * 256 + first, 128, values<float>(out.view) + r * 128);
+    }
+    return out;
+  };
+  const Sums first = weights(offsets, half(0), x), second = weights(offsets, half(128), x);
+  for (const bool is_watched : {false, true}) {
+    const Sums found = weights(offsets, both, x, {.is_watched = is_watched, .parts = 2});
+    for (size_t g = 0; g < 3; ++g) {
+      EXPECT_EQ(found.of_group[2 * g], first.of_group[g]) << g;
+      EXPECT_EQ(found.of_group[2 * g + 1], second.of_group[g]) << g;
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device.h"
+#include "kernels/layers/dispatch.h"
 #include "kernels/quantize.h"
 #include "tests/kernels/layers/layer_fixtures.h"
 
@@ -84,14 +85,17 @@ class ExpertsSm90 : public testing::Test {
         .options = {.precision = precision, .is_moe = true, .recompute = recompute},
         .weights = weights,
         .offsets = s.offsets,
-        .x = on(device, scratch, normal({R, s.D}, 1))};
+        .x = round_dispatched(queue, scratch, precision, Dispatched::activations,
+                              on(device, scratch, normal({R, s.D}, 1)))};
     ExpertsSaved saved = experts_forward(queue, scratch, args);
     queue.wait();
     Results out;
     out.y = in_f32(saved.y);
     const Tensor dx = scratch.f32({R, s.D}), dweights = scratch.f32({R});
     experts_backward_inputs(queue, scratch, args, saved,
-                            {.dy = on(device, scratch, normal({R, s.D}, 2, 1e-4f)),
+                            {.dy = round_dispatched(queue, scratch, precision,
+                                                    Dispatched::gradients,
+                                                    on(device, scratch, normal({R, s.D}, 2, 1e-4f))),
                              .weights = on(device, scratch, normal({R}, 3)),
                              .dx = dx,
                              .dweights = dweights});
