@@ -5,8 +5,10 @@ namespace troupe::kernels::cuda {
 
 namespace {
 
-/// What is made of a tile of 128 x 128.
-enum class Scales { rows, rows_and_columns, block };
+/// What of a tile of 128 x 128 shares a scale: a row, a column, each for its own codes, or all of it.
+enum class Scales { lines, block };
+/// What is made of it: codes as it lies, turned, or both.
+enum class Made { straight, turned, both };
 
 struct TileArgs {
   const uint16_t* x;
@@ -115,8 +117,10 @@ __device__ inline const uint4* in_row(const uint16_t* first, int i, int64_t stri
 }
 
 /// A tile of 128 x 128: thread t has rows 8 (t / 16) + i, columns 8 (t % 16) + j, for i, j < 8.
-template <Scales kScales, Quotient kQuotient>
+template <Scales kScales, Made kMade, Quotient kQuotient>
 __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
+  constexpr bool kStraight = kMade != Made::turned, kTurned = kMade != Made::straight;
+  constexpr bool kOfRows = kStraight || kScales == Scales::block;  // their greatest values are needed
   __shared__ uint4 column_most[8][16];  // of a warp's 16 rows, two columns a word
   __shared__ uint32_t row_most[64];     // two rows a word
   __shared__ Scale row_scales[128], column_scales[128];
@@ -149,21 +153,25 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
   for (int i = 0; i < 8; ++i) {
     const uint4 m = make_uint4(v[i].x & 0x7fff7fff, v[i].y & 0x7fff7fff, v[i].z & 0x7fff7fff,
                                v[i].w & 0x7fff7fff);
-    const uint32_t most = __vmaxu2(__vmaxu2(m.x, m.y), __vmaxu2(m.z, m.w));
-    const uint32_t one = max(most & 0xffff, most >> 16);
-    across[i / 2] = i % 2 == 0 ? one : across[i / 2] | one << 16;
+    if constexpr (kOfRows) {
+      const uint32_t most = __vmaxu2(__vmaxu2(m.x, m.y), __vmaxu2(m.z, m.w));
+      const uint32_t one = max(most & 0xffff, most >> 16);
+      across[i / 2] = i % 2 == 0 ? one : across[i / 2] | one << 16;
+    }
     down = make_uint4(__vmaxu2(down.x, m.x), __vmaxu2(down.y, m.y), __vmaxu2(down.z, m.z),
                       __vmaxu2(down.w, m.w));
   }
+  if constexpr (kOfRows) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 4; ++i) {
 #pragma unroll
-    for (int step = 1; step < 16; step *= 2) {
-      across[i] = __vmaxu2(across[i], __shfl_xor_sync(~0u, across[i], step));
+      for (int step = 1; step < 16; step *= 2) {
+        across[i] = __vmaxu2(across[i], __shfl_xor_sync(~0u, across[i], step));
+      }
+      if (octet == i) row_most[thread / 16 * 4 + i] = across[i];
     }
-    if (octet == i) row_most[thread / 16 * 4 + i] = across[i];
   }
-  if constexpr (kScales == Scales::rows_and_columns) {
+  if constexpr (kScales == Scales::lines && kTurned) {
     down = make_uint4(__vmaxu2(down.x, __shfl_xor_sync(~0u, down.x, 16)),
                       __vmaxu2(down.y, __shfl_xor_sync(~0u, down.y, 16)),
                       __vmaxu2(down.z, __shfl_xor_sync(~0u, down.z, 16)),
@@ -172,7 +180,7 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
   }
   __syncthreads();
 
-  if (thread < 128) {
+  if (kOfRows && thread < 128) {
     const int at = range.x + thread;
     uint32_t bits = row_most[thread / 2] >> (thread % 2 * 16) & 0xffff;
     if constexpr (kScales == Scales::block) {
@@ -195,10 +203,10 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
               scale.scale;
         }
       }
-    } else if (at < range.y && args.scales != nullptr) {
+    } else if (at < range.y) {
       args.scales[blockIdx.x * args.scales_stride + at] = scale.scale;
     }
-  } else if constexpr (kScales == Scales::rows_and_columns) {
+  } else if (kScales == Scales::lines && kTurned && thread >= 128) {
     const int c = thread - 128, at = blockIdx.x * 128 + c;
     const auto* most = reinterpret_cast<const uint16_t*>(column_most);
     uint32_t bits = 0;
@@ -217,15 +225,15 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
   // A word of two columns after the other, two rows at a time: each number is unpacked once.
   // Pieces of 8 rows of the transpose stand so that neither writing nor reading meets a bank twice:
   // 16-byte units of a column are exchanged by its octet, and their halves from column 64 on.
-  constexpr bool kTurned = kScales != Scales::rows;
   const int piece = thread / 16, unit = piece / 2 ^ octet % 8, half = piece % 2 ^ octet / 8;
   uint2* turned_at = turned + octet * 8 * 16 + unit * 2 + half;
+  if constexpr (kStraight) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) row_scale[i] = row_scales[thread / 16 * 8 + i];
+    for (int i = 0; i < 8; ++i) row_scale[i] = row_scales[thread / 16 * 8 + i];
+  }
 #pragma unroll
   for (int word = 0; word < 4; word += 2) {
-    uint32_t codes[8];  // four columns of each row
-    float row_part[8][4];
+    float row_part[8][4];  // four columns of each row
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const Scale left = column_scale_of<kTurned>(column_scales, octet * 8 + 2 * (word + j));
@@ -235,8 +243,10 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
       for (int i = 0; i < 8; ++i) {
         const float a = lower_bf16(word_of(v[i], word + j));
         const float b = upper_bf16(word_of(v[i], word + j));
-        row_part[i][2 * j] = quotient<kQuotient>(a, row_scale[i]);
-        row_part[i][2 * j + 1] = quotient<kQuotient>(b, row_scale[i]);
+        if constexpr (kStraight) {
+          row_part[i][2 * j] = quotient<kQuotient>(a, row_scale[i]);
+          row_part[i][2 * j + 1] = quotient<kQuotient>(b, row_scale[i]);
+        }
         if constexpr (kTurned) {
           left_part[i] = quotient<kQuotient>(a, left);
           right_part[i] = quotient<kQuotient>(b, right);
@@ -251,13 +261,16 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
                        codes_of(right_part[4], right_part[5], right_part[6], right_part[7]));
       }
     }
+    if constexpr (kStraight) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      codes[i] = codes_of(row_part[i][0], row_part[i][1], row_part[i][2], row_part[i][3]);
-      (word == 0 ? out[i].x : out[i].y) = codes[i];
+      for (int i = 0; i < 8; ++i) {
+        const uint32_t codes =
+            codes_of(row_part[i][0], row_part[i][1], row_part[i][2], row_part[i][3]);
+        (word == 0 ? out[i].x : out[i].y) = codes;
+      }
     }
   }
-  if (args.codes != nullptr) {
+  if constexpr (kStraight) {
     uint8_t* const to = args.codes + int64_t{row} * args.cols + col;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -265,7 +278,6 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
     }
   }
   if constexpr (!kTurned) return;
-  if (args.transposed == nullptr) return;
   __syncthreads();
 #pragma unroll
   for (int i = thread; i < 1024; i += 256) {
@@ -281,16 +293,21 @@ __global__ void __launch_bounds__(256, 3) quantize_tile(const TileArgs args) {
   }
 }
 
-template <Scales kScales>
+template <Scales kScales, Made kMade>
 void run(const char* what, const TileArgs& args, int64_t tiles, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((args.cols + 127) / 128), static_cast<unsigned>(tiles));
-  if (args.power_of_two) {
-    launch(what, quantize_tile<kScales, Quotient::power>, grid, 256, 0, 0, stream, args);
-  } else if (args.least_amax >= 0x1p-60f) {
-    launch(what, quantize_tile<kScales, Quotient::refined>, grid, 256, 0, 0, stream, args);
-  } else {
-    launch(what, quantize_tile<kScales, Quotient::lifted>, grid, 256, 0, 0, stream, args);
-  }
+  const auto kernel = args.power_of_two ? quantize_tile<kScales, kMade, Quotient::power>
+                      : args.least_amax >= 0x1p-60f
+                          ? quantize_tile<kScales, kMade, Quotient::refined>
+                          : quantize_tile<kScales, kMade, Quotient::lifted>;
+  launch(what, kernel, grid, 256, 0, 0, stream, args);
+}
+
+template <Scales kScales>
+void run(const char* what, const TileArgs& args, int64_t tiles, cudaStream_t stream) {
+  if (args.transposed == nullptr) return run<kScales, Made::straight>(what, args, tiles, stream);
+  if (args.codes == nullptr) return run<kScales, Made::turned>(what, args, tiles, stream);
+  run<kScales, Made::both>(what, args, tiles, stream);
 }
 
 }  // namespace
@@ -319,8 +336,7 @@ void quantize_sm90(const QuantizeSm90Args& args, cudaStream_t stream) {
                       .row_offsets = args.row_offsets,
                       .block_offsets = args.block_offsets,
                       .matrix_tiles = static_cast<int>(tiles)};
-  if (args.columns == nullptr) return run<Scales::rows>("quantize_sm90", tile, tiles, stream);
-  run<Scales::rows_and_columns>("quantize_sm90", tile, tiles, stream);
+  run<Scales::lines>("quantize_sm90", tile, tiles, stream);
 }
 
 void quantize_blocks_sm90(const QuantizeBlocksSm90Args& args, cudaStream_t stream) {
