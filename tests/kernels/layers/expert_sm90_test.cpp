@@ -5,12 +5,9 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
-#include "kernels/cuda/device.h"
 #include "kernels/layers/dispatch.h"
-#include "kernels/quantize.h"
 #include "tests/kernels/layers/layer_fixtures.h"
+#include "tests/kernels/layers/on_device.h"
 
 namespace troupe::tests {
 namespace {
@@ -28,32 +25,8 @@ struct Results {
   std::vector<Doubles> gradients;
 };
 
-class ExpertsSm90 : public testing::Test {
+class ExpertsSm90 : public LayerOnGpuTest {
  protected:
-  void SetUp() override {
-    const std::string reason = kernels::cuda::why_no_gpu();
-    if (!reason.empty()) GTEST_SKIP() << "no GPU to compute on: " << reason;
-  }
-
-  static Tensor on(Device device, Scratch& scratch, const Buffer& host) {
-    if (device == Device::cpu) return scratch.keep(host);
-    const Tensor t = scratch.of(host.view.dtype, {host.view.rows(), host.view.cols()});
-    copy_now(host, t);
-    Tensor shaped = host.view;
-    shaped.data = t.data;
-    shaped.device = t.device;
-    return shaped;
-  }
-  static Doubles doubles_of(const Tensor& t) {
-    const Buffer host = on_host(t);
-    Doubles out(static_cast<size_t>(t.count()));
-    for (size_t i = 0; i < out.size(); ++i) {
-      out[i] = t.dtype == DType::i64 ? static_cast<double>(values<int64_t>(host.view)[i])
-                                     : static_cast<double>(values<float>(host.view)[i]);
-    }
-    return out;
-  }
-
   static Results run(const Shape& s, Device device, Precision precision, bool recompute = false) {
     ThreadPool pool(2);
     Queue queue(pool, device, device == Device::cuda ? Arithmetic::sm_90a : Arithmetic::cpu);
@@ -66,7 +39,7 @@ class ExpertsSm90 : public testing::Test {
     std::vector<Tensor> sums;
     const auto add = [&](int64_t rows, int64_t cols, uint32_t seed, ConstTensor& weight,
                          GradientSum& gradient) {
-      weight = on(device, scratch, normal({rows, cols}, seed, 0.1f));
+      weight = on_device(device, scratch, normal({rows, cols}, seed, 0.1f));
       const Tensor sum = scratch.of(DType::i64, {rows, cols});
       zero_now(sum);
       gradient.sum = sum;
@@ -86,17 +59,17 @@ class ExpertsSm90 : public testing::Test {
         .weights = weights,
         .offsets = s.offsets,
         .x = round_dispatched(queue, scratch, precision, Dispatched::activations,
-                              on(device, scratch, normal({R, s.D}, 1)))};
+                              on_device(device, scratch, normal({R, s.D}, 1)))};
     ExpertsSaved saved = experts_forward(queue, scratch, args);
     queue.wait();
     Results out;
-    out.y = in_f32(saved.y);
+    out.y = doubles_of(saved.y);
     const Tensor dx = scratch.f32({R, s.D}), dweights = scratch.f32({R});
     experts_backward_inputs(queue, scratch, args, saved,
                             {.dy = round_dispatched(queue, scratch, precision,
                                                     Dispatched::gradients,
-                                                    on(device, scratch, normal({R, s.D}, 2, 1e-4f))),
-                             .weights = on(device, scratch, normal({R}, 3)),
+                                                    on_device(device, scratch, normal({R, s.D}, 2, 1e-4f))),
+                             .weights = on_device(device, scratch, normal({R}, 3)),
                              .dx = dx,
                              .dweights = dweights});
     experts_backward_weights(queue, scratch, args, saved, gradients);
@@ -104,17 +77,6 @@ class ExpertsSm90 : public testing::Test {
     out.dx = doubles_of(dx);
     out.dweights = doubles_of(dweights);
     for (const Tensor& sum : sums) out.gradients.push_back(doubles_of(sum));
-    return out;
-  }
-
- private:
-  static Doubles in_f32(const Tensor& t) {
-    if (t.dtype == DType::f32) return doubles_of(t);
-    const Buffer host = on_host(t);
-    Doubles out;
-    for (int64_t i = 0; i < t.count(); ++i) {
-      out.push_back(bf16_to_f32(values<uint16_t>(host.view)[i]));
-    }
     return out;
   }
 };
@@ -127,20 +89,14 @@ TEST_F(ExpertsSm90, LoseNoMoreThanTheCpuDoesInTheSameRecipe) {
     for (const Precision precision : {Precision::bf16, Precision::fp8}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", D " + std::to_string(s.D));
       const Results cpu = run(s, Device::cpu, precision), ours = run(s, Device::cuda, precision);
-      const auto expect_like = [&](const char* what, const Doubles& found, const Doubles& its,
-                                   const Doubles& wanted) {
-        const double loss = relative_difference(its, wanted);
-        EXPECT_LT(relative_difference(found, wanted), 1.5 * loss) << what;
-        EXPECT_GT(relative_difference(found, wanted), 0.3 * loss) << what;  // in the recipe at all
-      };
-      expect_like("y", ours.y, cpu.y, exact.y);
-      expect_like("dx", ours.dx, cpu.dx, exact.dx);
-      expect_like("dweights", ours.dweights, cpu.dweights, exact.dweights);
+      expect_like_loss(ours.y, cpu.y, exact.y, "y");
+      expect_like_loss(ours.dx, cpu.dx, exact.dx, "dx");
+      expect_like_loss(ours.dweights, cpu.dweights, exact.dweights, "dweights");
       for (size_t i = 0; i < cpu.gradients.size(); ++i) {
         if (i / 3 == 1) {
           EXPECT_EQ(ours.gradients[i], Doubles(ours.gradients[i].size(), 0.0));
         } else {
-          expect_like("a gradient", ours.gradients[i], cpu.gradients[i], exact.gradients[i]);
+          expect_like_loss(ours.gradients[i], cpu.gradients[i], exact.gradients[i], "a gradient");
         }
       }
     }

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/cuda/device.h"
 #include "tests/kernels/layers/layer_fixtures.h"
+#include "tests/kernels/layers/on_device.h"
 
 namespace troupe::tests {
 namespace {
@@ -32,33 +32,8 @@ struct Results {
   std::vector<std::vector<double>> gradients;
 };
 
-class MlaSm90 : public testing::Test {
+class MlaSm90 : public LayerOnGpuTest {
  protected:
-  void SetUp() override {
-    const std::string reason = kernels::cuda::why_no_gpu();
-    if (!reason.empty()) GTEST_SKIP() << "no GPU to compute on: " << reason;
-  }
-
-  static Tensor on(Device device, Scratch& scratch, const Buffer& host) {
-    if (device == Device::cpu) return scratch.keep(host);
-    const Tensor t = scratch.of(host.view.dtype, {host.view.rows(), host.view.cols()});
-    copy_now(host, t);
-    Tensor shaped = host.view;
-    shaped.data = t.data;
-    shaped.device = t.device;
-    return shaped;
-  }
-
-  static std::vector<double> doubles_of(const Tensor& t) {
-    const Buffer host = on_host(t);
-    std::vector<double> out(static_cast<size_t>(t.count()));
-    for (size_t i = 0; i < out.size(); ++i) {
-      out[i] = t.dtype == DType::i64 ? static_cast<double>(values<int64_t>(host.view)[i])
-                                     : static_cast<double>(values<float>(host.view)[i]);
-    }
-    return out;
-  }
-
   static Results run(const ModelShape& s, int64_t S, Device device, bool recompute = false,
                      Precision precision = Precision::bf16) {
     ThreadPool pool(2);
@@ -67,11 +42,11 @@ class MlaSm90 : public testing::Test {
     const MlaTensors<Buffer> host = mla_weights(s);
     const RopeTable table = rope_table(rows, s.rope, s.rope_theta, s.yarn);
     RopeTable rope = table;
-    rope.cosines.view = on(device, scratch, table.cosines);
-    rope.sines.view = on(device, scratch, table.sines);
+    rope.cosines.view = on_device(device, scratch, table.cosines);
+    rope.sines.view = on_device(device, scratch, table.sines);
     const int64_t T = sequences * S;
-    const Tensor x = on(device, scratch, normal({T, s.hidden}, 1));
-    const Tensor dy = on(device, scratch, normal({T, s.hidden}, 2));
+    const Tensor x = on_device(device, scratch, normal({T, s.hidden}, 1));
+    const Tensor dy = on_device(device, scratch, normal({T, s.hidden}, 2));
     const Tensor positions = scratch.i32({T});
     for (int64_t i = 0; i < T; ++i) {
       values<int32_t>(positions)[i] = static_cast<int32_t>(i % S);
@@ -83,7 +58,7 @@ class MlaSm90 : public testing::Test {
     std::vector<Tensor> sums;
     const auto each = [&](const Buffer& from, ConstTensor& weight, GradientSum& gradient) {
       if (!from) return;
-      weight = on(device, scratch, from);
+      weight = on_device(device, scratch, from);
       const Tensor sum = scratch.of(DType::i64, {from.view.rows(), from.view.cols()});
       zero_now(sum);
       gradient.sum = sum;
@@ -152,16 +127,11 @@ TEST_F(MlaSm90, LosesInFp8WhatTheCpuLoses) {
     const Results cpu = run(s, rows, Device::cpu, false, Precision::fp8);
     const Results ours = run(s, rows, Device::cuda, false, Precision::fp8);
 
-    const auto expect_like = [](const Doubles& found, const Doubles& its, const Doubles& wanted) {
-      const double loss = relative_difference(its, wanted);
-      EXPECT_LT(relative_difference(found, wanted), 1.5 * loss);
-      EXPECT_GT(relative_difference(found, wanted), 0.3 * loss);
-    };
-    expect_like(ours.y, cpu.y, exact.y);
-    expect_like(ours.dx, cpu.dx, exact.dx);
+    expect_like_loss(ours.y, cpu.y, exact.y, "y");
+    expect_like_loss(ours.dx, cpu.dx, exact.dx, "dx");
     for (size_t i = 0; i < cpu.gradients.size(); ++i) {
-      SCOPED_TRACE("tensor " + std::to_string(i));
-      expect_like(ours.gradients[i], cpu.gradients[i], exact.gradients[i]);
+      expect_like_loss(ours.gradients[i], cpu.gradients[i], exact.gradients[i],
+                       "tensor " + std::to_string(i));
     }
   }
 }
