@@ -60,8 +60,26 @@ class Company {
   std::unique_ptr<runtime::UnitRecorder> units;  ///< hashes of every unit; null: none are taken
   /// From the next step on every unit is hashed. Before any actor is started.
   void record_units();
-  /// Hears what has happened, on any thread; may be empty.
-  std::function<void(wire::Event)> witness;
+  /// Hears what has happened, on any thread, one event after the other; may be empty. Threads that watch
+  /// processes are there before it is set and after it is taken away: behind that it is not called, and
+  /// nothing that it refers to is used, any more.
+  class Witness {
+   public:
+    using Hears = std::function<void(wire::Event)>;
+    void set(Hears hears) {
+      std::lock_guard lock(mutex_);
+      hears_ = std::move(hears);
+    }
+    void tell(wire::Event event) const {
+      std::lock_guard lock(mutex_);
+      if (hears_) hears_(std::move(event));
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    Hears hears_;
+  };
+  Witness witness;
   /// How many of a step's micro-batches each data worker is to take; empty: as the plan deals. Of process
   /// 0, asked once an epoch. Before any actor.
   std::function<std::vector<int>(int64_t micro_batches)> shares;
@@ -120,9 +138,7 @@ class Company {
   kernels::Queue& lane(const Address& address);
   /// Counts actors of a role, from 0; what failpoints call INDEX.
   int index_of(const Address& address) const;
-  void happened(wire::Event event) const {
-    if (witness) witness(std::move(event));
-  }
+  void happened(wire::Event event) const { witness.tell(std::move(event)); }
   /// Skips what the lanes hold, waits for what runs, and takes the lanes away, so that arena, pool and
   /// memory of operations may go; the company itself may be held for longer, by a message that has
   /// not been sent yet. For when the actors have ended: they would enqueue more.

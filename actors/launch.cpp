@@ -118,7 +118,7 @@ class Tree {
     has_ended_.wait();
     company_->drain();
     company_->directory.clear();
-    company_->witness = nullptr;
+    company_->witness.set(nullptr);
   }
 
   Staff& staff() { return staff_; }
@@ -146,9 +146,9 @@ struct Outpost::Top {
 };
 
 Outpost::Outpost(Args args) : company_(args.company), top_(std::make_unique<Top>()) {
-  company_->witness = [happened = std::move(args.happened)](wire::Event event) {
+  company_->witness.set([happened = std::move(args.happened)](wire::Event event) {
     if (happened) happened(event);
-  };
+  });
   top_->tree = std::make_unique<Tree>(
       company_,
       Staff::Args{.company = company_, .system = args.actors, .crew_started = std::move(args.crew_started)},
@@ -192,10 +192,10 @@ Troupe::Troupe(Args args) : company_(args.company) {
     keepers->checkpoints = std::move(args.storage->checkpoints);
     system.events = std::move(args.storage->events);
   }
-  company_->witness = [log = system.events.get(), watcher](wire::Event event) {
+  company_->witness.set([log = system.events.get(), watcher](wire::Event event) {
     if (log) log->append(event);
     if (is_news(event.kind())) runtime::tell(watcher, Pb<wire::Event>(std::move(event)));
-  };
+  });
   const bool has_documents = args.documents && !args.documents->empty();
   Staff::Args staff{
       .company = company_,

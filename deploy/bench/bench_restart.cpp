@@ -68,7 +68,7 @@ class RestartBench {
     std::filesystem::create_directories(folder_);
     events_ = std::make_unique<runtime::EventLog>(folder_ / "events");
     company_->glass = runtime::Glass::create(folder_.string());
-    company_->witness = [this](const wire::Event& event) { happened(event); };
+    company_->witness.set([this](const wire::Event& event) { happened(event); });
     start();
   }
   ~RestartBench() {
@@ -76,7 +76,7 @@ class RestartBench {
     has_ended_.wait();
     company_->drain();
     company_->directory.clear();
-    company_->witness = nullptr;
+    company_->witness.set(nullptr);
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <latch>
+#include <thread>
 
 #include "actors/launch.h"
 #include "tests/actors/run_of.h"
@@ -107,6 +108,30 @@ TEST(Company, DrainSkipsWhatWaitsAndLeavesNoClosure) {
   next.run(1, [&](int64_t) { *memory = -1; });
   next.wait();
   EXPECT_EQ(*memory, -1);
+}
+
+TEST(Company, AWitnessThatIsTakenAwayIsUsedNoMore) {
+  const Small small({1, 1, 1, 1, 1, 1});
+  std::latch begun(1), may_end(1);
+  bool has_heard = false, had_heard = false;
+  small.company->witness.set([&](const wire::Event&) {
+    begun.count_down();
+    may_end.wait();
+    has_heard = true;
+  });
+
+  std::thread watcher([&] { small.company->happened({}); });
+  begun.wait();
+  std::thread owner([&] {
+    small.company->witness.set(nullptr);
+    had_heard = has_heard;
+  });
+  may_end.count_down();
+  owner.join();
+  watcher.join();
+
+  EXPECT_TRUE(had_heard);  // its end was waited for
+  small.company->happened({});  // nobody hears
 }
 
 TEST(Address, SaysWhoItIs) {
