@@ -28,6 +28,16 @@ wire::Event Leader::event_of(wire::Event::Kind kind, std::string text) {
   return event;
 }
 
+Leader::Bell::Bell() : file_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (file_ < 0) throw ClusterError("eventfd: " + std::string(std::strerror(errno)));
+}
+Leader::Bell::~Bell() { ::close(file_); }
+void Leader::Bell::ring() const { static_cast<void>(::eventfd_write(file_, 1)); }
+void Leader::Bell::stop_ringing() const {
+  eventfd_t rung = 0;
+  static_cast<void>(::eventfd_read(file_, &rung));
+}
+
 Leader::Leader(Args args)
     : setup_(args.setup), run_folder_(args.run_folder), hands_out_state_(args.hands_out_state),
       takes_over_(args.takes_over), term_(args.term),
@@ -39,16 +49,6 @@ Leader::Leader(Args args)
                               .moves = *args.moves})
                         : nullptr),
       is_moving_(args.moves != nullptr),
-      plane_(make_node_plane(gathering_->endpoint().host,
-                             {.received = [this](int peer, runtime::Parcel parcel) {
-                                if (is_moving_) return mover_->received(peer, std::move(parcel));
-                                company_->office.received(std::move(parcel));
-                              },
-                              .lost = [this](int peer, const std::string& why,
-                                             const std::vector<std::string>&) { unplugged(peer, why); }})),
-      config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
-      system_(std::make_unique<caf::actor_system>(*config_)),
-      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)),
       watch_(std::make_unique<NodeWatch>(NodeWatch::Args{
           .seal = {gathering_->secret(), gathering_->token()},
           .host = gathering_->endpoint().host,
@@ -59,6 +59,16 @@ Leader::Leader(Args args)
                                       const std::string& how) { suspected(process, life, how); },
                      .unheard = [this](int process,
                                        const std::string& what) { unheard(process, what); }}})),
+      plane_(make_node_plane(gathering_->endpoint().host,
+                             {.received = [this](int peer, runtime::Parcel parcel) {
+                                if (is_moving_) return mover_->received(peer, std::move(parcel));
+                                company_->office.received(std::move(parcel));
+                              },
+                              .lost = [this](int peer, const std::string& why,
+                                             const std::vector<std::string>&) { unplugged(peer, why); }})),
+      config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
+      system_(std::make_unique<caf::actor_system>(*config_)),
+      desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)),
       slow_nodes_(config::unit_work(setup_.plan_args(), company_->plan),
                   config::shares_of(company_->plan.micro_batches)) {
   company_->office.set_plane(plane_.get());
@@ -81,8 +91,6 @@ Leader::Leader(Args args)
   } catch (const ClusterError& error) {
     throw ClusterError(why_not_ready(error.what()));
   }
-  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_ < 0) throw ClusterError("eventfd: " + std::string(std::strerror(errno)));
   replacing_ = std::thread([this] { replace_loop(); });
   std::lock_guard lock(mutex_);
   is_ready_ = true;
@@ -112,7 +120,7 @@ Leader::~Leader() {
     troupe_ = nullptr;
     is_over_ = true;
   }
-  if (wake_ >= 0) wake();
+  wake();
   if (replacing_.joinable()) replacing_.join();
   Members& members = gathering_->members();
   if (has_parted_) {
@@ -120,10 +128,9 @@ Leader::~Leader() {
   } else {
     members.finish("", runtime::within(end_time));
   }
-  watch_.reset();
   company_->office.set_plane(nullptr);
   plane_.reset();
-  if (wake_ >= 0) ::close(wake_);
+  watch_.reset();
 }
 
 wire::NodeStart Leader::start_message() const {
@@ -255,7 +262,7 @@ std::string Leader::stopped_without() const {
 
 void Leader::wake() {
   changed_.notify_all();
-  static_cast<void>(::eventfd_write(wake_, 1));
+  bell_.ring();
 }
 
 }  // namespace troupe::deploy

@@ -88,6 +88,21 @@ class Leader {
   wire::NodeStart start_message() const;
   void start_nodes();
   class Admission;
+  /// What a thread that polls is woken by.
+  class Bell {
+   public:
+    Bell();  ///< throws ClusterError
+    ~Bell();
+    Bell(const Bell&) = delete;
+    Bell& operator=(const Bell&) = delete;
+
+    int file() const { return file_; }
+    void ring() const;
+    void stop_ringing() const;
+
+   private:
+    const int file_;
+  };
   bool is_news(int process, uint32_t life) const;
   bool is_newcomers(int process, uint32_t life, const std::string& how);
   void unheard(int process, const std::string& what);
@@ -136,6 +151,7 @@ class Leader {
   const std::shared_ptr<actors::Company> company_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  const Bell bell_;  // the replacing thread shall look; before whoever may find that a process is gone
   actors::Troupe* troupe_ = nullptr;       // while it is watched
   std::optional<std::string> first_loss_;  // that nothing can be done about
   std::string advice_;
@@ -160,13 +176,12 @@ class Leader {
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<actors::Mover> mover_;   // null: nothing moves
   std::atomic<bool> is_moving_{false};     // parcels are its
+  std::unique_ptr<NodeWatch> watch_;       // before the plane, whose thread asks it how a process has ended
   std::unique_ptr<runtime::DataPlane> plane_;
   std::unique_ptr<actors::SystemConfig> config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<actors::FrontDesk> desk_;
   int failed_replacements_ = 0;            // one behind the other
-  int wake_ = -1;  // eventfd: the replacing thread shall look
-  std::unique_ptr<NodeWatch> watch_;
   SlowNodes slow_nodes_;
   std::shared_ptr<PacedDealer> dealer_;          // null: as the plan deals
   std::set<int> stay_slow_, asked_to_leave_;     // nodes that are to go for that

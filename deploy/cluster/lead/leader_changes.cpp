@@ -1,7 +1,6 @@
 // What a leader hears while its run is under way: of nodes that come, of those that are to leave, and what all
 // are told when it goes on with others, or elsewhere.
 #include <poll.h>
-#include <sys/eventfd.h>
 
 #include <chrono>
 #include <iostream>
@@ -24,10 +23,9 @@ constexpr std::chrono::milliseconds order_time{200};
 /// Until a process is lost, the run is over, somebody comes, or it is time to look for orders.
 void Leader::wait_for_news() {
   const bool is_changing = change().has_value();
-  pollfd files[] = {{wake_, POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
+  pollfd files[] = {{bell_.file(), POLLIN, 0}, {is_changing ? -1 : gathering_->file(), POLLIN, 0}};
   ::poll(files, 2, static_cast<int>(order_time.count()));
-  eventfd_t woken = 0;
-  if (files[0].revents != 0) static_cast<void>(::eventfd_read(wake_, &woken));
+  if (files[0].revents != 0) bell_.stop_ringing();
 }
 
 /// What speaks against so many processes. Empty: nothing.
