@@ -119,10 +119,11 @@ TEST(Schedule, KillsInEveryPhaseLeaveTheHash) {
 // The report, 4.3: YaRN on the decoupled key alone, from the phase on.
 TEST(Schedule, APhaseHasTheTableAndTheScaleOfItsYarn) {
   const Recipe recipe = varied_model();
-  const PhaseContexts contexts(recipe, Timeline(recipe));
+  const Timeline timeline(recipe);
+  const PhaseContexts contexts(recipe, timeline);
 
   for (size_t phase = 0; phase < 3; ++phase) {
-    const RunPhase& wanted = Timeline(recipe).phases()[phase];
+    const RunPhase& wanted = timeline.phases()[phase];
     kernels::ModelShape shape = recipe.shape;
     shape.yarn = wanted.yarn;
     const auto table =

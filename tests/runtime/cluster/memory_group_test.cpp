@@ -26,11 +26,12 @@ class MemoryGroups : public testing::Test {
     lack_of_memory(0);
   }
 
-  /// A child that enters a group of 16 MiB and takes so many bytes, and then ends with code 3.
+  /// A child that enters a group of 64 MiB and takes so many bytes, and then ends with code 3. What a
+  /// sanitizer needs beside a few of them has room there.
   static pid_t child_that_takes(size_t bytes) {
     const pid_t child = ::fork();
     if (child != 0) return child;
-    enter_memory_group(16 << 20);
+    enter_memory_group(64 << 20);
     for (size_t taken = 0; taken < bytes; taken += 1 << 20) {
       void* const memory = std::malloc(1 << 20);
       if (memory != nullptr) std::memset(memory, 1, 1 << 20);
@@ -56,7 +57,7 @@ class MemoryGroups : public testing::Test {
 };
 
 TEST_F(MemoryGroups, AProcessThatTakesMoreThanItsGroupHasIsEndedByTheKernelAndThatIsKnown) {
-  const std::string how = end_of(child_that_takes(64 << 20));
+  const std::string how = end_of(child_that_takes(256 << 20));
 
   EXPECT_THAT(how, HasSubstr("signal 9"));
   EXPECT_THAT(how, HasSubstr(", by the kernel for lack of memory"));
@@ -81,7 +82,7 @@ TEST_F(MemoryGroups, AKillIsNoLackOfMemory) {
 
 TEST_F(MemoryGroups, OfWhomNobodyAskedAreCountedTogether) {
   close_memory_groups();
-  ::waitpid(child_that_takes(64 << 20), nullptr, 0);
+  ::waitpid(child_that_takes(256 << 20), nullptr, 0);
   ::waitpid(child_that_takes(4 << 20), nullptr, 0);
 
   EXPECT_EQ(close_memory_groups(), 1u);
@@ -89,7 +90,7 @@ TEST_F(MemoryGroups, OfWhomNobodyAskedAreCountedTogether) {
 }
 
 TEST_F(MemoryGroups, TheGroupOfOneThatHasEndedIsGone) {
-  const pid_t child = child_that_takes(64 << 20);
+  const pid_t child = child_that_takes(256 << 20);
   end_of(child);
 
   EXPECT_EQ(lack_of_memory(child), "");
