@@ -2,13 +2,17 @@
 
 #include <cstdint>
 
+#include "kernels/arithmetic.h"
 #include "kernels/tensor.h"
 
 namespace troupe::deploy {
 
-/// FP32 operations a second of a matrix product, on `threads` threads where it fits the caches, or on
-/// the GPU: what "mfu" is a share of. The best of a few tries, about 20 milliseconds in all.
-double measure_peak_flops(int threads, kernels::Device device = kernels::Device::cpu);
+/// Operations a second of a matrix product: what "mfu" is a share of. FP32 on `threads` threads where
+/// it fits the caches, or on the GPU; in the arithmetic sm_90a BF16 on the tensor cores, of numbers
+/// without a pattern. The best of a few tries, about 20 milliseconds in all; with a GPU that wakes up
+/// more.
+double measure_peak_flops(int threads, kernels::Device device = kernels::Device::cpu,
+                          kernels::Arithmetic arithmetic = kernels::Arithmetic::cpu);
 
 /// Bytes of main memory.
 int64_t memory_bytes();

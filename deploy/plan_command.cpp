@@ -4,12 +4,18 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <optional>
+#include <stdexcept>
 
+#include "actors/train/recipe.h"
 #include "config/plan/describe.h"
 #include "config/plan/schedule_drawing.h"
+#include "deploy/device_option.h"
 #include "deploy/machine.h"
 #include "deploy/set_option.h"
 #include "deploy/write_file.h"
+#include "kernels/cuda/device.h"
+#include "runtime/model_shape.h"
 
 namespace troupe::deploy {
 namespace {
@@ -29,22 +35,35 @@ constexpr const char* examples = R"(Examples:
 
 Trains nothing and needs no file of text. --flops is what a process reaches, not its peak: `train`
 prints as mfu which share of this machine's peak a run reaches. Without it this machine's peak is
-measured, which no run reaches: the time is then a lower bound.)";
+measured, which no run reaches: the time is then a lower bound. Of a run on GPUs nothing is predicted
+where there is none.)";
 
-config::MachineRates rates_of(const RunSetup& setup, const PlanRates& rates) {
-  return {.flops = rates.flops ? *rates.flops : measure_peak_flops(setup.plan.threads),
-          .bandwidth = rates.bandwidth.value_or(0)};
+/// Nothing where neither a rate is given nor anything can be measured.
+std::optional<config::MachineRates> rates_of(const RunSetup& setup, const PlanRates& rates) {
+  const auto with = [&](double flops) {
+    return config::MachineRates{.flops = flops, .bandwidth = rates.bandwidth.value_or(0)};
+  };
+  if (rates.flops) return with(*rates.flops);
+  const kernels::Device device = device_of(setup.run.run.cluster());
+  if (device == kernels::Device::cpu) return with(measure_peak_flops(setup.plan.threads));
+  if (!kernels::cuda::why_no_gpu().empty()) return std::nullopt;
+  const auto recipe = actors::make_recipe(setup.run.run, runtime::model_shape(setup.model.model));
+  return with(measure_peak_flops(1, device, recipe.arithmetic));
 }
 
 /// Of the first data worker, which has no fewer micro-batches than the others.
-std::string draw(const RunSetup& setup, const config::MachineRates& rates, bool has_unit_costs) {
+std::string draw(const RunSetup& setup, const std::optional<config::MachineRates>& rates,
+                 bool has_unit_costs) {
+  if (!rates && !has_unit_costs) {
+    throw std::runtime_error("no GPU to measure for the timeline: wanted --flops or --unit-costs");
+  }
   const config::Plan& plan = setup.plan;
   const auto& micro_batches = plan.micro_batches[0];
   const config::PipelineLists lists =
       config::make_lists({plan.schedule, plan.pipeline, micro_batches});
   const config::ScheduleCosts costs =
       has_unit_costs ? config::unit_costs(plan.pipeline)
-                     : config::predict_step(setup.plan_args(), plan, rates).costs;
+                     : config::predict_step(setup.plan_args(), plan, *rates).costs;
   return config::draw_schedule({.title = fmt::format("{}: {} stages, {} micro-batches",
                                                      config::Parallel::Schedule_Name(plan.schedule),
                                                      plan.pipeline, micro_batches.size()),

@@ -275,7 +275,8 @@ class StepBench {
       if (way.is_plain) plain_cpu = cpu;
       is_equal = is_equal && way.hash == ways.front().hash;
       const double rate = tokens / seconds;
-      const double gemm_rate = measure_peak_flops(way.plan.threads, device_of(options_.device));
+      const double gemm_rate = measure_peak_flops(way.plan.threads, device_of(options_.device),
+                                                  recipe_->arithmetic);
       const double share = rate * flops / gemm_rate;
       const bool has_plain = plain > 0;
       const auto to_plain = [&](double value, double of_plain) {

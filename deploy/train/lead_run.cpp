@@ -87,7 +87,7 @@ double RunLead::peak_flops() {
                                 : plan.threads;
   auto found = peak_flops_.find(threads);
   if (found == peak_flops_.end()) {
-    found = peak_flops_.emplace(threads, measure_peak_flops(threads, device)).first;
+    found = peak_flops_.emplace(threads, measure_peak_flops(threads, device, recipe_.arithmetic)).first;
   }
   return found->second * (is_gpu || !is_here ? plan.processes : 1);
 }
