@@ -60,6 +60,7 @@ uint64_t recipe_of(const RunSetup& p, const TrainingData& data) {
                           config::Run::kOutFieldNumber}) {
     run.GetReflection()->ClearField(&run, run.GetDescriptor()->FindFieldByNumber(field));
   }
+  run.mutable_train()->clear_arithmetic();  // what it comes to is below
   const auto recipe = actors::make_recipe(p.run.run, runtime::model_shape(p.model.model));
   std::vector<std::string> texts{text_of(run), text_of(p.model.model), std::to_string(redundancy),
                                  std::string(name_of(recipe.arithmetic)), data.tokenizer->json()};

@@ -93,6 +93,11 @@ config::LoadedRun load_resumed_run(const fs::path& folder,
   return run;
 }
 
+void keep_arithmetic(std::string_view begun_in, config::Train& train) {
+  if (train.arithmetic() != config::Train::BY_DEVICE || begun_in.empty()) return;
+  train.set_arithmetic(begun_in.starts_with("cpu.") ? config::Train::CPU : config::Train::SM_90A);
+}
+
 std::string recipe_objection(const actors::Recipe& recipe,
                              std::span<const wire::StepRecord> commits) {
   const actors::Timeline timeline(recipe);

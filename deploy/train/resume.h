@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "actors/control/coordinator.h"
@@ -49,6 +50,10 @@ StartingPoint takeover_point(StartingPointArgs args);
 /// The point of a run that goes on with other processes, which hold the state of the last commit. Wants a
 /// commit in the journal; throws as above.
 StartingPoint regroup_point(StartingPointArgs args);
+
+/// A run that left its arithmetic to its device goes on in the one that it was begun in (its journal's;
+/// empty: none), whatever would be chosen here and now.
+void keep_arithmetic(std::string_view begun_in, config::Train& train);
 
 /// What speaks against going on with a recipe: a commit that it would not have made, because its
 /// tokens, its rate or other numbers of the schedule are others. Empty: nothing.

@@ -1,6 +1,7 @@
 #include "deploy/train/train_command.h"
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 
 #include "config/load.h"
@@ -13,6 +14,7 @@
 #include "deploy/train/prepared_run.h"
 #include "deploy/train/resume.h"
 #include "deploy/train/run_setup.h"
+#include "runtime/cluster/journal.h"
 
 namespace troupe::deploy {
 namespace {
@@ -37,6 +39,10 @@ config::LoadedRun load(const TrainOptions& options) {
                               : load_resumed_run(options.resume, options.settings);
   if (options.cluster.nodes > 0) run.run.mutable_cluster()->set_nodes(options.cluster.nodes);
   set_device(options.device, *run.run.mutable_cluster());
+  if (!options.resume.empty()) {
+    const std::filesystem::path journal = std::filesystem::path(options.resume) / "journal";
+    keep_arithmetic(runtime::read_journal(journal).arithmetic, *run.run.mutable_train());
+  }
   return run;
 }
 

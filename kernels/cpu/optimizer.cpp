@@ -36,6 +36,11 @@ void check_adamw(const Queue& queue, const AdamWArgs& args, const AdamWArgs& fir
   expect_shape("adamw new_moment1", args.new_moment1, moments, {n});
   expect_shape("adamw new_moment2", args.new_moment2, moments, {n});
   unit_of(args.scale_bits);
+  if (args.scale_bits != first.scale_bits ||
+      args.step.learning_rate != first.step.learning_rate ||
+      args.step.correction1 != first.step.correction1 || args.step.clip != first.step.clip) {
+    throw KernelError("adamw_blocks has blocks of other steps or scale_bits, wanted one of each");
+  }
   if (args.new_bf16.data != nullptr) {
     expect_shape("adamw new_bf16", args.new_bf16, DType::bf16, {n});
     if (!queue.is_cuda()) throw KernelError("adamw new_bf16 on the CPU, wanted none");

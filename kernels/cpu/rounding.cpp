@@ -80,7 +80,7 @@ void expect_tiles(const std::string& what, const QuantizeTilesArgs& args) {
     throw KernelError(what + " least_amax is " + std::to_string(args.least_amax) +
                       ", wanted a finite number of at least 2^-100");
   }
-  expect_shape((what + " x").c_str(), args.x, DType::f32, {T, K});
+  expect_shape((what + " x").c_str(), args.x, args.codes.dtype, {T, K});
   if (!args.offsets.empty()) {
     expect_offsets(what.c_str(), args.offsets, args.offsets.size() - 1, T);
   }
@@ -171,6 +171,7 @@ void round_tiles(Queue& queue, const RoundTilesArgs& args) {
                                .scales = {},
                                .offsets = args.offsets,
                                .least_amax = args.least_amax};
+  expect_tiles("round_tiles", same);
   const int64_t T = args.x.rows(), K = args.x.cols();
   if (queue.arithmetic() == Arithmetic::sm_90a && args.x.dtype == DType::bf16) {
     expect_shape("round_tiles y", args.y, DType::bf16, {T, K});
@@ -182,7 +183,6 @@ void round_tiles(Queue& queue, const RoundTilesArgs& args) {
     return cuda::round_rows(
         queue, {.what = "round_tiles", .rule = rule_of(same), .x = args.x, .y = args.y});
   }
-  expect_tiles("round_tiles", same);
   expect_shape("round_tiles y", args.y, DType::f32, {T, K});
   if (T > 0 && K > 0) run_tiles(queue, "round_tiles", same);
 }

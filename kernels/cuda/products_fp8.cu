@@ -128,7 +128,10 @@ Blocks quantize_blocks(Queue& queue, Scratch& scratch, const MultiplyFp8Args& ar
   const auto can_be_read = [](const ConstTensor& b) {
     return is_bf16_operand(b) && b.cols() % 16 == 0;
   };
-  if (groups > 1 && rows % tile == 0 && std::all_of(args.b.begin(), args.b.end(), can_be_read) &&
+  // Those without rows may not be there to be read.
+  const bool have_rows = std::adjacent_find(args.offsets.begin(), args.offsets.end()) ==
+                         args.offsets.end();
+  if (groups > 1 && have_rows && rows % tile == 0 && std::all_of(args.b.begin(), args.b.end(), can_be_read) &&
       rows_between(args.b) == rows) {
     places.quantize(queue, args.b[0], 0, groups, args.b_scaling);
     return places.blocks();
@@ -286,7 +289,13 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Arg
   expect_shape("add_weights_fp8 b", args.b, args.b.dtype, {R, N});
   const int64_t width = up_to(N, 2);
   const auto groups = static_cast<int64_t>(args.offsets.size()) - 1;
-  const int64_t parts = static_cast<int64_t>(args.into.size()) / groups;
+  const int64_t parts = groups > 0 ? static_cast<int64_t>(args.into.size()) / groups : 0;
+  if (parts < 1 || parts * groups != static_cast<int64_t>(args.into.size()) || M % parts != 0 ||
+      (parts > 1 && M / parts % tile != 0)) {
+    throw KernelError("add_weights_fp8 has " + std::to_string(args.into.size()) + " sums for " +
+                      std::to_string(groups) + " groups of " + std::to_string(M) +
+                      " columns, wanted as many for each group, of a multiple of 128 columns");
+  }
   std::vector<int64_t> offsets{0};  // of the sums' rows, one behind the other
   for (size_t i = 0; i < args.into.size(); ++i) {
     const size_t g = i / static_cast<size_t>(parts);

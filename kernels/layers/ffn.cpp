@@ -1,5 +1,6 @@
 #include "kernels/layers/ffn.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "kernels/cuda/products_bf16.h"
@@ -133,9 +134,14 @@ FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
 }
 
 /// Whether the gradients of gate and up are one product, which quantizes x once.
-bool are_one_product(const Queue& queue, const FfnOptions& options, const FfnDeltas& deltas) {
+bool are_one_product(const Queue& queue, const FfnOptions& options, const FfnDeltas& deltas,
+                     const std::vector<FfnGradients>& gradients) {
+  const auto are_alike = [](const FfnGradients& g) {
+    return g.gate.is_wanted() && g.up.is_wanted() && !g.gate.watch == !g.up.watch;
+  };
   return options.precision == Precision::fp8 && is_of_tensor_cores(queue, options.precision) &&
-         deltas.dgate.cols() % 128 == 0;
+         deltas.dgate.cols() % 128 == 0 &&
+         std::all_of(gradients.begin(), gradients.end(), are_alike);
 }
 
 /// The halves of one tensor.
@@ -221,7 +227,7 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
   }
   const Scales dispatched = dispatch_scales(args.options);
   add_units(args.dy, dispatched, activated, Scales::any, &FfnGradients::down);
-  if (are_one_product(queue, args.options, deltas)) {
+  if (are_one_product(queue, args.options, deltas, gradients)) {
     std::vector<GradientSum> into;
     for (const FfnGradients& g : gradients) into.insert(into.end(), {g.gate, g.up});
     grouped_linear_backward_weights(

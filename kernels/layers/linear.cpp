@@ -1,5 +1,6 @@
 #include "kernels/layers/linear.h"
 
+#include <string>
 #include <utility>
 
 #include "kernels/cuda/products_bf16.h"
@@ -225,6 +226,12 @@ void grouped_linear_backward_inputs(Queue& queue, const GroupedLinearBackwardInp
 void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
                                      const GroupedLinearBackwardWeightsArgs& args) {
   if (args.into.empty() || !args.into[0].is_wanted()) return;
+  const bool can_share = args.precision == Precision::fp8 && is_of_tensor_cores(queue, args.precision);
+  if (!can_share && args.into.size() + 1 != args.offsets.size()) {
+    throw KernelError("grouped_linear_backward_weights has " + std::to_string(args.into.size()) +
+                      " sums, wanted one for each of " + std::to_string(args.offsets.size() - 1) +
+                      " groups");
+  }
   if (is_of_tensor_cores(queue, args.precision)) {
     PassingScratch passing(queue);
     if (args.precision == Precision::fp8) {

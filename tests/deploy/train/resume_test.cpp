@@ -109,6 +109,21 @@ TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {
   EXPECT_EQ(objection_to(s.manifest, s.history), "") << "not every state is hashed";
 }
 
+TEST(KeepArithmetic, ARunGoesOnInTheOneThatItWasBegunIn) {
+  const auto kept = [](std::string_view begun_in, config::Train::Arithmetic said) {
+    config::Train train;
+    train.set_precision(config::Train::FP8);
+    train.set_arithmetic(said);
+    deploy::keep_arithmetic(begun_in, train);
+    return train.arithmetic();
+  };
+  // FP8 was of cpu.1 on every device before the tensor cores had it.
+  EXPECT_EQ(kept("cpu.1", config::Train::BY_DEVICE), config::Train::CPU);
+  EXPECT_EQ(kept("sm_90a.1", config::Train::BY_DEVICE), config::Train::SM_90A);
+  EXPECT_EQ(kept("", config::Train::BY_DEVICE), config::Train::BY_DEVICE) << "nothing was done yet";
+  EXPECT_EQ(kept("cpu.1", config::Train::SM_90A), config::Train::SM_90A) << "said is said";
+}
+
 TEST(ObjectionTo, AStepThatWasNotCommitted) {
   Sample s;
   s.history.commits.resize(1);
