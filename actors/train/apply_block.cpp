@@ -51,7 +51,10 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
     }
   } else {
     const auto from = before.parts(), to = after.parts();
-    for (size_t i = 0; i < from.size(); ++i) kernels::copy(queue, {.x = from[i], .y = to[i]});
+    for (size_t i = 0; i < from.size(); ++i) {
+      if (from[i].data == nullptr) continue;
+      kernels::copy(queue, {.x = from[i], .y = to[i]});
+    }
   }
   queue.run(1, [&arena, block = args.block, state = args.state](int64_t) {
     arena.set_stamp(block, state);

@@ -219,20 +219,28 @@ void OptimizerShardActor::record_gradients(const wire::BeginStep& step) {
               });
 }
 
-/// The lane may hold what an earlier life of this shard has begun to apply: how far the blocks are
-/// is known when it is empty.
 caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRecord>& record,
                                                            bool with_hashes) {
   comes_to(Phase::commit, record->step());
   const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
-  when_done([this, promise, record, with_hashes] {
+  apply_when_idle(promise, record, with_hashes);
+  return *promise;
+}
+
+/// The lane may hold what an earlier life of this shard has begun to apply: how far the blocks are
+/// is known when it is empty. A commit that is told again before it has been applied finds it full anew, and
+/// waits for that too: it would write again what others read meanwhile.
+void OptimizerShardActor::apply_when_idle(const AppliedPtr& promise, const Pb<wire::StepRecord>& record,
+                                          bool with_hashes) {
+  when_done([this, promise, record, with_hashes, before = applies_] {
+    if (applies_ != before) return apply_when_idle(promise, record, with_hashes);
+    ++applies_;
     apply(*record);
     send_weights(*record);
     wait_for({Verb::weights, record->step(), senders_of_weights(), [this, promise, record, with_hashes] {
                 answer_commit(promise, record->step(), with_hashes);
               }});
   });
-  return *promise;
 }
 
 void OptimizerShardActor::answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes) {

@@ -43,6 +43,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void reduced(const TokenMessage& message);
   void restored(const TokenMessage& message);
 
+  void apply_when_idle(const AppliedPtr& promise, const Pb<wire::StepRecord>& record, bool with_hashes);
   void answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes);
   std::vector<kernels::ConstTensor> summed_gradients();
   void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
@@ -79,6 +80,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   std::vector<BlockEdge> used_by_others_, owned_by_others_;
   std::vector<BlockEdge> to_first_, from_others_;  // whole states: ours to process 0, theirs to us
   StateGuard guard_;
+  uint64_t applies_ = 0;                           // that this life has put into its lane
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
   using Taken = std::tuple<Verb, uint64_t, int, uint64_t, uint64_t>;  // verb, step, sender, epoch
