@@ -22,7 +22,7 @@ class JoinedTokens {
   /// The ids to write instead of `id`; empty if it joins nothing.
   std::span<const std::int32_t> parts(std::int32_t id) const {
     const auto i = static_cast<std::size_t>(id);
-    if (i + 1 >= begins_.size()) return {};
+    if (id < 0 || i + 1 >= begins_.size()) return {};
     return std::span(parts_).subspan(begins_[i], begins_[i + 1] - begins_[i]);
   }
 
