@@ -122,8 +122,8 @@ void explain(const fs::path& run, const actors::Company& company, const std::exc
 
 void replay(const Options& options) {
   const fs::path folder = options.run;
-  runtime::JournalHistory history = read_history(folder, options.step);
   config::LoadedRun run = load_resumed_run(folder, {});
+  runtime::JournalHistory history = read_history(folder, options.step);
   keep_arithmetic(history.arithmetic, *run.run.mutable_train());
   const RunSetup setup = set_up_run(std::move(run));
   check_memory(setup);

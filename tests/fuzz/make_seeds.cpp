@@ -9,6 +9,7 @@
 #include "runtime/checkpoint/safetensors_header.h"
 #include "runtime/cluster/journal_format.h"
 #include "runtime/data/bpe_trainer.h"
+#include "runtime/data_plane/parcel_format.h"
 #include "runtime/state/unit_file.h"
 #include "runtime/telemetry/cell_layout.h"
 #include "runtime/telemetry/cells.h"
@@ -59,6 +60,20 @@ static void seed_journal() {
   seed("journal", "file", file);
   seed("journal", "torn", file.substr(0, file.size() - 3));
   seed("journal", "payloads", payloads);
+}
+
+/// As parcels_fuzz takes them: how many tensors, bytes of the letter, number, packed bytes.
+static void seed_parcels() {
+  const kernels::Buffer rows = kernels::allocate_f32({2, 3}), ids = kernels::allocate(kernels::DType::i32, {5});
+  kernels::zero_now(rows);
+  kernels::zero_now(ids);
+  for (const bool has_checksums : {false, true}) {
+    runtime::Parcel parcel{"letter", {{rows.view, rows.memory}, {ids.view, ids.memory}}};
+    runtime::PackedParcel packed = runtime::pack(std::move(parcel), 1, has_checksums);
+    std::string bytes{2, 6, has_checksums ? '\x80' : '\0', 7};
+    bytes.append(packed.packed.get(), packed.packed_bytes);
+    seed("parcels", has_checksums ? "checked" : "plain", bytes);
+  }
 }
 
 static void seed_events() {
@@ -188,6 +203,7 @@ int main(int argc, char** argv) {
   out = argv[1];
   seed_journal();
   seed_events();
+  seed_parcels();
   seed_cells();
   seed_manifest();
   seed_units();

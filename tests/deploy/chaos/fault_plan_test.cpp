@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "tests/own_folder.h"
 
 namespace troupe::tests {
 namespace {
@@ -20,7 +21,7 @@ using testing::ThrowsMessage;
 /// A file that goes with it.
 struct PlanFile {
   explicit PlanFile(const std::string& text)
-      : path(std::filesystem::temp_directory_path() / "troupe_fault_plan_test.txt") {
+      : path(own_folder().replace_extension("test.txt")) {
     std::ofstream(path) << text;
   }
   ~PlanFile() { std::filesystem::remove(path); }

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "tests/own_folder.h"
+
 namespace troupe::tests {
 namespace {
 
@@ -23,7 +25,7 @@ class SmallDiskTest : public testing::Test {
     return static_cast<bool>(out);
   }
 
-  const fs::path folder_ = fs::path(testing::TempDir()) / "small_disk";
+  const fs::path folder_ = own_folder();
 };
 
 TEST_F(SmallDiskTest, IsFullUntilItIsCleared) {

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "runtime/telemetry/event_log.h"
+#include "tests/own_folder.h"
 
 namespace troupe::tests {
 namespace {
@@ -16,7 +17,7 @@ using testing::IsEmpty;
 
 class SurroundingsTest : public testing::Test {
  protected:
-  SurroundingsTest() { std::filesystem::remove(events_); }
+  ~SurroundingsTest() override { std::filesystem::remove(events_); }
 
   void say(runtime::EventLog& log, const std::string& witness) {
     wire::Event event;
@@ -28,8 +29,7 @@ class SurroundingsTest : public testing::Test {
     while (count < wanted) std::this_thread::yield();
   }
 
-  const std::filesystem::path events_ =
-      std::filesystem::path(testing::TempDir()) / "surroundings_events";
+  const std::filesystem::path events_ = own_folder();
   std::atomic<int> strikes_{0}, ends_{0};
   const Surroundings::Deed deed_{.strike = [this] { ++strikes_; }, .relieve = [this] { ++ends_; }};
 };

@@ -184,8 +184,7 @@ class MixedSamplerTest : public testing::Test {
     return tokens;
   }
 
-  LineCorpus lines_{{.name = testing::UnitTest::GetInstance()->current_test_info()->name(),
-                     .n = 60,
+  LineCorpus lines_{{.n = 60,
                      .has_more = true,
                      .holdout = 0.2}};
 };

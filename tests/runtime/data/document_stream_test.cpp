@@ -28,8 +28,7 @@ class DocumentStreamTest : public testing::Test {
     return ids;
   }
 
-  LineCorpus lines_{{.name = testing::UnitTest::GetInstance()->current_test_info()->name(),
-                     .n = 40,
+  LineCorpus lines_{{.n = 40,
                      .has_more = false,
                      .holdout = 0.2}};
   Rewriter rewriter_{

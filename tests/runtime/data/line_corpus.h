@@ -8,6 +8,7 @@
 
 #include "kernels/random.h"
 #include "runtime/data/corpus.h"
+#include "tests/own_folder.h"
 
 namespace troupe::runtime {
 
@@ -30,7 +31,6 @@ inline std::string random_text(std::uint32_t stream, int words) {
 /// "more", if wanted, 30 texts. The tokenizer has learned merges, ".\n" among them.
 struct LineCorpus {
   struct Args {
-    std::string name;  ///< of the test, for its files
     int n;
     bool has_more;
     double holdout;
@@ -38,8 +38,8 @@ struct LineCorpus {
 
   explicit LineCorpus(const Args& args) {
     namespace fs = std::filesystem;
-    const fs::path lines = fs::temp_directory_path() / ("lines_" + args.name + ".jsonl");
-    const fs::path more = fs::temp_directory_path() / ("more_" + args.name + ".jsonl");
+    const std::string own = tests::own_folder().string();
+    const fs::path lines = own + "_lines.jsonl", more = own + "_more.jsonl";
     std::ofstream file(lines);
     const auto write = [&](std::ofstream& out, std::uint32_t i) {
       out << R"({"text": ")" << random_text(i, static_cast<int>(i * 7 % 61)) << "\"}\n";

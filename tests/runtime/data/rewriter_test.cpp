@@ -67,8 +67,7 @@ class RewriterTest : public testing::Test {
     return result;
   }
 
-  LineCorpus lines_{{.name = testing::UnitTest::GetInstance()->current_test_info()->name(),
-                     .n = 400,
+  LineCorpus lines_{{.n = 400,
                      .has_more = false,
                      .holdout = 0}};
 };
