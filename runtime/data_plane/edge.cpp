@@ -67,7 +67,7 @@ std::optional<IncomingEdge::Whole> IncomingEdge::finish(uint64_t number, Partial
   if (!partial.packed) return {};
   UnpackedParcel& packed = *partial.packed;
   const auto n_apart = std::count_if(packed.table.begin(), packed.table.end(),
-                                     [](const TensorEntry& entry) { return entry.is_apart; });
+                                     [](const ParcelEntry& entry) { return entry.is_apart; });
   if (partial.tensors.size() < static_cast<size_t>(n_apart)) return {};
   for (auto& [index, part] : partial.tensors) {
     const bool is_wanted = index < packed.table.size() && packed.table[index].is_apart;

@@ -16,7 +16,7 @@ size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alig
 
 /// Where the first tensor stands.
 size_t tensors_begin(size_t n_tensors, size_t letter_bytes) {
-  return aligned(n_tensors * sizeof(TensorEntry) + letter_bytes);
+  return aligned(n_tensors * sizeof(ParcelEntry) + letter_bytes);
 }
 
 bool is_apart(const kernels::Tensor& tensor) {
@@ -28,8 +28,8 @@ uint64_t checksum_of(const kernels::Tensor& tensor) {
   return XXH3_64bits(tensor.data, static_cast<size_t>(bytes_of(tensor)));
 }
 
-TensorEntry entry_of(const kernels::Tensor& tensor) {
-  TensorEntry entry{};
+ParcelEntry entry_of(const kernels::Tensor& tensor) {
+  ParcelEntry entry{};
   entry.dtype = static_cast<uint8_t>(tensor.dtype);
   entry.device = static_cast<uint8_t>(tensor.device);
   entry.rank = static_cast<uint8_t>(tensor.rank);
@@ -55,7 +55,7 @@ void check_sendable(const kernels::Tensor& tensor, bool has_checksums) {
 std::string of_parcel(uint64_t number) { return "parcel " + std::to_string(number) + ": "; }
 
 /// The tensor that an entry describes, without memory.
-kernels::Tensor view_of(const TensorEntry& entry, uint64_t number) {
+kernels::Tensor view_of(const ParcelEntry& entry, uint64_t number) {
   if (entry.dtype > static_cast<uint8_t>(DType::i64) ||
       entry.device > static_cast<uint8_t>(Device::cuda) || entry.rank > 4) {
     throw DataPlaneError(of_parcel(number) + "found dtype " + std::to_string(entry.dtype) +
@@ -96,11 +96,11 @@ uint64_t PackedParcel::wire_bytes() const {
 PackedParcel pack(Parcel parcel, uint64_t plane, bool has_checksums) {
   PackedParcel out;
   const size_t n = parcel.tensors.size();
-  std::vector<TensorEntry> table;
+  std::vector<ParcelEntry> table;
   size_t end = tensors_begin(n, parcel.letter.size());
   for (const TensorRef& tensor : parcel.tensors) {
     check_sendable(tensor.view, has_checksums);
-    TensorEntry& entry = table.emplace_back(entry_of(tensor.view));
+    ParcelEntry& entry = table.emplace_back(entry_of(tensor.view));
     const int64_t bytes = bytes_of(tensor.view);
     out.tensor_bytes += bytes;
     if (!entry.is_apart) end += aligned(static_cast<size_t>(bytes));
@@ -109,8 +109,8 @@ PackedParcel pack(Parcel parcel, uint64_t plane, bool has_checksums) {
 
   out.packed_bytes = end;
   out.packed = std::make_unique<char[]>(end);
-  if (n > 0) std::memcpy(out.packed.get(), table.data(), n * sizeof(TensorEntry));
-  std::memcpy(out.packed.get() + n * sizeof(TensorEntry), parcel.letter.data(),
+  if (n > 0) std::memcpy(out.packed.get(), table.data(), n * sizeof(ParcelEntry));
+  std::memcpy(out.packed.get() + n * sizeof(ParcelEntry), parcel.letter.data(),
               parcel.letter.size());
   char* to = out.packed.get() + tensors_begin(n, parcel.letter.size());
   for (size_t i = 0; i < n; ++i) {
@@ -148,7 +148,7 @@ UnpackedParcel unpack(const ParcelHeader& header, std::string_view packed) {
     throw DataPlaneError(of_parcel(header.number) + "its checksum does not hold");
   }
   const size_t n = header.n_tensors;
-  if (header.letter_bytes > packed.size() || n > packed.size() / sizeof(TensorEntry) ||
+  if (header.letter_bytes > packed.size() || n > packed.size() / sizeof(ParcelEntry) ||
       tensors_begin(n, header.letter_bytes) > packed.size()) {
     throw DataPlaneError(of_parcel(header.number) + "found " + std::to_string(packed.size()) +
                          " bytes, wanted " + std::to_string(n) + " tensors and a letter of " +
@@ -157,8 +157,8 @@ UnpackedParcel unpack(const ParcelHeader& header, std::string_view packed) {
   UnpackedParcel out;
   out.has_checksums = header.has_checksums != 0;
   out.table.resize(n);
-  if (n > 0) std::memcpy(out.table.data(), packed.data(), n * sizeof(TensorEntry));
-  out.parcel.letter = packed.substr(n * sizeof(TensorEntry), header.letter_bytes);
+  if (n > 0) std::memcpy(out.table.data(), packed.data(), n * sizeof(ParcelEntry));
+  out.parcel.letter = packed.substr(n * sizeof(ParcelEntry), header.letter_bytes);
 
   const size_t begin = tensors_begin(n, header.letter_bytes);
   const auto memory =
@@ -167,7 +167,7 @@ UnpackedParcel unpack(const ParcelHeader& header, std::string_view packed) {
     std::memcpy(memory.view.data, packed.data() + begin, packed.size() - begin);
   }
   size_t at = begin;
-  for (const TensorEntry& entry : out.table) {
+  for (const ParcelEntry& entry : out.table) {
     TensorRef& tensor = out.parcel.tensors.emplace_back();
     tensor.view = view_of(entry, header.number);
     if (entry.is_apart) continue;

@@ -38,7 +38,7 @@ struct TensorHeader {
 };
 
 /// One tensor in the table.
-struct TensorEntry {
+struct ParcelEntry {
   uint8_t dtype;
   uint8_t device;
   uint8_t rank;
@@ -75,7 +75,7 @@ void set_number(PackedParcel& parcel, uint64_t number);
 /// A parcel on its way in. Tensors that travel by themselves have no memory yet.
 struct UnpackedParcel {
   Parcel parcel;
-  std::vector<TensorEntry> table;
+  std::vector<ParcelEntry> table;
   bool has_checksums = false;
 };
 

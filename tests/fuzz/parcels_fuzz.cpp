@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     UnpackedParcel unpacked = unpack(header, packed);
     const uint64_t sum = sum_of(unpacked);
     // What was read can be sent again, if all of it came, and says the same.
-    for (const TensorEntry& entry : unpacked.table) {
+    for (const ParcelEntry& entry : unpacked.table) {
       if (entry.is_apart || entry.device != 0) return 0;
     }
     const bool are_small = std::ranges::all_of(unpacked.parcel.tensors, [](const TensorRef& tensor) {
