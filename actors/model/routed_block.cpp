@@ -131,9 +131,10 @@ Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dis
                                     const ConstTensor& x) const {
   Dispatched out;
   kernels::PassingScratch passing(queue);
-  // A token's row is rounded once, however many experts get it.
+  // A token's row is rounded once, however many experts of this process get it.
+  const bool any_here = std::find(is_there_.begin(), is_there_.end(), false) != is_there_.end();
   const ConstTensor rounded =
-      kernels::round_dispatched(queue, *passing, recipe_.precision, what, x);
+      any_here ? kernels::round_dispatched(queue, *passing, recipe_.precision, what, x) : x;
   for (size_t shard = 0; shard < plan_.sources.size(); ++shard) {
     const auto& source = plan_.sources[shard];
     out.here.push_back({source.offsets, {}, {}});

@@ -1,5 +1,6 @@
 #include "actors/train/apply_block.h"
 
+#include <array>
 #include <utility>
 
 #include "kernels/permute.h"
@@ -21,6 +22,15 @@ void check_state(const runtime::StateArena& arena, int64_t id, uint64_t state, c
 
 void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state) {
   check_state(arena, id, state - 1, "apply step " + std::to_string(state));
+}
+
+/// Of a step that is skipped. A part that the state does not have has no data.
+void copy_parts(kernels::Queue& queue, const std::array<kernels::Tensor, 4>& from,
+                const std::array<kernels::Tensor, 4>& to) {
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (from[i].data == nullptr) continue;
+    kernels::copy(queue, {.x = from[i], .y = to[i]});
+  }
 }
 
 }  // namespace
@@ -50,11 +60,7 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
                                   .ema = before.ema, .new_ema = after.ema});
     }
   } else {
-    const auto from = before.parts(), to = after.parts();
-    for (size_t i = 0; i < from.size(); ++i) {
-      if (from[i].data == nullptr) continue;
-      kernels::copy(queue, {.x = from[i], .y = to[i]});
-    }
+    copy_parts(queue, before.parts(), after.parts());
   }
   queue.run(1, [&arena, block = args.block, state = args.state](int64_t) {
     arena.set_stamp(block, state);
@@ -85,11 +91,8 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
         averages.push_back({.rate = args.ema_rate, .weight = update.after[0], .ema = ema,
                             .new_ema = update.after[3]});
       }
-      continue;
-    }
-    for (size_t i = 0; i < update.before.size(); ++i) {
-      if (update.before[i].data == nullptr) continue;
-      kernels::copy(queue, {.x = update.before[i], .y = update.after[i]});
+    } else {
+      copy_parts(queue, update.before, update.after);
     }
   }
   kernels::adamw_blocks(queue, updates);

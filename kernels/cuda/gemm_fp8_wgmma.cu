@@ -147,35 +147,34 @@ int64_t gemm_fp8_workspace_bytes(int64_t K) {
 }
 
 void gemm_fp8_wgmma(const GemmFp8WgmmaArgs& args, cudaStream_t stream) {
-  if (args.M == 0) return;
-  const GroupedGemmFp8WgmmaArgs x{.a = args.a,
-                                  .a_scales = args.a_scales,
-                                  .a_scales_stride = args.a_scales_stride,
-                                  .b = args.b,
-                                  .b_scales = args.b_scales,
-                                  .b_scales_stride = args.b_scales_stride,
-                                  .result = args.result,
-                                  .c = args.c,
-                                  .c_stride = args.c_stride,
-                                  .R = args.M,
-                                  .N = args.N,
-                                  .K = args.K,
-                                  .groups = 1,
-                                  .row_begin = nullptr,
-                                  .row_end = nullptr,
-                                  .workspace = args.workspace};
-  expect_sizes(x);
-  const KChunks chunks = k_chunks_of(args.K);
-  if (args.M <= most_few_rows && chunks.count <= most_cluster) {
-    return run_few_rows(x, chunks, stream);
-  }
-  run_tiles<Share::b, false>(x, stream);
+  grouped_gemm_fp8_wgmma({.a = args.a,
+                          .a_scales = args.a_scales,
+                          .a_scales_stride = args.a_scales_stride,
+                          .b = args.b,
+                          .b_scales = args.b_scales,
+                          .b_scales_stride = args.b_scales_stride,
+                          .result = args.result,
+                          .c = args.c,
+                          .c_stride = args.c_stride,
+                          .R = args.M,
+                          .N = args.N,
+                          .K = args.K,
+                          .groups = 1,
+                          .row_begin = nullptr,
+                          .row_end = nullptr,
+                          .workspace = args.workspace},
+                         stream);
 }
 
 void grouped_gemm_fp8_wgmma(const GroupedGemmFp8WgmmaArgs& args, cudaStream_t stream) {
   if (args.R == 0 || args.groups == 0) return;
   expect_sizes(args);
-  run_tiles<Share::a, true>(args, stream);
+  if (args.row_begin != nullptr) return run_tiles<Share::a, true>(args, stream);
+  const KChunks chunks = k_chunks_of(args.K);
+  if (args.R <= most_few_rows && chunks.count <= most_cluster) {
+    return run_few_rows(args, chunks, stream);
+  }
+  run_tiles<Share::b, false>(args, stream);
 }
 
 void grouped_weights_fp8_wgmma(const GroupedWeightsFp8WgmmaArgs& x, cudaStream_t stream) {

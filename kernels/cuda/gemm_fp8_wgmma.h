@@ -67,7 +67,7 @@ struct GroupedGemmFp8WgmmaArgs {
   int64_t N;  ///< a multiple of 8
   int64_t K;  ///< a multiple of 16, not 0
   int groups;
-  const int32_t* row_begin;  ///< [groups] in device memory
+  const int32_t* row_begin;  ///< [groups] in device memory; null: one group has all rows
   const int32_t* row_end;    ///< [groups] in device memory
   void* workspace;           ///< as in GemmFp8WgmmaArgs
 };

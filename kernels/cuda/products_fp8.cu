@@ -172,23 +172,8 @@ void launch_product(Queue& queue, Scratch& scratch, const Fp8Rows& a, const Bloc
       .row_begin = table,
       .row_end = is_grouped ? table + 1 : nullptr,
       .workspace = bytes > 0 ? scratch.of(DType::f8_e4m3, {bytes}).data : nullptr};
-  enqueue(queue, "multiply_fp8", [args, is_grouped](CUstream_st* stream, Fault*) {
-    if (is_grouped) return grouped_gemm_fp8_wgmma(args, stream);
-    gemm_fp8_wgmma({.a = args.a,
-                    .a_scales = args.a_scales,
-                    .a_scales_stride = args.a_scales_stride,
-                    .b = args.b,
-                    .b_scales = args.b_scales,
-                    .b_scales_stride = args.b_scales_stride,
-                    .result = args.result,
-                    .c = args.c,
-                    .c_stride = args.c_stride,
-                    .M = args.R,
-                    .N = args.N,
-                    .K = args.K,
-                    .workspace = args.workspace},
-                   stream);
-  });
+  enqueue(queue, "multiply_fp8",
+          [args](CUstream_st* stream, Fault*) { grouped_gemm_fp8_wgmma(args, stream); });
 }
 
 /// Rows of the batch as the inner dimension of a product.
