@@ -44,6 +44,19 @@ std::string in(int network, const std::string& lines) {
   return "nsenter --net=" + path_of(network) + " sh -ec " + in_quotes(lines) + "\n";
 }
 
+/// A line that waits until an end of a cable carries, and fails after ten seconds. The kernel says so some time after
+/// both ends were set up, and loses what is sent before: a request for an address then comes again a second later.
+std::string await_end(const std::string& end) {
+  return "until ip link show " + end + " | grep -q 'state UP'; do waits=x$waits; test ${#waits} -lt 1000; sleep 0.01; done";
+}
+
+void run(const std::string& script, const std::filesystem::path& log, const char* aim) {
+  const std::string line = "sh -c " + in_quotes("set -e\n" + script) + " > " + in_quotes(log.string()) + " 2>&1";
+  if (std::system(line.c_str()) == 0) return;
+  std::ifstream said(log);
+  throw std::runtime_error(std::string("cannot ") + aim + ": " + std::string(std::istreambuf_iterator<char>(said), {}));
+}
+
 }  // namespace
 
 std::string Hosts::why_none() {
@@ -79,7 +92,7 @@ Hosts::Place Hosts::make_place() {
 }
 
 Hosts::Hosts(int count, const std::filesystem::path& log) : switch_(make_place()) {
-  std::string script = "set -e\n" + in(switch_.network, "ip link add switch type bridge; ip link set switch up");
+  std::string script = in(switch_.network, "ip link add switch type bridge; ip link set switch up");
   for (int h = 0; h < count; ++h) {
     hosts_.push_back(make_place());
     const std::string cable = "host-" + std::to_string(h);
@@ -88,10 +101,10 @@ Hosts::Hosts(int count, const std::filesystem::path& log) : switch_(make_place()
     script += in(network(h), std::string("ip link set lo up; ip address add ") + address(h) + "/16 dev " + device +
                                  "; ip link set " + device + " up");
   }
-  const std::string line = "sh -c " + in_quotes(script) + " > " + in_quotes(log.string()) + " 2>&1";
-  if (std::system(line.c_str()) == 0) return;
-  std::ifstream said(log);
-  throw std::runtime_error("cannot make hosts: " + std::string(std::istreambuf_iterator<char>(said), {}));
+  for (int h = 0; h < count; ++h) {
+    script += in(switch_.network, await_end("host-" + std::to_string(h))) + in(network(h), await_end(device));
+  }
+  run(script, log, "make hosts");
 }
 
 Hosts::~Hosts() {
