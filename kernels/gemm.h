@@ -22,6 +22,9 @@ struct GemmArgs {
 /// K = 0 gives zeros. Asynchronous. Throws KernelError if a shape or dtype is not as stated.
 void gemm(Queue& queue, const GemmArgs& args);
 
+/// What of its operands a product takes: the numbers as they are, or (on the CPU) rounded to BF16 as by `round_bf16`.
+enum class Operands : uint8_t { numbers, rounded_to_bf16 };
+
 /// Products of row ranges with one matrix each: rows [offsets[g], offsets[g+1]) of `a` times
 /// op(b[g]). For experts: rows sorted by expert, one weight an expert. Groups may be empty.
 struct GroupedGemmArgs {
@@ -30,6 +33,7 @@ struct GroupedGemmArgs {
   bool transpose_b;
   std::vector<int64_t> offsets;   ///< G + 1 ascending row numbers, first 0, last R
   Tensor c;                       ///< out: [R, N] f32
+  Operands operands = Operands::numbers;
 };
 
 /// Each element is the same chain as in `gemm`, so a row's result is gemm's.
@@ -42,6 +46,7 @@ struct GroupedGemmWeightsArgs {
   ConstTensor b;                 ///< [R, N] f32 (x)
   std::vector<int64_t> offsets;  ///< G + 1
   std::vector<Tensor> c;         ///< out: G of [M, N] f32
+  Operands operands = Operands::numbers;
 };
 
 void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args);

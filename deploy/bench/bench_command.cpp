@@ -54,7 +54,7 @@ struct Options {
 
 const std::vector<std::string> way_names{"plain", "single", "planned"};
 
-constexpr int64_t first_profiled_step = 3;  // on a GPU
+constexpr int64_t first_profiled_step = 3;  // memory is taken, and kernels are loaded, when they are first used
 
 constexpr const char* step_help = R"(Example:
   troupe bench step config/runs/pretrain_tiny.textproto
@@ -188,15 +188,14 @@ class StepBench {
     config::LoadedRun run = run_;
     run.run.mutable_cluster()->set_threads(threads);
     Way way{"", config::make_plan({.run = run, .model = model_, .cores = threads}), true, {}};
+    const auto about_to = [](int64_t step) { kernels::set_profiling(step >= first_profiled_step); };
     kernels::take_profile();
     if (device_of(options_.device) == kernels::Device::cuda) {
-      // With actors, which leave the state on the GPU; and warm, for kernels are loaded and memory is
-      // taken when they are first used.
+      // With actors, which leave the state on the GPU.
       way.plan = single(way.plan, *recipe_);
-      play_with_actors(way, [](int64_t step) { kernels::set_profiling(step >= first_profiled_step); });
+      play_with_actors(way, about_to);
     } else {
-      kernels::set_profiling(true);
-      play_plainly(way);
+      play_plainly(way, about_to);
     }
     kernels::set_profiling(false);
     print(kernels::take_profile(), threads);
@@ -220,11 +219,12 @@ class StepBench {
     return options_.is_random ? random_ : data_.step(timeline_->at(step));
   }
 
-  void play_plainly(Way& way) {
+  void play_plainly(Way& way, const std::function<void(int64_t next)>& about_to = {}) {
     kernels::ThreadPool pool(way.plan.threads);
     kernels::Queue queue(pool, device_of(options_.device), recipe_->arithmetic);
     actors::PlainLoop loop(fresh_arena(), *recipe_, queue);
     for (int64_t step = 1; step <= recipe_->steps; ++step) {
+      if (about_to) about_to(step);
       const Clock begin = Clock::now();
       loop.step(batches(static_cast<uint64_t>(step)));
       if (step > 1) way.add(begin, Clock::now());
@@ -322,9 +322,7 @@ class StepBench {
     std::sort(sorted.begin(), sorted.end());
     nlohmann::ordered_json json{{"run", run_.name}, {"steps", recipe_->steps},
                                 {"threads", threads}};
-    const bool is_warm = device_of(options_.device) == kernels::Device::cuda;
-    const double steps =
-        static_cast<double>(recipe_->steps - (is_warm ? first_profiled_step - 1 : 0));
+    const auto steps = static_cast<double>(recipe_->steps - (first_profiled_step - 1));
     std::string text = fmt::format("{:<28} {:>8} {:>10} {:>10}\n", "operator", "share",
                                    "ms a step", "parts");
     for (const auto& [seconds, name] : sorted) {

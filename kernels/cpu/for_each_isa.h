@@ -56,6 +56,6 @@ namespace troupe::kernels::cpu::avx512 {
 
 /// Calls `function` of the current instruction set: TROUPE_ISA_CALL(row_kernel)(x, n).
 #define TROUPE_ISA_CALL(function)                                                    \
-  (current_isa() == Isa::avx512  ? &avx512::function                                 \
+  (current_isa() >= Isa::avx512  ? &avx512::function                                 \
    : current_isa() == Isa::avx2 ? &avx2::function                                    \
                                 : &portable::function)

@@ -8,6 +8,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/cpu/gemm_block.h"
+#include "kernels/cpu/gemm_pairs.h"
 #include "kernels/cpu/gemm_plan.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/profile.h"
@@ -18,6 +19,21 @@
 namespace troupe::kernels {
 
 using namespace cpu;
+
+namespace {
+
+MultiplyBlock function_of(Operands operands) {
+  if (operands == Operands::numbers) return TROUPE_ISA_CALL(multiply_numbers);
+  return current_isa() == Isa::avx512_bf16 ? &multiply_pairs : TROUPE_ISA_CALL(multiply_rounded);
+}
+
+/// On a GPU the layers round before.
+void expect_numbers_on_cuda(const char* what, Operands operands, const Queue& queue) {
+  if (operands == Operands::numbers || !queue.is_cuda()) return;
+  throw KernelError(std::string(what) + " rounds its operands and is on the GPU, wanted a queue on the CPU");
+}
+
+}  // namespace
 
 void gemm(Queue& queue, const GemmArgs& args) {
   const OperatorLabel label("gemm");
@@ -49,7 +65,7 @@ void gemm(Queue& queue, const GemmArgs& args) {
                         .add = args.add_to_c};
   expect_operands("gemm", {args.a, args.b, args.c}, queue.device());
   if (queue.is_cuda()) return cuda::multiply(queue, "gemm", {whole});
-  run_product(queue, whole, TROUPE_ISA_CALL(multiply_block<false>));
+  run_product(queue, whole, TROUPE_ISA_CALL(multiply_numbers));
 }
 
 void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
@@ -72,8 +88,9 @@ void grouped_gemm(Queue& queue, const GroupedGemmArgs& args) {
     groups.push_back(row_product(row_range(args.a, first, rows), args.b[g], args.transpose_b,
                                  row_range(args.c, first, rows)));
   }
+  expect_numbers_on_cuda("grouped_gemm", args.operands, queue);
   if (queue.is_cuda()) return cuda::multiply(queue, "grouped_gemm", groups);
-  run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
+  run_groups(queue, std::move(groups), function_of(args.operands));
 }
 
 void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
@@ -92,8 +109,9 @@ void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
     groups.push_back(column_product(row_range(args.a, first, rows),
                                     row_range(args.b, first, rows), args.c[g]));
   }
+  expect_numbers_on_cuda("grouped_gemm_weights", args.operands, queue);
   if (queue.is_cuda()) return cuda::multiply(queue, "grouped_gemm_weights", groups);
-  run_groups(queue, std::move(groups), TROUPE_ISA_CALL(multiply_block<false>));
+  run_groups(queue, std::move(groups), function_of(args.operands));
 }
 
 }  // namespace troupe::kernels
@@ -101,5 +119,8 @@ void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
 #else
 
 #include "kernels/cpu/gemm_block.inl"
+
+inline void multiply_numbers(const GemmBlock& part) { multiply_block<Numbers>(part); }
+inline void multiply_rounded(const GemmBlock& part) { multiply_block<Rounded>(part); }
 
 #endif

@@ -3,210 +3,14 @@
 // the registers, the rows of a block stay in the second cache.
 // Law 1: an element is one chain of FMAs over k from +0. Between blocks of k it rests in memory as
 // f32, which rounds nothing, so neither blocks nor tiles show in the bits.
-// `promotes`: a product of codes. Each block of k is a chain of its own, from +0, which is scaled
-// and added to the total.
+// `Kind` says what the operands are: Numbers, Rounded or Codes of gemm_pack.inl, or pairs of gemm_pairs.cpp.
 
-constexpr int tile_rows = f16_registers == 32 ? 12 : f16_registers == 8 ? 6 : 4;
-constexpr int tile_vectors = f16_registers == 32 ? 2 : 1;
-constexpr int panel_cols = 16 * tile_vectors;
-template <bool promotes>
-constexpr int64_t block_depth = promotes ? scale_depth : 384;
+#include "kernels/cpu/gemm_tile.inl"
+
+#include "kernels/cpu/gemm_pack.inl"
+
 constexpr int64_t most_block_rows = 1024;
 constexpr int few_rows_limit = f16_registers == 32 ? 8 : 4;
-
-/// A tile of c, at most tile_rows by panel_cols.
-struct Tile {
-  const float* a;
-  int64_t a_row, a_k;
-  const float* b;
-  int64_t b_k;
-  int64_t depth;
-  const float* start;  ///< sums of the k before; null: +0
-  int64_t start_row;
-  float* out;
-  int64_t out_row;
-  bool add;  ///< out + sums
-  int cols;
-  const float*
-      a_scales;  ///< of the tile's rows, and of a whole panel of columns: where it promotes
-  const float* b_scales;
-};
-
-template <int vectors>
-inline int lanes_of(int cols, int v) {
-  return v + 1 < vectors ? 16 : cols - 16 * (vectors - 1);
-}
-
-template <int rows, int vectors>
-inline void load_sums(const Tile& t, F16 (&sum)[rows][vectors]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      sum[i][v] = load_lanes(t.start + i * t.start_row + 16 * v, lanes_of<vectors>(t.cols, v));
-    }
-  }
-}
-
-/// The tile's place in c comes while the sums are made, so that storing them need not wait.
-template <int rows, int vectors>
-inline void prefetch_out(const Tile& t) {
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) __builtin_prefetch(t.out + i * t.out_row + 16 * v, 1);
-  }
-}
-
-template <int rows, int vectors>
-inline void store_sums(const Tile& t, const F16 (&sum)[rows][vectors]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      float* out = t.out + i * t.out_row + 16 * v;
-      const int n = lanes_of<vectors>(t.cols, v);
-      store_lanes(out, t.add ? load_lanes(out, n) + sum[i][v] : sum[i][v], n);
-    }
-  }
-}
-
-/// out = start + sums times both scales, in one rounding.
-template <int rows, int vectors>
-inline void promote_sums(const Tile& t, const F16 (&sum)[rows][vectors]) {
-  F16 b_scale[vectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) b_scale[v] = load(t.b_scales + 16 * v);
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-    const F16 a_scale = set1(t.a_scales[i]);
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const int n = lanes_of<vectors>(t.cols, v);
-      const F16 total =
-          t.start == nullptr ? zero() : load_lanes(t.start + i * t.start_row + 16 * v, n);
-      store_lanes(t.out + i * t.out_row + 16 * v, fma(sum[i][v], a_scale * b_scale[v], total), n);
-    }
-  }
-}
-
-/// `a_packed`: the rows of a column of a are neighbours (a_row is 1), else its columns (a_k is 1).
-template <int rows, int vectors, bool a_packed, bool promotes>
-inline void multiply_tile(const Tile& t) {
-  F16 sum[rows][vectors];
-  if (!promotes && t.start != nullptr) {
-    load_sums<rows, vectors>(t, sum);
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[i][v] = zero();
-    }
-  }
-  if (t.start == nullptr) prefetch_out<rows, vectors>(t);
-  const float* a = t.a;
-  const float* b = t.b;
-  const int64_t a_row = a_packed ? 1 : t.a_row, a_k = a_packed ? t.a_k : 1;
-  for (int64_t k = 0; k < t.depth; ++k) {
-    F16 row[vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) row[v] = load(b + 16 * v);
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-      const F16 factor = set1(a[i * a_row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[i][v] = fma(factor, row[v], sum[i][v]);
-    }
-    a += a_k;
-    b += t.b_k;
-  }
-  if constexpr (promotes) {
-    promote_sums<rows, vectors>(t, sum);
-  } else if (!t.add && t.cols == 16 * vectors) {
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) store(t.out + i * t.out_row + 16 * v, sum[i][v]);
-    }
-  } else {
-    store_sums<rows, vectors>(t, sum);
-  }
-}
-
-using TileFunction = void (*)(const Tile&);
-
-template <int vectors, bool a_packed, bool promotes, int... row>
-inline TileFunction tile_function(int rows, std::integer_sequence<int, row...>) {
-  static constexpr TileFunction functions[] = {
-      multiply_tile<row + 1, vectors, a_packed, promotes>...};
-  return functions[rows - 1];
-}
-
-template <int vectors, bool promotes>
-inline TileFunction tile_function(int rows, bool a_packed) {
-  constexpr auto all = std::make_integer_sequence<int, tile_rows>();
-  return a_packed ? tile_function<vectors, true, promotes>(rows, all)
-                  : tile_function<vectors, false, promotes>(rows, all);
-}
-
-template <bool promotes>
-inline void multiply_tile(const Tile& t, int rows, bool a_packed) {
-  if (tile_vectors == 1 || t.cols <= 16) return tile_function<1, promotes>(rows, a_packed)(t);
-  return tile_function<tile_vectors, promotes>(rows, a_packed)(t);
-}
-
-/// load_transposed of a block of which `rows` rows and `cols` columns are there; zeros behind.
-inline void load_transposed_part(const float* p, int64_t stride, int64_t rows, int64_t cols,
-                                 F16 (&out)[16]) {
-  if (rows >= 16 && cols >= 16) return load_transposed(p, stride, out);
-  alignas(64) float part[16 * 16];
-  for (int i = 0; i < 16; ++i) {
-    store(part + 16 * i,
-          i < rows ? load_lanes(p + i * stride, static_cast<int>(std::min<int64_t>(cols, 16)))
-                   : zero());
-  }
-  load_transposed(part, 16, out);
-}
-
-/// Panel of b: [depth, 16 or 32] with zeros behind the `cols` columns.
-inline void pack_panel(const GemmBlock& g, int64_t first_k, int64_t depth, int64_t first_col,
-                       int cols, float* panel) {
-  const int width = cols <= 16 ? 16 : panel_cols;
-  for (int v = 0; v < width; v += 16) {
-    const int n = std::min(16, cols - v);
-    if (g.b_transposed) {
-      const float* b = g.b + (first_col + v) * g.b_stride + first_k;
-      for (int64_t k = 0; k < depth; k += 16) {
-        F16 rows[16];
-        load_transposed_part(b + k, g.b_stride, n, depth - k, rows);
-        const int64_t last = std::min<int64_t>(16, depth - k);
-        for (int64_t i = 0; i < last; ++i) store(panel + (k + i) * width + v, rows[i]);
-      }
-    } else {
-      const float* b = g.b + first_k * g.b_stride + first_col + v;
-      for (int64_t k = 0; k < depth; ++k) {
-        store(panel + k * width + v, load_lanes(b + k * g.b_stride, n));
-      }
-    }
-  }
-}
-
-/// Rows [first, first + rows) of a: [depth, rows]. Writes up to 15 floats behind.
-inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_t first,
-                      int64_t rows, float* out) {
-  const float* a = g.a + first * g.a_row + first_k * g.a_k;
-  if (g.a_row == 1 && g.a_k != 1) {
-    const int n = static_cast<int>(rows);
-    for (int64_t k = 0; k < depth; ++k) store(out + k * rows, load_lanes(a + k * g.a_k, n));
-    return;
-  }
-  for (int64_t k = 0; k < depth; k += 16) {
-    F16 columns[16];
-    load_transposed_part(a + k, g.a_row, g.rows - first, depth - k, columns);
-    const int64_t last = std::min<int64_t>(16, depth - k);
-    for (int64_t i = 0; i < last; ++i) store(out + (k + i) * rows, columns[i]);
-  }
-}
 
 /// Adds the products of k in [begin, end) to the sums of `rows` rows and n columns from j on,
 /// without packing b, which is stored transposed.
@@ -289,19 +93,22 @@ inline auto few_rows_function(int64_t rows, std::integer_sequence<int, row...>) 
 }
 
 /// Rows [first, first + rows) of the block.
-template <bool promotes>
+template <class Kind>
 inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, bool pack_a,
                                float* a_scratch, float* sum_scratch) {
-  constexpr int64_t most_depth = block_depth<promotes>;
+  constexpr bool promotes = Kind::promotes;
+  constexpr int64_t most_depth = Kind::block_depth;
   alignas(64) float panel[most_depth * panel_cols];
+  typename Kind::Extent a_extent, b_extent;
   float a_scales[most_block_rows], b_scales[panel_cols];  // where it promotes
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
   for (int64_t k0 = 0; k0 < g.depth; k0 += most_depth) {
     const int64_t depth = std::min(most_depth, g.depth - k0);
+    const int64_t steps = Kind::steps_of(depth);
     const bool last = k0 + depth == g.depth;
     for (int64_t i = 0; pack_a && i < tiles; ++i) {
       const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
-      pack_rows(g, k0, depth, first + r0, r1 - r0, a_scratch + r0 * depth);
+      pack_rows<Kind>(g, k0, depth, first + r0, r1 - r0, a_scratch + r0 * steps, a_extent);
     }
     for (int64_t r = 0; promotes && r < rows; ++r) {
       a_scales[r] = g.scales.a_scale(first + r, k0 / most_depth);
@@ -309,8 +116,9 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
     for (int64_t j = 0; j < g.cols; j += panel_cols) {
       const int cols = static_cast<int>(std::min<int64_t>(panel_cols, g.cols - j));
       // A single tile reads each element of b once: copying them would cost more.
-      const bool pack_b = g.b_transposed || tiles > 1 || cols % 16 != 0;
-      if (pack_b) pack_panel(g, k0, depth, j, cols, panel);
+      const bool pack_b = Kind::always_packs || g.b_transposed || tiles > 1 || cols % 16 != 0;
+      if (pack_b) pack_panel<Kind>(g, k0, depth, j, cols, panel, b_extent);
+      const bool in_turn = Kind::in_turn(a_extent, b_extent);
       if constexpr (promotes) find_b_scales(g, j, cols, k0 / most_depth, b_scales);
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
@@ -319,14 +127,15 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
         float* sums = sum_scratch != nullptr ? sum_scratch + r0 * g.cols + j : c;
         const int64_t sums_row = sum_scratch != nullptr ? g.cols : g.c_row;
         const Tile tile{
-            .a = pack_a ? a_scratch + r0 * depth : g.a + (first + r0) * g.a_row + k0 * g.a_k,
+            .a = pack_a ? a_scratch + r0 * steps : g.a + (first + r0) * g.a_row + k0 * g.a_k,
             .a_row = pack_a ? 1 : g.a_row,
             .a_k = pack_a ? r1 - r0 : g.a_k,
             .b = pack_b ? panel : g.b + k0 * g.b_stride + j,
             .b_k = !pack_b      ? g.b_stride
                    : cols <= 16 ? 16
                                 : panel_cols,
-            .depth = depth,
+            .steps = steps,
+            .in_turn = in_turn,
             .start = k0 == 0 ? nullptr : sums,
             .start_row = sums_row,
             .out = last ? c : sums,
@@ -335,7 +144,7 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
             .cols = cols,
             .a_scales = a_scales + r0,
             .b_scales = b_scales};
-        multiply_tile<promotes>(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
+        multiply_tile<Kind>(tile, static_cast<int>(r1 - r0), pack_a || g.a_k != 1);
       }
     }
   }
@@ -351,27 +160,27 @@ inline void multiply_nothing(const GemmBlock& g) {
   }
 }
 
-template <bool promotes>
+template <class Kind>
 inline void multiply_block(const GemmBlock& g) {
   if (g.rows <= 0 || g.cols <= 0) return;
   if (g.depth == 0) return multiply_nothing(g);
-  if (g.b_transposed && g.rows <= few_rows_limit) {
+  if constexpr (Kind::has_few_rows) {
     constexpr auto all = std::make_integer_sequence<int, few_rows_limit>();
-    return few_rows_function<promotes>(g.rows, all)(g);
+    if (g.b_transposed && g.rows <= few_rows_limit) return few_rows_function<Kind::promotes>(g.rows, all)(g);
   }
-  const bool pack_a = g.cols > 256;
-  const int64_t depth = std::min(block_depth<promotes>, g.depth);
+  const bool pack_a = Kind::always_packs || g.cols > 256;
+  const int64_t steps = Kind::steps_of(std::min(Kind::block_depth, g.depth));
   // Each block of rows packs b again, so they are few, and of one size.
   const int64_t fitting_rows =
-      std::clamp<int64_t>(block_elements() / depth, tile_rows, most_block_rows);
+      std::clamp<int64_t>(block_elements() / steps, tile_rows, most_block_rows);
   const int64_t blocks = (g.rows + fitting_rows - 1) / fitting_rows;
   const int64_t most_rows = (g.rows + blocks - 1) / blocks;
   Buffer a_scratch, sum_scratch;
-  if (pack_a) a_scratch = allocate_f32({most_rows * depth + 16});
-  if (g.add && g.depth > block_depth<promotes>) sum_scratch = allocate_f32({most_rows * g.cols});
+  if (pack_a) a_scratch = allocate_f32({most_rows * steps + 16});
+  if (g.add && g.depth > Kind::block_depth) sum_scratch = allocate_f32({most_rows * g.cols});
   for (int64_t block = 0; block < blocks; ++block) {
     const Range rows = part_range(g.rows, blocks, block);
-    multiply_row_block<promotes>(g, rows.begin, rows.end - rows.begin, pack_a,
+    multiply_row_block<Kind>(g, rows.begin, rows.end - rows.begin, pack_a,
                                  pack_a ? values<float>(a_scratch.view) : nullptr,
                                  sum_scratch ? values<float>(sum_scratch.view) : nullptr);
   }

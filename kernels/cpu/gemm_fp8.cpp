@@ -9,6 +9,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/cpu/gemm_block.h"
+#include "kernels/cpu/gemm_pairs.h"
 #include "kernels/cpu/gemm_plan.h"
 #include "kernels/cpu/narrow_product.h"
 #include "kernels/cuda/gemm.h"
@@ -33,8 +34,8 @@ struct Summing {
 };
 
 MultiplyBlock function_of(const Summing& summing) {
-  return summing.accumulator == Accumulator::narrow ? &multiply_narrow
-                                                    : TROUPE_ISA_CALL(multiply_block<true>);
+  if (summing.accumulator == Accumulator::narrow) return &multiply_narrow;
+  return current_isa() == Isa::avx512_bf16 ? &multiply_pairs_of_codes : TROUPE_ISA_CALL(multiply_codes);
 }
 
 void expect_summing(const std::string& what, const Summing& summing, Device queue) {
@@ -218,5 +219,7 @@ void grouped_gemm_weights_fp8(Queue& queue, const GroupedGemmWeightsFp8Args& arg
 #else
 
 #include "kernels/cpu/gemm_block.inl"
+
+inline void multiply_codes(const GemmBlock& part) { multiply_block<Codes>(part); }
 
 #endif

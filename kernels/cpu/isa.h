@@ -5,7 +5,8 @@
 
 namespace troupe::kernels::cpu {
 
-enum class Isa { portable, avx2, avx512 };
+/// avx512_bf16: AVX-512, and products of BF16 numbers in pairs, on processors that sum them as two FMAs.
+enum class Isa { portable, avx2, avx512, avx512_bf16 };
 const char* to_string(Isa isa);
 
 /// The best one of this machine, or the one last forced.

@@ -102,6 +102,11 @@ void multiply_fp8(Queue& queue, Scratch& scratch, GroupedProduct p) {
 }
 
 void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
+  if (!queue.is_cuda()) {
+    return grouped_gemm(queue, {.a = p.x, .b = std::move(p.weights), .transpose_b = p.transposed,
+                                .offsets = std::move(p.offsets), .c = p.y,
+                                .operands = Operands::rounded_to_bf16});
+  }
   std::vector<ConstTensor> weights;
   for (const ConstTensor& w : p.weights) weights.push_back(rounded(queue, scratch, w));
   grouped_gemm(queue, {.a = rounded(queue, scratch, p.x), .b = std::move(weights),
@@ -146,6 +151,9 @@ void multiply_columns(Queue& queue, const GroupedLinearBackwardWeightsArgs& args
   PassingScratch passing(queue);
   if (args.precision == Precision::fp32) {
     grouped_gemm_weights(queue, {.a = args.dy, .b = args.x, .offsets = args.offsets, .c = units});
+  } else if (args.precision == Precision::bf16 && !queue.is_cuda()) {
+    grouped_gemm_weights(queue, {.a = args.dy, .b = args.x, .offsets = args.offsets, .c = units,
+                                 .operands = Operands::rounded_to_bf16});
   } else if (args.precision == Precision::bf16) {
     grouped_gemm_weights(queue, {.a = rounded(queue, *passing, args.dy),
                                  .b = rounded(queue, *passing, args.x), .offsets = args.offsets,

@@ -21,7 +21,7 @@ TEST(Isa, ThePortablePathIsAlwaysThereAndTheBestIsTheDefault) {
 TEST(Isa, CanBeForcedToWhatTheMachineHas) {
   const IsaGuard guard;
   const auto found = cpu::available_isas();
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
     if (std::find(found.begin(), found.end(), isa) != found.end()) {
       cpu::force_isa(isa);
       EXPECT_EQ(cpu::current_isa(), isa);
