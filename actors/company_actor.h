@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/company.h"
+#include "actors/deadline_watch.h"
 #include "runtime/error.h"
 #include "runtime/telemetry/event_log.h"
 
@@ -55,6 +56,9 @@ class CompanyActor : public Interface::base {
   }
 
   const char* name() const override { return to_string(place_.role); }
+
+  /// The deadlines of what it asks others for.
+  DeadlineWatch& watch() { return watch_; }
 
   bool enqueue(caf::mailbox_element_ptr element, caf::execution_unit* unit) override {
     if (cell_ && runtime::is_for_handler(*element)) cell_->arrived();
@@ -155,6 +159,7 @@ class CompanyActor : public Interface::base {
   const std::shared_ptr<Company> company_;
   const Address place_;
   runtime::Cell* const cell_;
+  DeadlineWatch watch_{this};
   std::weak_ptr<Post> post_;  // of its own mailbox
   std::vector<std::pair<const char*, runtime::MessageKind>> kinds_;
 };

@@ -31,60 +31,57 @@ struct FanOut<void> {
   std::function<void(const caf::error&)> failed;
 };
 
+/// A request to a cast that is under way.
+template <class Answer>
+struct FanOutRound : DeadlineWatch::Waiting {
+  FanOut<Answer> out;
+  std::function<void(size_t)> left;
+  std::chrono::milliseconds deadline;
+  std::vector<Address> missing = {};
+  bool has_ended = false;
+
+  FanOutRound(FanOut<Answer> out, std::function<void(size_t)> left, std::chrono::milliseconds deadline)
+      : out(std::move(out)), left(std::move(left)), deadline(deadline) {}
+
+  bool is_over() const override { return has_ended; }
+  void be_late() override { end_with(missing.front(), caf::make_error(caf::sec::request_timeout)); }
+  void end_with(const Address& whom, const caf::error& error) {
+    if (!std::exchange(has_ended, true)) out.failed(fan_out_error(whom, error, deadline));
+  }
+  void has_answered(const Address& whom) {
+    if (has_ended) return;
+    missing.erase(std::find(missing.begin(), missing.end(), whom));
+    left(missing.size());
+    if (!missing.empty()) return;
+    has_ended = true;
+    out.all_have();
+  }
+};
+
 /// Sends `values` to everyone in `cast` from `self`. `left` is told how many have not answered.
-/// One deadline for all: each that an actor sets wakes a thread of CAF, and takes part in every message.
+/// One deadline for all, of `self->watch()`.
 template <class Answer, class Self, class... Ts>
 void ask_all(Self* self, const Cast& cast, std::chrono::milliseconds deadline,
              std::function<void(size_t)> left, FanOut<Answer> out, const Ts&... values) {
-  struct Round {
-    FanOut<Answer> out;
-    std::function<void(size_t)> left;
-    std::vector<Address> missing;
-    caf::disposable timeout = {};
-    bool is_over = false;
-
-    void end_with(const caf::error& error) {
-      if (std::exchange(is_over, true)) return;
-      timeout.dispose();
-      out.failed(error);
-    }
-    void has_answered(const Address& whom) {
-      if (is_over) return;
-      missing.erase(std::find(missing.begin(), missing.end(), whom));
-      left(missing.size());
-      if (!missing.empty()) return;
-      is_over = true;
-      timeout.dispose();
-      out.all_have();
-    }
-  };
   if (cast.empty()) return out.all_have();
-  auto round = std::make_shared<Round>(Round{std::move(out), std::move(left), {}});
+  const auto round = std::make_shared<FanOutRound<Answer>>(std::move(out), std::move(left), deadline);
   for (const auto& [address, actor] : cast) round->missing.push_back(address);
   round->left(cast.size());
   for (const auto& [address, actor] : cast) {
-    const auto on_error = [round, whom = address, deadline](const caf::error& error) {
-      round->end_with(fan_out_error(whom, error, deadline));
-    };
+    const auto on_error = [round, whom = address](const caf::error& error) { round->end_with(whom, error); };
     auto request = runtime::ask(self, actor, caf::infinite, values...);
     if constexpr (std::is_void_v<Answer>) {
       request.then([round, whom = address] { round->has_answered(whom); }, on_error);
     } else {
       request.then(
           [round, whom = address](const Answer& answer) {
-            if (!round->is_over) round->out.answered(answer);
+            if (!round->has_ended) round->out.answered(answer);
             round->has_answered(whom);
           },
           on_error);
     }
   }
-  // Requests that are open keep the round, not their deadline.
-  round->timeout = self->run_delayed(deadline, [open = std::weak_ptr(round), deadline] {
-    const auto round = open.lock();
-    if (!round || round->is_over) return;
-    const Address whom = round->missing.front();
-    round->end_with(fan_out_error(whom, caf::make_error(caf::sec::request_timeout), deadline));
-  });
+  self->watch().add(round, deadline);  // requests that are open keep the round
 }
 
 }  // namespace troupe::actors

@@ -40,8 +40,10 @@ class Asker : public caf::event_based_actor {
                       report_atom_v, uint64_t{7});
     return {[](begin_atom) {}};
   }
+  DeadlineWatch& watch() { return watch_; }
 
  private:
+  DeadlineWatch watch_{this};
   const Cast cast_;
   const std::chrono::milliseconds deadline_;
   std::promise<Outcome>* told_;

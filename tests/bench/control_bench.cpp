@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <vector>
 
 #include "actors/fan_out.h"
@@ -108,9 +109,72 @@ class Chief : public caf::event_based_actor {
         },
     };
   }
+  DeadlineWatch& watch() { return watch_; }
 
  private:
+  DeadlineWatch watch_{this};
   Cast cast_;
+};
+
+/// Asks the chiefs for the four phases of a step, as the trainer and the coordinator of a run do.
+class Leader : public caf::event_based_actor {
+ public:
+  Leader(caf::actor_config& config, Cast crews, int rounds, std::promise<std::vector<double>>* told)
+      : caf::event_based_actor(config), crews_(std::move(crews)), rounds_(rounds), told_(told) {
+    begin_.mutable_bias()->Resize(layers * experts, 0.5f);
+    record_.mutable_bias()->Resize(layers * experts, 0.5f);
+  }
+
+  caf::behavior make_behavior() override {
+    step();
+    return {[](begin_atom, int) {}};
+  }
+  DeadlineWatch& watch() { return watch_; }
+
+ private:
+  void step() {
+    if (static_cast<int>(times_.size()) == rounds_) {
+      told_->set_value(std::move(times_));
+      return quit();
+    }
+    start_ = Clock::now();
+    ask<void>([this] { report(); }, begin_atom_v, Pb<wire::BeginStep>(begin_));
+  }
+  void report() {
+    ask<Pb<wire::StepReport>>([this] { clear(); }, report_atom_v, uint64_t{1});
+  }
+  void clear() {
+    ask<void>([this] { commit(); }, begin_atom_v, Pb<wire::BeginStep>(wire::BeginStep()));
+  }
+  void commit() {
+    const auto done = [this] {
+      times_.push_back(microseconds(Clock::now() - start_));
+      step();
+    };
+    ask<Pb<wire::Applied>>(done, commit_atom_v, Pb<wire::StepRecord>(record_), false);
+  }
+
+  template <class Answer, class... Ts>
+  void ask(std::function<void()> next, const Ts&... values) {
+    const auto failed = [](const caf::error& error) {
+      std::fprintf(stderr, "%s\n", caf::to_string(error).c_str());
+      std::abort();
+    };
+    if constexpr (std::is_void_v<Answer>) {
+      ask_all<void>(this, crews_, deadline, [](size_t) {}, {std::move(next), failed}, values...);
+    } else {
+      ask_all<Answer>(this, crews_, deadline, [](size_t) {}, {[](const Answer&) {}, std::move(next), failed}, values...);
+    }
+  }
+
+  DeadlineWatch watch_{this};
+  const Cast crews_;
+  const int rounds_;
+  std::promise<std::vector<double>>* const told_;
+  wire::BeginStep begin_;
+  wire::StepRecord record_;
+  Clock::time_point start_;
+  std::vector<double> times_;
 };
 
 /// What the desk needs to know of a run.
@@ -180,25 +244,6 @@ double fsync_time(int rounds) {
   return quantile(times, 0.5);
 }
 
-template <class Answer, class... Ts>
-void ask_everybody(caf::scoped_actor& self, const Cast& crews, const Ts&... values) {
-  std::vector<decltype(runtime::ask(self.ptr(), crews[0].second, deadline, values...))> requests;
-  for (const auto& [address, crew] : crews) {
-    requests.push_back(runtime::ask(self.ptr(), crew, deadline, values...));
-  }
-  for (auto& request : requests) {
-    const auto failed = [](const caf::error& error) {
-      std::fprintf(stderr, "%s\n", caf::to_string(error).c_str());
-      std::abort();
-    };
-    if constexpr (std::is_void_v<Answer>) {
-      request.receive([] {}, failed);
-    } else {
-      request.receive([](const Answer&) {}, failed);
-    }
-  }
-}
-
 int run(int rounds) {
   // Children before CAF's threads; each waits for the desk's port.
   std::vector<int> ports, lives;
@@ -234,19 +279,9 @@ int run(int rounds) {
     stage.company->directory.put({Role::crew, 0, 0, 0}, system.spawn<Chief>());
     if (!desk.wait_for_crews(std::chrono::seconds(30))) std::abort();
     const Cast crews = stage.company->directory.of(Role::crew);
-    wire::BeginStep begin;
-    begin.mutable_bias()->Resize(layers * experts, 0.5f);
-    wire::StepRecord record;
-    record.mutable_bias()->Resize(layers * experts, 0.5f);
-    caf::scoped_actor self{system};
-    for (int i = 0; i < rounds; ++i) {
-      const auto start = Clock::now();
-      ask_everybody<void>(self, crews, begin_atom_v, Pb<wire::BeginStep>(begin));
-      ask_everybody<Pb<wire::StepReport>>(self, crews, report_atom_v, uint64_t{1});
-      ask_everybody<void>(self, crews, begin_atom_v, Pb<wire::BeginStep>(wire::BeginStep()));
-      ask_everybody<Pb<wire::Applied>>(self, crews, commit_atom_v, Pb<wire::StepRecord>(record), false);
-      times.push_back(microseconds(Clock::now() - start));
-    }
+    std::promise<std::vector<double>> told;
+    system.spawn<Leader>(crews, rounds, &told);
+    times = told.get_future().get();
     stage.company->directory.clear();
   }
   const double pipes_later = pipe_round_trip(rounds * 4);
