@@ -174,6 +174,10 @@ inline void store_lanes(uint16_t* p, F16 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(wide[i]) >> 16);
 }
 
+inline void store_moment(float* p, F16 a, int n) { store_lanes_past_caches(p, a, n); }
+inline void store_moment(uint16_t* p, F16 a, int n) { store_lanes(p, a, n); }
+
+/// What is written is next read in another step, behind more than caches hold.
 /// In this order, on every device:
 ///   g  = clip * gradient
 ///   m' = fma(b1, m, (1 - b1) * g)
@@ -196,11 +200,12 @@ inline void adamw_lanes(const AdamWArgs& args, double unit, int64_t begin, int64
     const F16 v = fma(b2, load_lanes(values<Moment>(args.moment2) + i, n), rest2 * g * g);
     const F16 w = load_lanes(values<float>(args.weight) + i, n);
     const F16 update = (m / c1) / (sqrt(v / c2) + eps);
-    store_lanes(values<Moment>(args.new_moment1) + i, m, n);
-    store_lanes(values<Moment>(args.new_moment2) + i, v, n);
-    store_lanes(values<float>(args.new_weight) + i, fma(minus_rate, update, fma(minus_decay, w, w)),
-                n);
+    store_moment(values<Moment>(args.new_moment1) + i, m, n);
+    store_moment(values<Moment>(args.new_moment2) + i, v, n);
+    store_lanes_past_caches(values<float>(args.new_weight) + i,
+                            fma(minus_rate, update, fma(minus_decay, w, w)), n);
   });
+  _mm_sfence();
 }
 
 inline void adamw_range(const AdamWArgs& args, double unit, int64_t begin, int64_t end) {

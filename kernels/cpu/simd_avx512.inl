@@ -13,6 +13,7 @@ struct D8 {
 inline F16 set1(float x) { return {_mm512_set1_ps(x)}; }
 inline F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+inline void store_past_caches(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
 inline F16 load_first(const float* p, int n) {
   return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p)};
 }

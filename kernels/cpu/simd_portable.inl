@@ -32,6 +32,7 @@ inline F16 load(const float* p) {
 inline void store(float* p, F16 a) {
   for (int i = 0; i < 16; ++i) p[i] = a.v[i];
 }
+inline void store_past_caches(float* p, F16 a) { store(p, a); }
 inline F16 load_first(const float* p, int n) {
   return lanes16<F16>([&](int i) { return i < n ? p[i] : 0.0f; });
 }
