@@ -58,7 +58,7 @@ class CompanyActor : public Interface::base {
   const char* name() const override { return to_string(place_.role); }
 
   /// The deadlines of what it asks others for.
-  DeadlineWatch& watch() { return watch_; }
+  DeadlineWatch& deadline_watch() { return deadline_watch_; }
 
   bool enqueue(caf::mailbox_element_ptr element, caf::execution_unit* unit) override {
     if (cell_ && runtime::is_for_handler(*element)) cell_->arrived();
@@ -159,7 +159,7 @@ class CompanyActor : public Interface::base {
   const std::shared_ptr<Company> company_;
   const Address place_;
   runtime::Cell* const cell_;
-  DeadlineWatch watch_{this};
+  DeadlineWatch deadline_watch_{this};
   std::weak_ptr<Post> post_;  // of its own mailbox
   std::vector<std::pair<const char*, runtime::MessageKind>> kinds_;
 };

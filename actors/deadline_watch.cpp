@@ -39,7 +39,7 @@ void DeadlineWatch::ring() {
     if (what && !what->is_over()) what->be_late();  // who may add others
   }
   forget_what_is_over();
-  if (!open_.empty() && !rings_at_) set_timer(open_.begin()->first);
+  if (!open_.empty() && (!rings_at_ || open_.begin()->first < *rings_at_)) set_timer(open_.begin()->first);
 }
 
 }  // namespace troupe::actors

@@ -18,7 +18,7 @@ class DeadlineWatch {
   struct Waiting {
     virtual ~Waiting() = default;
     virtual bool is_over() const = 0;
-    /// Called once, on the actor, if it is not over by its deadline.
+    /// Called once, on the actor, if it is not over by its deadline; also where another that is late has ended the actor.
     virtual void be_late() = 0;
   };
 
@@ -38,7 +38,7 @@ class DeadlineWatch {
   void ring();
 
   caf::scheduled_actor* const self_;
-  Open open_;  ///< and such as are over behind one that is not
+  Open open_;  ///< and such as are over behind an earlier one that is not
   std::optional<Clock::time_point> rings_at_;
   std::shared_ptr<caf::disposable> timer_;  ///< ends with the actor, which it would keep
 };

@@ -59,7 +59,7 @@ struct FanOutRound : DeadlineWatch::Waiting {
 };
 
 /// Sends `values` to everyone in `cast` from `self`. `left` is told how many have not answered.
-/// One deadline for all, of `self->watch()`.
+/// One deadline for all, of `self->deadline_watch()`.
 template <class Answer, class Self, class... Ts>
 void ask_all(Self* self, const Cast& cast, std::chrono::milliseconds deadline,
              std::function<void(size_t)> left, FanOut<Answer> out, const Ts&... values) {
@@ -81,7 +81,7 @@ void ask_all(Self* self, const Cast& cast, std::chrono::milliseconds deadline,
           on_error);
     }
   }
-  self->watch().add(round, deadline);  // requests that are open keep the round
+  self->deadline_watch().add(round, deadline);  // requests that are open keep the round
 }
 
 }  // namespace troupe::actors

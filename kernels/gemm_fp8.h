@@ -30,7 +30,8 @@ namespace troupe::kernels {
 /// coarser one.
 enum class Accumulator : uint8_t { f32, narrow };
 
-/// Arguments of `gemm_fp8`. op(b) is [K, N].
+/// Arguments of `gemm_fp8`. op(b) is [K, N]. Codes are numbers that BF16 holds, as those of E4M3 and E5M6 are: of others
+/// some instruction sets take the nearest.
 struct GemmFp8Args {
   ConstTensor a;         ///< [M, K] f32, codes
   ConstTensor a_scales;  ///< [ceil(M / a_tile_rows), ceil(K / 128)] f32

@@ -47,14 +47,15 @@ std::string in(int network, const std::string& lines) {
 /// A line that waits until an end of a cable carries, and fails after ten seconds. The kernel says so some time after
 /// both ends were set up, and loses what is sent before: a request for an address then comes again a second later.
 std::string await_end(const std::string& end) {
-  return "until ip link show " + end + " | grep -q 'state UP'; do waits=x$waits; test ${#waits} -lt 1000; sleep 0.01; done";
+  return "until ip link show " + end + " | grep -q 'state UP'; do waits=x$waits; test ${#waits} -lt 1000 || { ip link show " +
+         end + "; exit 1; }; sleep 0.01; done";
 }
 
-void run(const std::string& script, const std::filesystem::path& log, const char* aim) {
+void run(const std::string& script, const std::filesystem::path& log) {
   const std::string line = "sh -c " + in_quotes("set -e\n" + script) + " > " + in_quotes(log.string()) + " 2>&1";
   if (std::system(line.c_str()) == 0) return;
   std::ifstream said(log);
-  throw std::runtime_error(std::string("cannot ") + aim + ": " + std::string(std::istreambuf_iterator<char>(said), {}));
+  throw std::runtime_error("cannot make hosts: " + std::string(std::istreambuf_iterator<char>(said), {}));
 }
 
 }  // namespace
@@ -104,7 +105,7 @@ Hosts::Hosts(int count, const std::filesystem::path& log) : switch_(make_place()
   for (int h = 0; h < count; ++h) {
     script += in(switch_.network, await_end("host-" + std::to_string(h))) + in(network(h), await_end(device));
   }
-  run(script, log, "make hosts");
+  run(script, log);
 }
 
 Hosts::~Hosts() {

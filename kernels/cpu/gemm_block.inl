@@ -98,7 +98,7 @@ inline void multiply_row_block(const GemmBlock& g, int64_t first, int64_t rows, 
                                float* a_scratch, float* sum_scratch) {
   constexpr bool promotes = Kind::promotes;
   constexpr int64_t most_depth = Kind::block_depth;
-  alignas(64) float panel[most_depth * panel_cols];
+  alignas(64) float panel[Kind::steps_of(most_depth) * panel_cols];
   typename Kind::Extent a_extent, b_extent;
   float a_scales[most_block_rows], b_scales[panel_cols];  // where it promotes
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;

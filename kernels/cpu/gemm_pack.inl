@@ -17,7 +17,7 @@ inline void load_transposed_part(const float* p, int64_t stride, int64_t rows, i
 struct Numbers {
   static constexpr bool promotes = false, always_packs = false, has_few_rows = true;
   static constexpr int64_t block_depth = 384;
-  static int64_t steps_of(int64_t depth) { return depth; }
+  static constexpr int64_t steps_of(int64_t depth) { return depth; }
   static F16 read(F16 x) { return x; }
 
   /// What is to be known of an operand: nothing.

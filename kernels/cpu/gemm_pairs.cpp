@@ -3,10 +3,8 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -35,9 +33,10 @@ inline F16 lower_half(F16 pairs) { return {_mm512_castsi512_ps(_mm512_slli_epi32
 
 /// What is known of an operand's numbers.
 struct Extent {
-  __m512i least_but_one;  ///< twice the least magnitude in each place, less two; zeros count as the greatest
-  __mmask16 is_subnormal;  ///< below 2^-126 and not zero, which the processor's conversion takes for zero
-  bool is_exact;           ///< convert one by one
+  /// Twice the least magnitude seen in each place, less two: so zeros, which are nobody's least, are the greatest.
+  __m512i least_but_one;
+  __mmask16 is_subnormal;  ///< one was seen below 2^-126 and not zero, which the processor's conversion takes for zero
+  bool is_exact;           ///< convert without it
 
   // Written out: a constructor that the compiler makes is not for this instruction set.
   Extent() : least_but_one(_mm512_set1_epi32(-1)), is_subnormal(0), is_exact(false) {}
@@ -55,12 +54,21 @@ struct Extent {
   }
 };
 
+/// 32 numbers as BF16: `low` in the lower half of the vector.
+inline __m512i halves_of(F16 low, F16 high, Extent& extent) {
+  if (extent.is_exact) {
+    const auto half = [](F16 x) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(as_int(nearest_bf16(x)).v, 16)); };
+    return _mm512_inserti64x4(_mm512_castsi256_si512(half(low)), half(high), 1);
+  }
+  extent.is_subnormal |= _mm512_fpclass_ps_mask(low.v, 0x20) | _mm512_fpclass_ps_mask(high.v, 0x20);
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.v, low.v));
+}
+
 /// Elements of k of 16 rows: those of an even place and those behind them, as pairs with the even one in the upper half.
 inline F16 pairs_of(F16 even, F16 odd, Extent& extent) {
   alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  extent.is_subnormal |= _mm512_fpclass_ps_mask(even.v, 0x20) | _mm512_fpclass_ps_mask(odd.v, 0x20);
-  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(even.v, odd.v));
+  const __m512i both = halves_of(odd, even, extent);
   const F16 pairs{_mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(order), both))};
   extent.see(pairs);
   return pairs;
@@ -68,9 +76,7 @@ inline F16 pairs_of(F16 even, F16 odd, Extent& extent) {
 
 /// 32 neighbours of a row as 16 pairs.
 inline F16 pairs_of_row(F16 first, F16 last, Extent& extent) {
-  extent.is_subnormal |= _mm512_fpclass_ps_mask(first.v, 0x20) | _mm512_fpclass_ps_mask(last.v, 0x20);
-  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(last.v, first.v));
-  const F16 pairs{_mm512_castsi512_ps(_mm512_rol_epi32(both, 16))};
+  const F16 pairs{_mm512_castsi512_ps(_mm512_rol_epi32(halves_of(first, last, extent), 16))};
   extent.see(pairs);
   return pairs;
 }
@@ -130,20 +136,6 @@ struct PairsOut {
     }
     extent = seen;
   }
-
-  /// Either, number by number.
-  void put_exactly(const float* p, int64_t stride, int64_t k_stride, int64_t depth) const {
-    for (int64_t k = 0; k < depth; k += 2) {
-      alignas(64) uint32_t pairs[16] = {};
-      for (int i = 0; i < count; ++i) {
-        const float* at = p + i * stride + k * k_stride;
-        pairs[i] = static_cast<uint32_t>(f32_to_bf16(at[0])) << 16 | f32_to_bf16(k + 1 < depth ? at[k_stride] : behind);
-      }
-      const F16 all{_mm512_castsi512_ps(_mm512_load_si512(pairs))};
-      extent.see(all);
-      store(out + k / 2 * width, all);
-    }
-  }
 };
 
 /// Pairs of elements of k: of numbers rounded to BF16, or of codes, which are BF16 as they are.
@@ -151,7 +143,7 @@ template <class Base>
 struct Pairs : Base {
   static constexpr bool always_packs = true;
   static constexpr int64_t block_depth = Base::promotes ? scale_depth : 512;
-  static int64_t steps_of(int64_t depth) { return (depth + 1) / 2; }
+  static constexpr int64_t steps_of(int64_t depth) { return (depth + 1) / 2; }
   using Extent = avx512_bf16::Extent;
 
   /// Whether pairs might not be summed as FMAs are. All sums are multiples of the product of both operands' last places,
@@ -199,9 +191,7 @@ inline void pack_panel(const GemmBlock& g, int64_t first_k, int64_t depth, int64
     const int n = std::min(16, cols - v);
     const PairsOut out{panel + v, width, n, 0.0f, extent};
     const float* b = g.b + (g.b_transposed ? (first_col + v) * g.b_stride + first_k : first_k * g.b_stride + first_col + v);
-    if (extent.is_exact) {
-      out.put_exactly(b, g.b_transposed ? g.b_stride : 1, g.b_transposed ? 1 : g.b_stride, depth);
-    } else if (g.b_transposed) {
+    if (g.b_transposed) {
       out.put_rows(b, g.b_stride, depth);
     } else {
       out.put_columns(b, g.b_stride, depth);
@@ -219,9 +209,7 @@ inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_
   const float* a = g.a + first * g.a_row + first_k * g.a_k;
   // Of minus zero: a sum that is minus zero stays it.
   const PairsOut out{packed, rows, static_cast<int>(rows), -0.0f, extent};
-  if (extent.is_exact) {
-    out.put_exactly(a, g.a_row, g.a_k, depth);
-  } else if (g.a_row == 1 && g.a_k != 1) {
+  if (g.a_row == 1 && g.a_k != 1) {
     out.put_columns(a, g.a_k, depth);
   } else {
     out.put_rows(a, g.a_row, depth);
@@ -232,15 +220,19 @@ inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_
 }
 
 inline bool are_summed_in_turn() {
-  for (uint32_t round = 0; round < 512; ++round) {
+  // Exponents near that of 1, so that each rounding counts; and products near and beyond the greatest number.
+  struct Range {
+    uint32_t factors, sums;
+  };
+  constexpr Range ranges[] = {{0x3c003c00, 0x38000000}, {0x5c005c00, 0x78000000}};
+  for (uint32_t round = 0; round < 1024; ++round) {
+    const Range& range = ranges[round % 2];
     alignas(64) uint32_t a[16], b[16], sum[16];
     for (uint32_t i = 0; i < 16; ++i) {
-      // Exponents near that of 1, so that each rounding counts.
-      constexpr uint32_t random = 0x87ff87ff, near_one = 0x3c003c00;
       const auto bits = philox4x32({round, i, 0, 0}, {0, 0});
-      a[i] = (bits[0] & random) | near_one;
-      b[i] = (bits[1] & random) | near_one;
-      sum[i] = (bits[2] & 0x87ffffff) | 0x38000000;
+      a[i] = (bits[0] & 0x87ff87ff) | range.factors;
+      b[i] = (bits[1] & 0x87ff87ff) | range.factors;
+      sum[i] = (bits[2] & 0x877fffff) | range.sums;
     }
     const auto lanes = [](const uint32_t* p) { return F16{_mm512_castsi512_ps(_mm512_load_si512(p))}; };
     const F16 x = lanes(a), y = lanes(b);

@@ -177,7 +177,8 @@ inline void store_lanes(uint16_t* p, F16 a, int n) {
 inline void store_moment(float* p, F16 a, int n) { store_lanes_past_caches(p, a, n); }
 inline void store_moment(uint16_t* p, F16 a, int n) { store_lanes(p, a, n); }
 
-/// What is written is next read in another step, behind more than caches hold.
+/// What is written is next read in another step, behind more than caches hold: it goes past them.
+///
 /// In this order, on every device:
 ///   g  = clip * gradient
 ///   m' = fma(b1, m, (1 - b1) * g)

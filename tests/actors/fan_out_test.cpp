@@ -40,7 +40,7 @@ class Asker : public caf::event_based_actor {
                       report_atom_v, uint64_t{7});
     return {[](begin_atom) {}};
   }
-  DeadlineWatch& watch() { return watch_; }
+  DeadlineWatch& deadline_watch() { return watch_; }
 
  private:
   DeadlineWatch watch_{this};

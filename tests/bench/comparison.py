@@ -73,7 +73,8 @@ def machine():
     lines = [line.split(":", 1) for line in info.splitlines() if ":" in line]
     fields = {name.strip(): value.strip() for name, value in lines}
     flags = set(fields.get("flags", "").split())
-    isa = ("avx512" if "avx512f" in flags else "avx2" if {"avx2", "fma"} <= flags else "portable")
+    isa = ("avx512_bf16" if "avx512_bf16" in flags else "avx512" if "avx512f" in flags
+           else "avx2" if {"avx2", "fma"} <= flags else "portable")
     return {"cpu": fields.get("model name", "unknown"),
             "family": f'{fields.get("cpu family", "?")}/{fields.get("model", "?")}',
             "cores": len(os.sched_getaffinity(0)), "isa": isa,

@@ -109,7 +109,7 @@ class Chief : public caf::event_based_actor {
         },
     };
   }
-  DeadlineWatch& watch() { return watch_; }
+  DeadlineWatch& deadline_watch() { return watch_; }
 
  private:
   DeadlineWatch watch_{this};
@@ -129,7 +129,7 @@ class Leader : public caf::event_based_actor {
     step();
     return {[](begin_atom, int) {}};
   }
-  DeadlineWatch& watch() { return watch_; }
+  DeadlineWatch& deadline_watch() { return watch_; }
 
  private:
   void step() {

@@ -1,6 +1,6 @@
 // Speed of the matrix products at the models' shapes, beside the machine's FMA peak and, if the
 // machine has it, OpenBLAS. Everything is measured in turns, so that a noisy minute hits all alike.
-// Usage: gemm_bench [ROUNDS] [portable|avx2|avx512]
+// Usage: gemm_bench [ROUNDS] [portable|avx2|avx512|avx512_bf16]
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -114,7 +114,7 @@ void measure(int rounds) {
   Queue single(one), dual(two);
   const Peer peer = find_peer();
   if (peer.set_threads != nullptr) peer.set_threads(1);
-  const bool avx512 = cpu::current_isa() == cpu::Isa::avx512;
+  const bool avx512 = cpu::current_isa() >= cpu::Isa::avx512;
   std::vector<Work> works;
   for (const Shape& s : shapes) works.push_back(make_work(s));
   std::vector<Rates> rates(works.size());

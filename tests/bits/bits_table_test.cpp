@@ -63,7 +63,9 @@ std::vector<Choice> part_of(const std::vector<Choice>& legal, const std::string&
   if (wish == "all") return legal;
   size_t part = 0, parts = 0;
   std::vector<Choice> chosen;
-  if (std::sscanf(wish.c_str(), "%zu/%zu", &part, &parts) != 2 || part < 1 || part > parts) return chosen;
+  int length = 0;
+  const bool is_part = std::sscanf(wish.c_str(), "%zu/%zu%n", &part, &parts, &length) == 2;
+  if (!is_part || static_cast<size_t>(length) != wish.size() || part < 1 || part > parts) return chosen;
   for (size_t i = part - 1; i < legal.size(); i += parts) chosen.push_back(legal[i]);
   return chosen;
 }
