@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -49,14 +50,14 @@ std::string kernel_error(F call) {
 inline kernels::Buffer integers(const std::vector<int32_t>& from,
                                 std::initializer_list<int64_t> shape) {
   kernels::Buffer buffer = kernels::allocate(kernels::DType::i32, shape);
-  std::memcpy(buffer.view.data, from.data(), from.size() * sizeof(int32_t));
+  std::copy(from.begin(), from.end(), kernels::values<int32_t>(buffer.view));
   return buffer;
 }
 
 inline kernels::Buffer floats(const std::vector<float>& from,
                               std::initializer_list<int64_t> shape) {
   kernels::Buffer buffer = kernels::allocate_f32(shape);
-  std::memcpy(buffer.view.data, from.data(), from.size() * sizeof(float));
+  std::copy(from.begin(), from.end(), kernels::values<float>(buffer.view));
   return buffer;
 }
 
