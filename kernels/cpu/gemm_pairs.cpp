@@ -90,6 +90,14 @@ struct PairsOut {
   float behind;
   Extent& extent;
 
+  /// Either k are neighbours and rows `stride` apart, or rows are and k `stride` apart.
+  void put(const float* p, bool are_k_neighbours, int64_t stride, int64_t depth) const {
+    are_k_neighbours ? put_rows(p, stride, depth) : put_columns(p, stride, depth);
+    if (extent.is_subnormal == 0 || extent.is_exact) return;
+    extent.is_exact = true;
+    put(p, are_k_neighbours, stride, depth);
+  }
+
   /// k are neighbours, rows `stride` apart.
   void put_rows(const float* p, int64_t stride, int64_t depth) const {
     Extent seen = extent;  // in registers
@@ -191,15 +199,8 @@ inline void pack_panel(const GemmBlock& g, int64_t first_k, int64_t depth, int64
     const int n = std::min(16, cols - v);
     const PairsOut out{panel + v, width, n, 0.0f, extent};
     const float* b = g.b + (g.b_transposed ? (first_col + v) * g.b_stride + first_k : first_k * g.b_stride + first_col + v);
-    if (g.b_transposed) {
-      out.put_rows(b, g.b_stride, depth);
-    } else {
-      out.put_columns(b, g.b_stride, depth);
-    }
+    out.put(b, g.b_transposed, g.b_stride, depth);
   }
-  if (extent.is_subnormal == 0 || extent.is_exact) return;
-  extent.is_exact = true;
-  pack_panel<Kind>(g, first_k, depth, first_col, cols, panel, extent);
 }
 
 /// Rows [first, first + rows) of a: [steps, rows]. Writes up to 15 pairs behind.
@@ -209,14 +210,8 @@ inline void pack_rows(const GemmBlock& g, int64_t first_k, int64_t depth, int64_
   const float* a = g.a + first * g.a_row + first_k * g.a_k;
   // Of minus zero: a sum that is minus zero stays it.
   const PairsOut out{packed, rows, static_cast<int>(rows), -0.0f, extent};
-  if (g.a_row == 1 && g.a_k != 1) {
-    out.put_columns(a, g.a_k, depth);
-  } else {
-    out.put_rows(a, g.a_row, depth);
-  }
-  if (extent.is_subnormal == 0 || extent.is_exact) return;
-  extent.is_exact = true;
-  pack_rows<Kind>(g, first_k, depth, first, rows, packed, extent);
+  const bool are_k_neighbours = g.a_row != 1 || g.a_k == 1;
+  out.put(a, are_k_neighbours, are_k_neighbours ? g.a_row : g.a_k, depth);
 }
 
 inline bool are_summed_in_turn() {

@@ -42,7 +42,14 @@ struct Codes {
   Tensor scales;
 };
 
-Tensor rounded(Queue& queue, Scratch& scratch, const ConstTensor& x) {
+/// Who rounds the operands of a product in BF16: on the CPU the product, as it reads them.
+Operands operands_bf16(const Queue& queue) {
+  return queue.is_cuda() ? Operands::numbers : Operands::rounded_to_bf16;
+}
+
+/// x as such a product takes it.
+ConstTensor operand_bf16(Queue& queue, Scratch& scratch, const ConstTensor& x) {
+  if (operands_bf16(queue) == Operands::rounded_to_bf16) return x;
   const Tensor y = scratch.f32({x.rows(), x.cols()});
   round_bf16(queue, {.x = x, .y = y});
   return y;
@@ -102,15 +109,11 @@ void multiply_fp8(Queue& queue, Scratch& scratch, GroupedProduct p) {
 }
 
 void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
-  if (!queue.is_cuda()) {
-    return grouped_gemm(queue, {.a = p.x, .b = std::move(p.weights), .transpose_b = p.transposed,
-                                .offsets = std::move(p.offsets), .c = p.y,
-                                .operands = Operands::rounded_to_bf16});
-  }
   std::vector<ConstTensor> weights;
-  for (const ConstTensor& w : p.weights) weights.push_back(rounded(queue, scratch, w));
-  grouped_gemm(queue, {.a = rounded(queue, scratch, p.x), .b = std::move(weights),
-                       .transpose_b = p.transposed, .offsets = std::move(p.offsets), .c = p.y});
+  for (const ConstTensor& w : p.weights) weights.push_back(operand_bf16(queue, scratch, w));
+  grouped_gemm(queue, {.a = operand_bf16(queue, scratch, p.x), .b = std::move(weights),
+                       .transpose_b = p.transposed, .offsets = std::move(p.offsets), .c = p.y,
+                       .operands = operands_bf16(queue)});
 }
 
 cuda::Fp8Scaling scaling(Scales scales, float least_amax) {
@@ -151,13 +154,11 @@ void multiply_columns(Queue& queue, const GroupedLinearBackwardWeightsArgs& args
   PassingScratch passing(queue);
   if (args.precision == Precision::fp32) {
     grouped_gemm_weights(queue, {.a = args.dy, .b = args.x, .offsets = args.offsets, .c = units});
-  } else if (args.precision == Precision::bf16 && !queue.is_cuda()) {
-    grouped_gemm_weights(queue, {.a = args.dy, .b = args.x, .offsets = args.offsets, .c = units,
-                                 .operands = Operands::rounded_to_bf16});
   } else if (args.precision == Precision::bf16) {
-    grouped_gemm_weights(queue, {.a = rounded(queue, *passing, args.dy),
-                                 .b = rounded(queue, *passing, args.x), .offsets = args.offsets,
-                                 .c = units});
+    grouped_gemm_weights(queue, {.a = operand_bf16(queue, *passing, args.dy),
+                                 .b = operand_bf16(queue, *passing, args.x),
+                                 .offsets = args.offsets, .c = units,
+                                 .operands = operands_bf16(queue)});
   } else {
     // Tiles begin anew with each group.
     const Codes dy = codes_of(queue, *passing, args.dy,
