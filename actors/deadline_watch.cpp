@@ -20,13 +20,9 @@ void DeadlineWatch::forget_what_is_over() {
 }
 
 void DeadlineWatch::set_timer(Clock::time_point when) {
-  if (!timer_) {
-    timer_ = std::make_shared<caf::disposable>();
-    self_->attach_functor([timer = timer_](const caf::error&) { timer->dispose(); });
-  }
-  timer_->dispose();
+  timer_.dispose();
   rings_at_ = when;
-  *timer_ = self_->run_delayed(when - Clock::now(), [this] { ring(); });
+  timer_ = runtime::call_later(self_, when - Clock::now(), [this] { ring(); });
 }
 
 void DeadlineWatch::ring() {

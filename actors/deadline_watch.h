@@ -23,6 +23,7 @@ class DeadlineWatch {
   };
 
   explicit DeadlineWatch(caf::scheduled_actor* self) : self_(self) {}
+  ~DeadlineWatch() { timer_.dispose(); }
   DeadlineWatch(const DeadlineWatch&) = delete;
   DeadlineWatch& operator=(const DeadlineWatch&) = delete;
 
@@ -40,7 +41,7 @@ class DeadlineWatch {
   caf::scheduled_actor* const self_;
   Open open_;  ///< and such as are over behind an earlier one that is not
   std::optional<Clock::time_point> rings_at_;
-  std::shared_ptr<caf::disposable> timer_;  ///< ends with the actor, which it would keep
+  caf::disposable timer_;
 };
 
 }  // namespace troupe::actors

@@ -37,7 +37,7 @@ inline void tell_message(const caf::actor& to, caf::message message) {
 /// True for what a handler of the actor's own will take: no answer, and nothing of CAF's own.
 inline bool is_for_handler(const caf::mailbox_element& element) {
   return !element.mid.is_response() && !element.payload.match_elements<caf::exit_msg>() &&
-         !element.payload.match_elements<caf::down_msg>();
+         !element.payload.match_elements<caf::down_msg>() && !element.payload.match_elements<caf::action>();
 }
 
 /// The same before everything that waits in the mailbox.
@@ -59,6 +59,21 @@ void tell_later(Self* self, Duration delay, Ts&&... values) {
 #else
   caf::delayed_anon_send(to, delay, std::forward<Ts>(values)...);
 #endif
+}
+
+/// Calls `f()` on the actor after a while, unless it has ended or what is returned was disposed of. Unlike CAF's
+/// run_delayed it does not keep the actor: CAF's clock drops a timer that was disposed of no earlier than when it
+/// wakes for another.
+template <class Self, class Duration, class F>
+caf::disposable call_later(Self* self, Duration delay, F f) {
+#if TROUPE_CAF_HAS_MAIL
+  auto action = caf::make_action(std::move(f));
+#else
+  // The clock passes by an action for an actor that is `scheduled` already: it does that itself.
+  auto action = caf::make_action(std::move(f), caf::action::state::waiting);
+#endif
+  auto& clock = self->clock();
+  return clock.schedule(clock.now() + delay, std::move(action), caf::weak_actor_ptr{self->ctrl()});
 }
 
 /// A request with a deadline; continue with `.then(result, error)`, or `.receive` in a blocking
