@@ -34,11 +34,24 @@ class StepTimes {
     took_.push_back(std::max(Ms(1), std::chrono::ceil<Ms>(now - since_)));
     if (took_.size() > window) took_.pop_front();
   }
+  /// What the leader's process has measured: holds until a step is done here. A process that takes a lost one's
+  /// place would know of no step, and what hangs or is lost in its first would have `most`, minutes.
+  void told(Ms usual) {
+    std::lock_guard lock(mutex_);
+    told_ = usual;
+  }
+  /// What a step takes as a rule, for whoever ends a process for what takes far longer: a process's own first step,
+  /// which touches its memory and opens its GPU, is taken to be one of `cold` at least. 0: nothing is known.
+  Ms typical_with_first_of(Ms cold) const {
+    const Ms usual = typical();
+    std::lock_guard lock(mutex_);
+    return took_.empty() && usual > Ms(0) ? std::max(usual, cold) : usual;
+  }
   /// The median of the last steps: one that waited for a failure to be noticed moves nothing. 0: none
   /// is done.
   Ms typical() const {
     std::lock_guard lock(mutex_);
-    if (took_.empty()) return Ms(0);
+    if (took_.empty()) return told_;
     std::vector<Ms> sorted(took_.begin(), took_.end());
     std::sort(sorted.begin(), sorted.end());
     return sorted[sorted.size() / 2];
@@ -57,6 +70,7 @@ class StepTimes {
   Time since_;
   int64_t patience_ = 1;
   std::deque<Ms> took_;
+  Ms told_{0};
 };
 
 struct Deadlines {

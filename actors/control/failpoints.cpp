@@ -64,6 +64,7 @@ bool is_of_process(Fault fault) { return fault >= Fault::crash && !is_of_surroun
 
 bool is_of_surroundings(Fault fault) { return fault >= Fault::disk; }
 
+bool shows_by_its_time(Fault fault) { return fault == Fault::drop || fault == Fault::hang; }
 bool has_delay(Fault fault) { return fault == Fault::delay || is_of_surroundings(fault); }
 
 bool is_at_checkpoint(const Failpoint& f) {
@@ -199,6 +200,7 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
     }
     const Fault fault = args.kinds.size() > 1 ? args.kinds[pick(args.kinds.size())] : args.kinds[0];
     if (can_have(f.role, fault)) f.fault = fault;
+    if (shows_by_its_time(f.fault)) f.step = std::min(args.steps, std::max<uint64_t>(f.step, 2));
     f.delay = std::chrono::milliseconds(1 + pick(20));
     if (known.insert(to_string(f)).second) chosen.push_back(f);
   }

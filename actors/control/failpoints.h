@@ -42,6 +42,9 @@ const char* to_string(Fault fault);
 bool is_of_process(Fault fault);
 /// Whether it is one of what is around the run: witnessed here, and done by others.
 bool is_of_surroundings(Fault fault);
+/// Whether only a deadline shows it. None has been measured in a run's first step, which would stand still for
+/// minutes: no such failure is drawn for it.
+bool shows_by_its_time(Fault fault);
 /// Whether it takes some time: "+MILLISECONDS" behind its phase.
 bool has_delay(Fault fault);
 

@@ -53,10 +53,11 @@ caf::error CrewActor::lacks_state(const char* what_for, uint64_t step) const {
 }
 
 /// First every queue is empty, so nothing of an older epoch can add to a gradient; then gradients
-/// are zeroed.
+/// are cleared.
 caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error lacks = lacks_state("begin", step->step())) return lacks;
   at_step(step->step());
+  company().deadlines.times.told(StepTimes::Ms(step->usual_step_ms()));
   company().deadlines.times.begun(step->step(), std::chrono::steady_clock::now());
   passes(Phase::begin, step->step());
   const auto promise = promised(make_response_promise<void>());

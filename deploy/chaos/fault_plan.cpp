@@ -55,7 +55,9 @@ std::vector<Failpoint> fault_plan(const FaultPlanArgs& args) {
   for (int i = 1; i <= args.count && !all.empty(); ++i) {
     const uint64_t step = args.every * static_cast<uint64_t>(i);
     const bool has_checkpoint = args.checkpoint_every > 0 && step % args.checkpoint_every == 0;
-    const auto fits = [&](const Failpoint& f) { return has_checkpoint || !is_at_checkpoint(f); };
+    const auto fits = [&](const Failpoint& f) {
+      return (has_checkpoint || !is_at_checkpoint(f)) && (step > 1 || !actors::shows_by_its_time(f.fault));
+    };
     if (std::none_of(open.begin(), open.end(), fits)) {
       std::vector<Failpoint> more = all;
       for (size_t n = more.size(); n > 1; --n) std::swap(more[n - 1], more[draws.below(n)]);

@@ -20,7 +20,8 @@ struct FaultPlanArgs {
 
 /// One failure every `every` steps. Kinds, roles and phases take turns, so that each of their
 /// combinations comes before one comes again; the order and the actors are drawn by the seed. What happens at
-/// checkpoints is put where one is made.
+/// checkpoints is put where one is made, and what only a measured time shows behind the first step; where none
+/// of `kinds` can be there is no failure.
 std::vector<actors::Failpoint> fault_plan(const FaultPlanArgs& args);
 
 /// One a line, as its witness is written ("crash expert_shard/1@7:backward"); empty lines and what stands

@@ -13,6 +13,9 @@ namespace troupe::deploy {
 
 namespace {
 
+/// Of a process that has yet to do its first step; it hangs after HangWatch::steps of them.
+constexpr std::chrono::seconds cold_step{6};
+
 void tell(actors::Company& company, const std::string& what, const char* what_follows) {
   wire::Event event;
   event.set_kind(wire::Event::HANDLER_HUNG);
@@ -30,7 +33,7 @@ std::unique_ptr<runtime::HangWatch> watch(actors::Company& company,
       .first_limit = std::chrono::duration<double>(company.deadlines.step).count(),
       .step =
           [&company] {
-            return std::chrono::duration<double>(company.deadlines.times.typical()).count();
+            return std::chrono::duration<double>(company.deadlines.times.typical_with_first_of(cold_step)).count();
           },
       .hangs = std::move(hangs)});
 }

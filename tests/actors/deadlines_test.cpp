@@ -67,6 +67,30 @@ TEST(Deadlines, AStepThatIsBegunAgainHasTwiceTheTimeEachTimeUntilItIsDone) {
   EXPECT_EQ(deadlines.part(), 400s);  // 20 times the 20 s of the time when it was not lost
 }
 
+TEST(Deadlines, WhatTheLeaderHasMeasuredHoldsUntilAStepIsDoneHere) {
+  Deadlines deadlines;
+  deadlines.times.told(3s);
+  deadlines.times.begun(7, Time(0s));
+  EXPECT_EQ(deadlines.times.typical(), 3s);
+  EXPECT_EQ(deadlines.part(), 60s);
+
+  deadlines.times.done(7, Time(1s));
+  deadlines.times.told(3s);
+  EXPECT_EQ(deadlines.times.typical(), 1s);
+}
+
+TEST(Deadlines, AProcesssOwnFirstStepMayTakeLongerThanAUsualOne) {
+  Deadlines deadlines;
+  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 0s);
+  deadlines.times.told(100ms);
+  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 6s);
+  deadlines.times.told(9s);
+  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 9s);
+
+  pass(deadlines, 7, 1);
+  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 1s);
+}
+
 TEST(Deadlines, AStepThatWasNotBegunHereSaysNothing) {
   Deadlines deadlines;
   deadlines.times.done(7, Time(9s));

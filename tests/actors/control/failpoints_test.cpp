@@ -93,6 +93,7 @@ TEST(Failpoints, RandomOnesAreAFunctionOfTheSeedAndCanHappen) {
     EXPECT_LT(f.index, counts[static_cast<size_t>(f.role)]);
     EXPECT_TRUE(f.step >= 1 && f.step <= 50);
     EXPECT_TRUE(can_have(f.role, f.fault));
+    EXPECT_TRUE(f.step > 1 || !shows_by_its_time(f.fault)) << to_string(f);
     EXPECT_TRUE(f.phase != Phase::checkpoint || f.step % 20 == 0 || f.step == 50) << f.step;
     ++met[{f.role, f.phase}];
   }

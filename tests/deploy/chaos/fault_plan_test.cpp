@@ -63,6 +63,18 @@ TEST(FaultPlan, HasOneFailureEverySoManyStepsAndEachCombinationBeforeOneComesAga
   EXPECT_EQ(indices[Role::stage], (std::set<int>{0, 1}));
 }
 
+TEST(FaultPlan, HasNothingInTheFirstStepThatOnlyAMeasuredTimeShows) {
+  auto a = args(200);
+  a.every = 1;
+  a.kinds = {Fault::drop, Fault::hang, Fault::crash};
+  for (a.seed = 0; a.seed < 20; ++a.seed) {
+    const auto plan = fault_plan(a);
+    ASSERT_EQ(plan.size(), 200u);
+    EXPECT_EQ(plan[0].step, 1u);
+    EXPECT_EQ(plan[0].fault, Fault::crash) << "seed " << a.seed;
+  }
+}
+
 TEST(FaultPlan, IsAFunctionOfTheSeed) {
   const auto texts = [](uint64_t seed) {
     auto a = args(40);
