@@ -18,16 +18,21 @@ enum UnitFault : uint32_t {
   unit_not_finite = 2,    ///< NaN or infinity
 };
 
-/// Lets several queues add to one sum: a lock for every 16,384 elements.
+/// Lets several queues add to one sum, of which every 16,384 elements are a part of their own.
 class FixedPointLocks {
  public:
   static constexpr int64_t stride = 16384;
+  struct Part {
+    std::mutex mutex;
+    /// It counts as zero, whatever stands there: the next unit is stored without reading it. Under the mutex.
+    bool is_cleared = false;
+  };
   explicit FixedPointLocks(int64_t elements)
-      : locks_(static_cast<size_t>((elements + stride - 1) / stride)) {}
-  std::mutex& of(int64_t element) { return locks_[static_cast<size_t>(element / stride)]; }
+      : parts_(static_cast<size_t>((elements + stride - 1) / stride)) {}
+  Part& of(int64_t element) { return parts_[static_cast<size_t>(element / stride)]; }
 
  private:
-  std::vector<std::mutex> locks_;
+  std::vector<Part> parts_;
 };
 
 /// 2^s, and the least f32 that is out of range in a tensor of `units` units. Throws KernelError if
@@ -48,7 +53,7 @@ struct AccumulateUnitArgs {
   FixedPointLocks* locks;         ///< null: nobody else adds to `sum` meanwhile
 };
 
-/// sum += round(unit * 2^s).
+/// sum += round(unit * 2^s). A part of the sum that is cleared is zero before.
 void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args);
 
 /// The same for one number, at once: a loss. Returns 0 and sets the fault where it must.

@@ -204,10 +204,7 @@ void OptimizerShardActor::record_weights(const wire::BeginStep& step) {
 void OptimizerShardActor::record_gradients(const wire::BeginStep& step) {
   Company& all = company();
   if (!blocks_.empty() && takes_flip()) {
-    const runtime::Block& first = all.arena.blocks()[static_cast<size_t>(blocks_[0])];
-    const kernels::GradientSum gradient = all.arena.gradient(first.tensor, step.scale_bits(), 1);
-    int64_t* const sums = kernels::values<int64_t>(gradient.sum) + first.first;
-    queue().run(1, [sums](int64_t) { flip_bit(kernels::tensor(sums, {1})); });
+    queue().run(1, [sums = all.arena.mutable_block_gradient(blocks_[0])](int64_t) { flip_bit(sums); });
   }
   if (!all.units) return;
   queue().run(static_cast<int64_t>(blocks_.size()),

@@ -4,7 +4,9 @@
 #include "kernels/cuda/fixed_point.h"
 #include "kernels/profile.h"
 
+#include <cstring>
 #include <string>
+#include <utility>
 
 #define TROUPE_ISA_FILE "kernels/cpu/fixed_point.cpp"
 #include "kernels/cpu/for_each_isa.h"
@@ -92,9 +94,14 @@ void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
       const int64_t n = std::min(stride, count - first);
       const float* x = values<float>(args.unit) + first;
       std::unique_lock<std::mutex> lock;
-      if (args.locks) lock = std::unique_lock(args.locks->of(first));
-      if (TROUPE_ISA_CALL(accumulate_range)(x, values<int64_t>(args.sum) + first, n, scale,
-                                            bound)) {
+      bool is_cleared = false;
+      if (args.locks) {
+        FixedPointLocks::Part& sum = args.locks->of(first);
+        lock = std::unique_lock(sum.mutex);
+        is_cleared = std::exchange(sum.is_cleared, false);
+      }
+      const auto add = is_cleared ? TROUPE_ISA_CALL(store_range) : TROUPE_ISA_CALL(accumulate_range);
+      if (add(x, values<int64_t>(args.sum) + first, n, scale, bound)) {
         args.faults->fetch_or(classify(x, n, bound), std::memory_order_relaxed);
       }
     }
@@ -140,9 +147,10 @@ inline void add_range(const int64_t* addend, int64_t* sum, int64_t count) {
   }
 }
 
-/// True if an element was not below `bound` in size, or NaN, and so added nothing.
-inline bool accumulate_range(const float* x, int64_t* sum, int64_t count, double scale,
-                             float bound) {
+/// Calls `take(i, n, low, high)` with 16 elements times 2^s, of which n count. True if an element was not below
+/// `bound` in size, or NaN, and so counts as zero.
+template <class Take>
+inline bool for_rounded(const float* x, int64_t count, double scale, float bound, Take take) {
   const I16 all_but_sign = set1_int(0x7fffffff);
   F16 dropped = zero();
   for_lanes(count, [&](int64_t i, int n) {
@@ -151,16 +159,40 @@ inline bool accumulate_range(const float* x, int64_t* sum, int64_t count, double
     const F16 kept = select_less(size, set1(bound), value, zero());
     dropped = greater_of(select_less(size, set1(bound), zero(), set1(1.0f)), dropped);
     // f32 to f64 and times 2^s are exact; the one rounding is to the integer, to nearest even.
+    take(i, n, low_double(kept) * set1_double(scale), high_double(kept) * set1_double(scale));
+  });
+  return greatest_lane(dropped) > 0.0f;
+}
+
+inline bool accumulate_range(const float* x, int64_t* sum, int64_t count, double scale, float bound) {
+  return for_rounded(x, count, scale, bound, [&](int64_t i, int n, D8 low, D8 high) {
     int64_t rounded[16];
-    store_rounded(rounded, low_double(kept) * set1_double(scale));
-    store_rounded(rounded + 8, high_double(kept) * set1_double(scale));
+    store_rounded(rounded, low);
+    store_rounded(rounded + 8, high);
     if (n == 16) {
       add_range(rounded, sum + i, 16);
     } else {
       add_range(rounded, sum + i, n);
     }
   });
-  return greatest_lane(dropped) > 0.0f;
+}
+
+/// To where nothing is. It is next read behind more than caches hold, unless the model is small: it goes past them.
+inline bool store_range(const float* x, int64_t* sum, int64_t count, double scale, float bound) {
+  const bool is_aligned = reinterpret_cast<uintptr_t>(sum) % 64 == 0;
+  const bool dropped = for_rounded(x, count, scale, bound, [&](int64_t i, int n, D8 low, D8 high) {
+    if (n == 16 && is_aligned) {
+      store_rounded_past_caches(sum + i, low);
+      store_rounded_past_caches(sum + i + 8, high);
+      return;
+    }
+    int64_t rounded[16];
+    store_rounded(rounded, low);
+    store_rounded(rounded + 8, high);
+    std::memcpy(sum + i, rounded, static_cast<size_t>(n) * sizeof(int64_t));
+  });
+  _mm_sfence();
+  return dropped;
 }
 
 #endif

@@ -111,6 +111,7 @@ inline void store_rounded(int64_t* p, D8 a) {
   store(lanes, a);
   for (int i = 0; i < 8; ++i) p[i] = _mm_cvtsd_si64(_mm_set_sd(lanes[i]));
 }
+inline void store_rounded_past_caches(int64_t* p, D8 a) { store_rounded(p, a); }
 /// The nearest f64 of 8 integers.
 inline D8 load_int64(const int64_t* p) {
   alignas(32) double lanes[8];

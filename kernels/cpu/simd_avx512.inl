@@ -60,6 +60,9 @@ inline D8 fma(D8 a, D8 b, D8 c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
 inline void store(double* p, D8 a) { _mm512_storeu_pd(p, a.v); }
 /// Rounds to nearest even; |a| < 2^63.
 inline void store_rounded(int64_t* p, D8 a) { _mm512_storeu_si512(p, _mm512_cvtpd_epi64(a.v)); }
+inline void store_rounded_past_caches(int64_t* p, D8 a) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_cvtpd_epi64(a.v));
+}
 /// The nearest f64 of 8 integers.
 inline D8 load_int64(const int64_t* p) { return {_mm512_cvtepi64_pd(_mm512_loadu_si512(p))}; }
 /// Two D8 rounded to one F16.

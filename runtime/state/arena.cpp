@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "runtime/state/gpu_mirror.h"
 
@@ -194,16 +195,40 @@ BlockState StateArena::host_block(int64_t id, uint64_t state) const {
           elements(s.ema[version], b.first, b.count)};
 }
 
-kernels::ConstTensor StateArena::block_gradient(int64_t id) const {
-  const Block& b = blocks_[static_cast<size_t>(id)];
+template <class F>
+void StateArena::for_parts(const Block& block, const F& f) const {
+  using Locks = kernels::FixedPointLocks;
+  static_assert(block_elements % Locks::stride == 0, "a part is of one block");
+  Locks& locks = *storage_[static_cast<size_t>(block.tensor)].locks;
+  const int64_t end = block.first + block.count;
+  for (int64_t first = block.first; first < end; first += Locks::stride) {
+    Locks::Part& part = locks.of(first);
+    std::lock_guard lock(part.mutex);
+    f(part, first, std::min(Locks::stride, end - first));
+  }
+}
+
+Tensor StateArena::zeroed_where_cleared(const Block& b) const {
   const Buffer& gradient = storage_[static_cast<size_t>(b.tensor)].gradient;
-  return kernels::tensor(kernels::values<int64_t>(gradient.view) + b.first, {b.count});
+  int64_t* const sums = kernels::values<int64_t>(gradient.view);
+  for_parts(b, [sums](kernels::FixedPointLocks::Part& part, int64_t first, int64_t count) {
+    if (std::exchange(part.is_cleared, false)) std::fill_n(sums + first, count, int64_t{0});
+  });
+  return kernels::tensor(sums + b.first, {b.count});
+}
+
+kernels::ConstTensor StateArena::block_gradient(int64_t id) const {
+  return zeroed_where_cleared(blocks_[static_cast<size_t>(id)]);
 }
 
 Tensor StateArena::mutable_block_gradient(int64_t id) {
-  const Block& b = blocks_[static_cast<size_t>(id)];
-  const Buffer& gradient = storage_[static_cast<size_t>(b.tensor)].gradient;
-  return kernels::tensor(kernels::values<int64_t>(gradient.view) + b.first, {b.count});
+  return zeroed_where_cleared(blocks_[static_cast<size_t>(id)]);
+}
+
+kernels::ConstTensor StateArena::tensor_gradient(int tensor) const {
+  const Blocks& mine = blocks_of_[static_cast<size_t>(tensor)];
+  for (int64_t id = mine.first; id < mine.first + mine.count; ++id) block_gradient(id);
+  return storage_[static_cast<size_t>(tensor)].gradient;
 }
 
 uint64_t StateArena::stamp(int64_t id, uint64_t state) const {
@@ -255,9 +280,7 @@ void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t>
   queue.run(static_cast<int64_t>(blocks.size()),
             [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
               const Block& b = blocks_[static_cast<size_t>(ids[static_cast<size_t>(i)])];
-              const Buffer& g = storage_[static_cast<size_t>(b.tensor)].gradient;
-              std::memset(kernels::values<int64_t>(g.view) + b.first, 0,
-                          static_cast<size_t>(b.count) * sizeof(int64_t));
+              for_parts(b, [](kernels::FixedPointLocks::Part& part, int64_t, int64_t) { part.is_cleared = true; });
               if (mirror_) mirror_->clear(b);
             });
 }

@@ -99,8 +99,11 @@ class StateArena {
   /// What stands on the host, however old.
   kernels::ConstTensor host_weight(int tensor, uint64_t state) const;
   BlockState host_block(int64_t id, uint64_t state) const;
+  /// What is cleared, and nothing has been added to since, is zeroed by then: not while a clearing of it is enqueued.
   kernels::ConstTensor block_gradient(int64_t id) const;
   kernels::Tensor mutable_block_gradient(int64_t id);
+  /// All of a tensor's, [its shape] i64. Not of the GPU, unless it was fetched.
+  kernels::ConstTensor tensor_gradient(int tensor) const;
 
   /// The state whose values stand in the version that `state` uses.
   uint64_t stamp(int64_t id, uint64_t state) const;
@@ -123,10 +126,11 @@ class StateArena {
   void fetch_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void fetch_gradients(kernels::Queue& queue);  ///< of all blocks
 
-  /// Where units of the step add `tensor`'s gradient. `units` is how many there are.
+  /// Where units of the step add `tensor`'s gradient, which is to be read elsewhere. `units` is how many there are.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
-  /// Zeroes the gradients of blocks, and all faults: a step, or an epoch of it, begins. In a queue on
-  /// the GPU those there alone.
+  /// Clears the gradients of blocks, and all faults: a step, or an epoch of it, begins. In a queue on
+  /// the GPU those there alone. On the host no memory is written: the first unit is stored where it finds a
+  /// part cleared.
   void clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void clear_gradients(kernels::Queue& queue);  ///< of all blocks
   uint32_t faults() const;
@@ -141,6 +145,10 @@ class StateArena {
     std::unique_ptr<kernels::FixedPointLocks> locks;
   };
 
+  /// Calls `f(part, first, elements)` under the lock of each part of a block's gradient.
+  template <class F>
+  void for_parts(const Block& block, const F& f) const;
+  kernels::Tensor zeroed_where_cleared(const Block& block) const;
   /// Copies what the GPU has newer of the tensor.
   void see(int tensor, uint64_t state) const;
 

@@ -121,6 +121,44 @@ TEST(FixedPoint, PartialSumsAddedGiveTheSameSum) {
   }
 }
 
+/// Of every size up to a vector's and more, and from every address: the sum that a cleared part gives.
+TEST(FixedPoint, AClearedPartTakesAUnitAsItIsWithoutReadingWhatStandsThere) {
+  const IsaGuard guard;
+  constexpr int64_t whole = FixedPointLocks::stride;
+  const auto rounded = [](const Buffer& unit, int64_t count, int64_t from, bool is_cleared, uint32_t& faults) {
+    ThreadPool pool(2);
+    Queue queue(pool);
+    const Buffer sum = zeros(count + from);
+    if (is_cleared) std::fill_n(values<int64_t>(sum.view), count + from, int64_t{-77});
+    FixedPointLocks locks(count);
+    for (int64_t i = 0; i < count; i += whole) locks.of(i).is_cleared = is_cleared;
+    std::atomic<uint32_t> found{0};
+    const Tensor part = tensor(values<int64_t>(sum.view) + from, {count});
+    accumulate_unit(queue, {.unit = tensor(values<float>(unit.view), {count}), .scale_bits = 40, .units = 3,
+                            .sum = part, .faults = &found, .locks = &locks});
+    queue.wait();
+    faults = found;
+    EXPECT_FALSE(locks.of(0).is_cleared);
+    EXPECT_FALSE(locks.of(count - 1).is_cleared);
+    return std::vector<int64_t>(values<int64_t>(part), values<int64_t>(part) + count);
+  };
+  const Buffer unit = normal({whole + 41}, 1);
+  values<float>(unit.view)[3] = 1e30f;
+  values<float>(unit.view)[7] = std::numeric_limits<float>::quiet_NaN();
+  for (const cpu::Isa isa : cpu::available_isas()) {
+    cpu::force_isa(isa);
+    for (const int64_t count : {int64_t{1}, int64_t{15}, int64_t{16}, int64_t{17}, int64_t{100}, whole, whole + 41}) {
+      for (const int64_t from : {0, 1, 8}) {
+        uint32_t wanted = 0, faults = 0;
+        const auto added = rounded(unit, count, from, false, wanted);
+        EXPECT_EQ(rounded(unit, count, from, true, faults), added)
+            << to_string(isa) << " " << count << " from " << from;
+        EXPECT_EQ(faults, wanted);
+      }
+    }
+  }
+}
+
 TEST(FixedPoint, SeveralQueuesAddToOneSumUnderLocks) {
   const int64_t n = FixedPointLocks::stride + 5;
   ThreadPool pool(4);

@@ -21,7 +21,7 @@ class ApplyBlock : public testing::Test {
     const auto state = arena_.block(0, 0);
     std::fill_n(kernels::values<float>(state.weight), 5, 0.5f);
     arena_.begin_ema();
-    const auto sum = arena_.gradient(0, 4, 1).sum;
+    const auto sum = arena_.mutable_block_gradient(0);
     for (int64_t i = 0; i < 5; ++i) kernels::values<int64_t>(sum)[i] = (i + 1) * 16;
   }
 
@@ -80,7 +80,7 @@ TEST_F(ApplyBlock, ASkippedStepCopiesTheState) {
 TEST_F(ApplyBlock, DoneAgainItChangesNothing) {
   apply(1, true);
   const auto state1 = all(1);
-  kernels::values<int64_t>(arena_.gradient(0, 4, 1).sum)[0] = 12345;
+  kernels::values<int64_t>(arena_.mutable_block_gradient(0))[0] = 12345;
 
   apply(1, true);
 

@@ -90,8 +90,7 @@ void expect_derivatives_of_the_whole(const Recipe& recipe) {
   ASSERT_EQ(sums.faults, 0u);
   for (int t = 0; t < run.arena.tensors(); ++t) {
     Doubles& w = weights[run.arena.spec(t).name];
-    const auto* sum =
-        kernels::values<int64_t>(run.arena.gradient(t, recipe.scale_bits, 1).sum);
+    const auto* sum = kernels::values<int64_t>(run.arena.tensor_gradient(t));
     Doubles found, expected;
     for (size_t i = 0; i < w.size(); i += std::max<size_t>(1, w.size() / most)) {
       const double at = w[i], h = 1e-5;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 namespace troupe::tests {
@@ -132,16 +133,72 @@ TEST(StateArena, UnitsAddUpAndAreCleared) {
   kernels::add_unit(queue, arena.gradient(tensor, 4, 3), unit);
   kernels::add_unit(queue, arena.gradient(tensor, 4, 3), bad);
   queue.wait();
-  const auto gradient = arena.block_gradient(4);
-  const int64_t sum = kernels::values<int64_t>(gradient)[6];
+  const int64_t sum = kernels::values<int64_t>(arena.block_gradient(4))[6];
   const uint32_t faults = arena.faults();
   arena.clear_gradients(queue);
   queue.wait();
 
   EXPECT_EQ(sum, 16);
   EXPECT_EQ(faults, uint32_t{kernels::unit_out_of_range});
-  EXPECT_EQ(kernels::values<int64_t>(gradient)[6], 0);
+  EXPECT_EQ(kernels::values<int64_t>(arena.block_gradient(4))[6], 0);
   EXPECT_EQ(arena.faults(), 0u);
+}
+
+// Sum law: what an older step has left is no part of it, whether units are added first or somebody reads.
+TEST(StateArena, WhatIsClearedIsZeroForUnitsAndReadersAndNothingElseIs) {
+  constexpr int64_t n = 2 * block_elements + 40'000;
+  StateArena arena({{"w", {n}, Initial::ones}});
+  kernels::ThreadPool pool(2);
+  kernels::Queue queue(pool), other(pool);
+  const kernels::Buffer unit = kernels::allocate_f32({n});
+  std::fill_n(kernels::values<float>(unit.view), n, 0.5f);
+  const auto add = [&](kernels::Queue& to) { kernels::add_unit(to, arena.gradient(0, 4, 3), unit); };
+  const auto sums = [&](int64_t block) {
+    const auto gradient = arena.block_gradient(block);
+    const int64_t* const values = kernels::values<int64_t>(gradient);
+    return std::set<int64_t>(values, values + gradient.count());
+  };
+  add(queue);
+  queue.wait();
+
+  const std::vector<int64_t> first_and_last{0, 2};
+  arena.clear_gradients(queue, first_and_last);
+  queue.wait();
+  EXPECT_EQ(sums(0), std::set<int64_t>{0});
+  add(queue);
+  add(other);
+  queue.wait();
+  other.wait();
+
+  EXPECT_EQ(sums(0), std::set<int64_t>{16});
+  EXPECT_EQ(sums(1), std::set<int64_t>{24}) << "was not cleared";
+  EXPECT_EQ(sums(2), std::set<int64_t>{16});
+  arena.clear_gradients(queue);
+  queue.wait();
+  const auto all = arena.tensor_gradient(0);
+  EXPECT_EQ(all.count(), n);
+  const int64_t* const values = kernels::values<int64_t>(all);
+  EXPECT_TRUE(std::all_of(values, values + n, [](int64_t v) { return v == 0; }));
+}
+
+// An owner whose own part of the batch had no unit adds what others send.
+TEST(StateArena, WhatOthersSendIsAddedToZeroWhereAPartIsCleared) {
+  StateArena arena(some_specs());
+  kernels::ThreadPool pool(1);
+  kernels::Queue queue(pool);
+  std::fill_n(kernels::values<int64_t>(arena.mutable_block_gradient(4)), 7, int64_t{100});
+  const kernels::Buffer sent = kernels::allocate_zeros(kernels::DType::i64, {7});
+  std::fill_n(kernels::values<int64_t>(sent.view), 7, int64_t{3});
+
+  arena.clear_gradients(queue);
+  queue.wait();
+  kernels::add_fixed_point(queue, {.addend = sent, .sum = arena.mutable_block_gradient(4)});
+  kernels::add_fixed_point(queue, {.addend = sent, .sum = arena.mutable_block_gradient(4)});
+  queue.wait();
+
+  const auto sum = arena.block_gradient(4);
+  EXPECT_THAT(std::vector<int64_t>(kernels::values<int64_t>(sum), kernels::values<int64_t>(sum) + 7),
+              testing::Each(6));
 }
 
 // Law 5: the place of a tensor in the list does not show.
