@@ -105,9 +105,9 @@ wire::WireUse PostOffice::wire_use() const {
   wire::WireUse use;
   if (!plane_) return use;
   const runtime::PlaneCounters counters = plane_->counters();
-  use.set_wire_bytes(counters.wire_bytes_sent);
+  use.set_wire_bytes(counters.wire_bytes_taken);
   use.set_copied_bytes(counters.copied_bytes);
-  use.set_parcels(counters.parcels_sent);
+  use.set_parcels(counters.parcels_taken);
   return use;
 }
 

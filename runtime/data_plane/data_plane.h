@@ -43,7 +43,8 @@ struct PlaneEvents {
 struct PlaneCounters {
   uint64_t parcels_sent = 0, parcels_received = 0;
   uint64_t tensor_bytes_sent = 0, tensor_bytes_received = 0;
-  uint64_t wire_bytes_sent = 0;   ///< with letters and headers
+  uint64_t parcels_taken = 0;     ///< given to send(), whether they have left or wait for credit
+  uint64_t wire_bytes_taken = 0;  ///< theirs, with letters and headers
   uint64_t copied_bytes = 0;      ///< that passed through a buffer of the plane on their way out or in
   uint64_t parcels_held_back = 0; ///< that waited for credit before they left
   uint64_t sleeps = 0;            ///< of the progress thread

@@ -36,7 +36,8 @@ PlaneCounters UcxPlane::counters() const {
           .parcels_received = c.parcels_received,
           .tensor_bytes_sent = c.tensor_bytes_sent,
           .tensor_bytes_received = c.tensor_bytes_received,
-          .wire_bytes_sent = c.wire_bytes_sent,
+          .parcels_taken = c.parcels_taken,
+          .wire_bytes_taken = c.wire_bytes_taken,
           .copied_bytes = c.copied_bytes,
           .parcels_held_back = c.parcels_held_back,
           .sleeps = c.sleeps};
@@ -45,6 +46,7 @@ PlaneCounters UcxPlane::counters() const {
 void UcxPlane::send(int peer, Parcel parcel) {
   PackedParcel packed = pack(std::move(parcel), plane_, options_.has_checksums);
   const auto copied = static_cast<uint64_t>(packed.copied_bytes);
+  const uint64_t on_the_wire = packed.wire_bytes();
   {
     std::lock_guard lock(mutex_);
     const auto found = connected_.find(peer);
@@ -55,6 +57,8 @@ void UcxPlane::send(int peer, Parcel parcel) {
     has_submissions_ = true;
   }
   counters_.copied_bytes += copied;
+  counters_.wire_bytes_taken += on_the_wire;
+  ++counters_.parcels_taken;
   sleeper_.wake();
 }
 

@@ -24,8 +24,8 @@ namespace troupe::runtime {
 /// Written by one thread or another, read by any.
 struct AtomicCounters {
   std::atomic<uint64_t> parcels_sent = 0, parcels_received = 0, tensor_bytes_sent = 0,
-                        tensor_bytes_received = 0, wire_bytes_sent = 0, copied_bytes = 0,
-                        parcels_held_back = 0, sleeps = 0;
+                        tensor_bytes_received = 0, parcels_taken = 0, wire_bytes_taken = 0,
+                        copied_bytes = 0, parcels_held_back = 0, sleeps = 0;
 };
 
 class UcxPlane : public DataPlane, private UcxListener {

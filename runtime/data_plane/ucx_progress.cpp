@@ -103,7 +103,6 @@ void UcxPlane::let_go(Peer& peer) {
   while (auto parcel = peer.outgoing.next()) {
     ++counters_.parcels_sent;
     counters_.tensor_bytes_sent += static_cast<uint64_t>(parcel->tensor_bytes);
-    counters_.wire_bytes_sent += parcel->wire_bytes();
     worker_->send(peer.plane, std::move(*parcel));
   }
 }
