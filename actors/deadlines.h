@@ -34,8 +34,8 @@ class StepTimes {
     took_.push_back(std::max(Ms(1), std::chrono::ceil<Ms>(now - since_)));
     if (took_.size() > window) took_.pop_front();
   }
-  /// What the leader's process has measured: holds until a step is done here. A process that takes a lost one's
-  /// place would know of no step, and what hangs or is lost in its first would have `most`, minutes.
+  /// What others have measured: holds until a step is done here. A process that takes a lost one's place would know
+  /// of no step, and what hangs or is lost in its first would have `most`, minutes.
   void told(Ms usual) {
     std::lock_guard lock(mutex_);
     told_ = usual;

@@ -203,6 +203,7 @@ bool RunLead::play(Part& part) {
   storage->events = std::make_unique<runtime::EventLog>(events);
   kernels::ThreadPool pool(setup_.plan.threads);
   const auto company = company_of(pool, fired);
+  if (part.gathered.nodes) company->deadlines.times.told(part.gathered.nodes->usual_step());
   // Also while what follows is taken down. In a run of one nobody would lead on.
   const auto hang_watch = part.gathered.nodes ? end_if_hung(*company) : tell_if_hung(*company);
   std::unique_ptr<Leader> leader;

@@ -48,6 +48,18 @@ TEST_F(ChaosTest, HandlersThatHangEndTheirProcessesAndNoBitChanges) {
   EXPECT_THAT(log, HasSubstr("troupe: process 0: coordinator/0.0.0 has been at "));
 }
 
+// It has seen no step itself, and is told what one takes by those who have.
+TEST_F(ChaosTest, AHandlerThatHangsInTheFirstStepOfANewLeaderEndsItToo) {
+  std::ofstream(folder_ / "plan.txt") << "crash coordinator/0@6:begin\nhang stage/0@6:forward\n";
+
+  ASSERT_EQ(troupe(chaos("--nodes 2 --plan plan.txt --set parallel.pipeline=2")), 0) << output_;
+
+  EXPECT_THAT(output_, HasSubstr("failures 2  witnessed all yes  exit code 0"));
+  EXPECT_THAT(output_, HasSubstr("equal yes"));
+  EXPECT_THAT(read_file(folder_ / "campaign" / "faults.log"),
+              ContainsRegex("process 0: stage/0.0.0 has been at (forward|start) of step 6 for .* \\(limit 30.0 s"));
+}
+
 // Nobody would lead on: it is told, and what the run had done is there.
 TEST_F(ChaosTest, AHandlerThatHangsIsToldInARunOfOneProcess) {
   {

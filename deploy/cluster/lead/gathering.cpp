@@ -254,6 +254,12 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
   members_ = std::make_unique<runtime::Members>(std::move(members));
 }
 
+std::chrono::milliseconds Gathering::usual_step() const {
+  int64_t longest = 0;
+  for (int p = 1; p <= members_->count(); ++p) longest = std::max(longest, members_->facts(p).usual_step_ms());
+  return std::chrono::milliseconds(longest);
+}
+
 bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last) {
   if (facts.held_state() >= last.step()) return true;
   const wire::Epoch& prepared = facts.held_prepared_epoch();

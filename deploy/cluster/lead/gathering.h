@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -77,6 +78,8 @@ class Gathering {
   int buddy_stride() const { return buddy_stride_; }
   /// Processes whose nodes hold nothing of the run yet.
   const std::set<int>& newcomers() const { return newcomers_; }
+  /// What a step takes as those who have seen one say: the longest. 0: nobody has.
+  std::chrono::milliseconds usual_step() const;
   /// Of a run that goes on with other processes: who held what, else nothing.
   const std::optional<wire::Regroup>& regroup() const { return regroup_; }
   /// They give what they hold, and leave: behind the run's processes, in this order.

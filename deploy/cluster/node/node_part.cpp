@@ -101,8 +101,13 @@ void find_desk(Desk& desk, caf::actor_system& system, actors::Company& company,
   desk.handle = handle;
 }
 
+void says_what_it_has_measured(Way& way, const actors::Company& company) {
+  way.facts.set_usual_step_ms(company.deadlines.times.typical().count());
+}
+
 /// Its part, with the actors that it has for it.
 void says_that_it_holds(Way& way, const actors::Company& company) {
+  says_what_it_has_measured(way, company);
   way.facts.set_held_process(company.process);
   way.facts.set_held_processes(company.placement.processes());
   way.facts.set_held_buddy_stride(company.plan.buddy_stride);
@@ -117,6 +122,7 @@ void says_that_it_holds(Way& way, const actors::Company& company) {
 void comes_to_rest(Way& way, const actors::Company& company) {
   const StatesHeld held = states_held(company.arena, company.placement, company.process);
   way.is_between_parts = true;
+  says_what_it_has_measured(way, company);
   if (!company.has_state || held.oldest != held.newest) return holds_nothing(way.facts);
   says_that_it_holds(way, company);
   way.facts.set_is_at_rest(true);
