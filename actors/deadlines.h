@@ -38,33 +38,42 @@ class StepTimes {
   /// of no step, and what hangs or is lost in its first would have `most`, minutes.
   void told(Ms usual) {
     std::lock_guard lock(mutex_);
-    told_ = usual;
+    told_ = std::clamp(usual, Ms(0), Ms(std::chrono::hours(24)));
   }
-  /// What a step takes as a rule, for whoever ends a process for what takes far longer: a process's own first step,
-  /// which touches its memory and opens its GPU, is taken to be one of `cold` at least. 0: nothing is known.
-  Ms typical_with_first_of(Ms cold) const {
-    const Ms usual = typical();
+  /// For others: a usual step, and twice as long each time that this one was begun again. 0: nothing is known.
+  Ms to_tell() const {
     std::lock_guard lock(mutex_);
-    return took_.empty() && usual > Ms(0) ? std::max(usual, cold) : usual;
+    return usual() * patience_;
   }
-  /// The median of the last steps: one that waited for a failure to be noticed moves nothing. 0: none
-  /// is done.
+  /// The median of the last steps: one that waited for a failure to be noticed moves nothing. 0: none is done, and
+  /// nothing was told.
   Ms typical() const {
     std::lock_guard lock(mutex_);
+    return usual();
+  }
+  /// The same for whoever ends a process for what takes far longer: a process's own first step, which touches its
+  /// memory and opens its GPU, is taken to be one of `cold` at least.
+  Ms typical_or_cold(Ms cold) const {
+    std::lock_guard lock(mutex_);
+    const Ms step = usual();
+    return took_.empty() && step > Ms(0) ? std::max(step, cold) : step;
+  }
+  /// `most` until a step is done or told of.
+  Ms deadline(Ms most) const {
+    std::lock_guard lock(mutex_);
+    const Ms step = usual();
+    if (step == Ms(0)) return most;
+    return std::min(most, std::max(least, times * step) * patience_);
+  }
+
+ private:
+  Ms usual() const {
     if (took_.empty()) return told_;
     std::vector<Ms> sorted(took_.begin(), took_.end());
     std::sort(sorted.begin(), sorted.end());
     return sorted[sorted.size() / 2];
   }
-  /// `most` until a step is done.
-  Ms deadline(Ms most) const {
-    const Ms step = typical();
-    if (step == Ms(0)) return most;
-    std::lock_guard lock(mutex_);
-    return std::min(most, std::max(least, times * step) * patience_);
-  }
 
- private:
   mutable std::mutex mutex_;
   uint64_t step_ = 0;
   Time since_;

@@ -130,7 +130,7 @@ using Stage = caf::typed_actor<
 /// other processes: sends those that own them gradients, and gets their weights (ZeRO-1).
 using OptimizerShard = caf::typed_actor<
     TROUPE_LANE_INTERFACE,
-    TROUPE_BEGIN_INTERFACE,                                            // zeroes their gradients
+    TROUPE_BEGIN_INTERFACE,                                            // clears their gradients
     caf::result<Pb<wire::Prepared>>(prepare_atom, Pb<wire::BeginStep>),
     caf::result<Pb<wire::Applied>>(commit_atom, Pb<wire::StepRecord>, bool),  // with hashes?
     caf::result<void>(gradients_atom, TokenMessage),            // sums [n] i64 of blocks

@@ -50,10 +50,10 @@ struct AccumulateUnitArgs {
   int64_t units;                  ///< U: how many units this tensor has in the step
   Tensor sum;                     ///< in, out: i64, as many elements as `unit`
   std::atomic<uint32_t>* faults;  ///< gets UnitFault bits; outlives the operation
-  FixedPointLocks* locks;         ///< null: nobody else adds to `sum` meanwhile
+  FixedPointLocks* locks;         ///< null: nobody else adds to `sum`, and none of it is cleared
 };
 
-/// sum += round(unit * 2^s). A part of the sum that is cleared is zero before.
+/// sum += round(unit * 2^s). On the host a part of the sum that is cleared is zero before.
 void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args);
 
 /// The same for one number, at once: a loss. Returns 0 and sets the fault where it must.

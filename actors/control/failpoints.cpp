@@ -200,7 +200,7 @@ std::vector<Failpoint> random_failpoints(const RandomFailpointsArgs& args) {
     }
     const Fault fault = args.kinds.size() > 1 ? args.kinds[pick(args.kinds.size())] : args.kinds[0];
     if (can_have(f.role, fault)) f.fault = fault;
-    if (shows_by_its_time(f.fault)) f.step = std::min(args.steps, std::max<uint64_t>(f.step, 2));
+    if (shows_by_its_time(f.fault) && f.step == 1) continue;
     f.delay = std::chrono::milliseconds(1 + pick(20));
     if (known.insert(to_string(f)).second) chosen.push_back(f);
   }

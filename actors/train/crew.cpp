@@ -57,12 +57,12 @@ caf::error CrewActor::lacks_state(const char* what_for, uint64_t step) const {
 caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error lacks = lacks_state("begin", step->step())) return lacks;
   at_step(step->step());
-  company().deadlines.times.told(StepTimes::Ms(step->usual_step_ms()));
+  if (!company().is_first()) company().deadlines.times.told(StepTimes::Ms(step->usual_step_ms()));
   company().deadlines.times.begun(step->step(), std::chrono::steady_clock::now());
   passes(Phase::begin, step->step());
   const auto promise = promised(make_response_promise<void>());
   const auto failed = [promise](const caf::error& error) { promise->deliver(error); };
-  const auto zero = [this, promise, failed, step] {
+  const auto clear = [this, promise, failed, step] {
     unit_work_begun_ = kernels::busy_time();
     ask_all<void>(this, cast_of({Role::optimizer_shard}), company().deadlines.part(),
                   waits_for_answers(),
@@ -70,7 +70,7 @@ caf::result<void> CrewActor::begin(const Pb<wire::BeginStep>& step) {
   };
   ask_all<void>(this,
                 cast_of({Role::stage, Role::attention_shard, Role::router, Role::expert_shard}),
-                company().deadlines.part(), waits_for_answers(), {zero, failed}, begin_atom_v, step);
+                company().deadlines.part(), waits_for_answers(), {clear, failed}, begin_atom_v, step);
   return *promise;
 }
 

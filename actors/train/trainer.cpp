@@ -23,7 +23,7 @@ caf::result<TrainerActor::Report> TrainerActor::begin(const Pb<wire::BeginStep>&
   begin.set_main_targets(d.main);
   begin.mutable_mtp_targets()->Add(d.mtp.begin(), d.mtp.end());
   begin.set_sequences(d.sequences);
-  begin.set_usual_step_ms(company().deadlines.times.typical().count());
+  begin.set_usual_step_ms(company().deadlines.times.to_tell().count());
   attempt_->begin = Pb<wire::BeginStep>(std::move(begin));
   *attempt_->report.mutable_epoch() = step->epoch();
   attempt_->report.set_step(step->step());

@@ -13,8 +13,11 @@ namespace troupe::deploy {
 
 namespace {
 
-/// Of a process that has yet to do its first step; it hangs after HangWatch::steps of them.
-constexpr std::chrono::seconds cold_step{6};
+/// At least, of a process that has yet to do its first step: what it holds has to come to it first. It hangs after
+/// HangWatch::steps of them.
+std::chrono::milliseconds cold_step(const actors::Company& company) {
+  return std::chrono::seconds(6) + std::chrono::milliseconds(company.arena.bytes() / 1'000'000);
+}
 
 void tell(actors::Company& company, const std::string& what, const char* what_follows) {
   wire::Event event;
@@ -33,7 +36,8 @@ std::unique_ptr<runtime::HangWatch> watch(actors::Company& company,
       .first_limit = std::chrono::duration<double>(company.deadlines.step).count(),
       .step =
           [&company] {
-            return std::chrono::duration<double>(company.deadlines.times.typical_with_first_of(cold_step)).count();
+            return std::chrono::duration<double>(company.deadlines.times.typical_or_cold(cold_step(company)))
+                .count();
           },
       .hangs = std::move(hangs)});
 }

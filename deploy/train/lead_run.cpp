@@ -203,7 +203,8 @@ bool RunLead::play(Part& part) {
   storage->events = std::make_unique<runtime::EventLog>(events);
   kernels::ThreadPool pool(setup_.plan.threads);
   const auto company = company_of(pool, fired);
-  if (part.gathered.nodes) company->deadlines.times.told(part.gathered.nodes->usual_step());
+  company->deadlines.times.told(part.gathered.nodes ? std::max(part.gathered.nodes->usual_step(), usual_step_)
+                                                    : usual_step_);
   // Also while what follows is taken down. In a run of one nobody would lead on.
   const auto hang_watch = part.gathered.nodes ? end_if_hung(*company) : tell_if_hung(*company);
   std::unique_ptr<Leader> leader;
@@ -221,7 +222,9 @@ bool RunLead::play(Part& part) {
   }
   processes_ = std::max(1, setup_.plan.processes);
   buddy_stride_ = setup_.plan.buddy_stride;
-  if (train(part, company, leader.get(), std::move(storage))) return true;
+  const bool goes_on = train(part, company, leader.get(), std::move(storage));
+  usual_step_ = company->deadlines.times.typical();
+  if (goes_on) return true;
   leader.reset();
   children_.reset();
   for (const std::string& text : company->failpoints.unfired()) {

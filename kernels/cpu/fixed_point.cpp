@@ -96,9 +96,9 @@ void accumulate_unit(Queue& queue, const AccumulateUnitArgs& args) {
       std::unique_lock<std::mutex> lock;
       bool is_cleared = false;
       if (args.locks) {
-        FixedPointLocks::Part& sum = args.locks->of(first);
-        lock = std::unique_lock(sum.mutex);
-        is_cleared = std::exchange(sum.is_cleared, false);
+        FixedPointLocks::Part& place = args.locks->of(first);
+        lock = std::unique_lock(place.mutex);
+        is_cleared = std::exchange(place.is_cleared, false);
       }
       const auto add = is_cleared ? TROUPE_ISA_CALL(store_range) : TROUPE_ISA_CALL(accumulate_range);
       if (add(x, values<int64_t>(args.sum) + first, n, scale, bound)) {

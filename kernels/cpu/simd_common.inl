@@ -2,8 +2,8 @@
 // Contract: each operation is the IEEE one, lane by lane, so all sets give the same bits.
 // `load_first(p, n)` and `store_first(p, a, n)` touch the first n lanes alone, 0 <= n < 16; the
 // lanes behind are +0. greater_of and lesser_of give their second operand when either is NaN.
-// `store_past_caches(p, a)` is for what is not read again soon; p is aligned to 64 bytes, and `_mm_sfence` stands
-// between it and whoever is told.
+// `store_past_caches(p, a)` and `store_rounded_past_caches(p, a)` are for what is not read again soon; p is aligned to
+// 64 bytes, and `_mm_sfence` stands between them and whoever is told.
 // `f16_registers` says how many F16 the machine's registers hold: tile sizes may depend on it.
 
 inline F16 zero() { return set1(0.0f); }

@@ -84,7 +84,7 @@ struct GradientSum {
   int64_t units = 1;                      ///< U of the tensor in the step
   std::atomic<uint32_t>* faults = nullptr;
   FixedPointLocks* locks = nullptr;       ///< when several queues add to the sum at a time, or it was cleared
-  bool is_first = false;                  ///< nothing is there yet: the unit is stored, not added
+  bool is_first = false;                  ///< on the GPU: nothing is there yet, the unit is stored and not added
   /// Sees each unit, in the queue, before it becomes integers; empty: nobody does.
   std::function<void(const ConstTensor& unit)> watch = {};
 

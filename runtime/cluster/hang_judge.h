@@ -27,7 +27,7 @@ struct Hang {
 std::string describe(const Hang& hang);
 
 /// The limit follows what has been measured: `times` the longest occupation that has come to its end,
-/// `steps` usual steps, and `least`. Until one step is complete there is nothing to go
+/// `steps` usual steps, and `least`. Until a usual step is known there is nothing to go
 /// by, and the limit is `first`.
 class HangJudge {
  public:
@@ -39,7 +39,7 @@ class HangJudge {
   };
   explicit HangJudge(const Options& options) : options_(options) {}
 
-  /// What everybody is at, at `now`; a usual step takes `step` s, 0: none is complete. Who
+  /// What everybody is at, at `now`; a usual step takes `step` s, 0: not known. Who
   /// hangs, each occupation named once.
   std::optional<Hang> look(std::span<const Occupation> occupations, double step, double now);
 

@@ -17,8 +17,8 @@ class HangWatch {
  public:
   struct Args {
     const Glass& glass;   ///< outlives this
-    double first_limit;  ///< seconds, until a step is complete
-    std::function<double()> step;  ///< seconds of a usual one; 0: none is complete
+    double first_limit;  ///< seconds, until a usual step is known
+    std::function<double()> step;  ///< seconds of a usual one; 0: not known
     /// On a thread of this object, which runs before others.
     std::function<void(const std::string& what)> hangs;
   };

@@ -101,7 +101,7 @@ class LocalPlane : public DataPlane {
     }
     std::lock_guard lock(mutex_);
     ++(is_received ? counters_.parcels_received : counters_.parcels_sent);
-    counters_.parcels_taken = counters_.parcels_sent;
+    if (!is_received) ++counters_.parcels_taken;
     (is_received ? counters_.tensor_bytes_received : counters_.tensor_bytes_sent) += bytes;
   }
 

@@ -46,19 +46,18 @@ PlaneCounters UcxPlane::counters() const {
 void UcxPlane::send(int peer, Parcel parcel) {
   PackedParcel packed = pack(std::move(parcel), plane_, options_.has_checksums);
   const auto copied = static_cast<uint64_t>(packed.copied_bytes);
-  const uint64_t on_the_wire = packed.wire_bytes();
   {
     std::lock_guard lock(mutex_);
     const auto found = connected_.find(peer);
     if (found == connected_.end()) {
       throw DataPlaneError("peer " + std::to_string(peer) + " is not connected");
     }
+    counters_.wire_bytes_taken += packed.wire_bytes();
+    ++counters_.parcels_taken;
     submissions_.emplace_back(found->second, std::move(packed));
     has_submissions_ = true;
   }
   counters_.copied_bytes += copied;
-  counters_.wire_bytes_taken += on_the_wire;
-  ++counters_.parcels_taken;
   sleeper_.wake();
 }
 

@@ -280,8 +280,8 @@ void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t>
   queue.run(static_cast<int64_t>(blocks.size()),
             [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {
               const Block& b = blocks_[static_cast<size_t>(ids[static_cast<size_t>(i)])];
+              if (mirror_) return mirror_->clear(b);  // from which all of the host's sums come
               for_parts(b, [](kernels::FixedPointLocks::Part& part, int64_t, int64_t) { part.is_cleared = true; });
-              if (mirror_) mirror_->clear(b);
             });
 }
 

@@ -100,6 +100,7 @@ class StateArena {
   kernels::ConstTensor host_weight(int tensor, uint64_t state) const;
   BlockState host_block(int64_t id, uint64_t state) const;
   /// What is cleared, and nothing has been added to since, is zeroed by then: not while a clearing of it is enqueued.
+  /// A view says nothing of a later clearing: ask again.
   kernels::ConstTensor block_gradient(int64_t id) const;
   kernels::Tensor mutable_block_gradient(int64_t id);
   /// All of a tensor's, [its shape] i64. Not of the GPU, unless it was fetched.
@@ -126,7 +127,7 @@ class StateArena {
   void fetch_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void fetch_gradients(kernels::Queue& queue);  ///< of all blocks
 
-  /// Where units of the step add `tensor`'s gradient, which is to be read elsewhere. `units` is how many there are.
+  /// Where units of the step add `tensor`'s gradient, to be read by `block_gradient`. `units` is how many there are.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
   /// Clears the gradients of blocks, and all faults: a step, or an epoch of it, begins. In a queue on
   /// the GPU those there alone. On the host no memory is written: the first unit is stored where it finds a

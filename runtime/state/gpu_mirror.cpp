@@ -190,6 +190,8 @@ void GpuMirror::fetch(const Block& block, const Tensor& to) {
   std::lock_guard lock(mine.mutex);
   if (mine.gradient) {
     kernels::copy_now(runtime::part_of(mine.gradient, block.first, block.count), to);
+  } else {
+    kernels::zero_now(to);  // no unit has had any of it here
   }
 }
 

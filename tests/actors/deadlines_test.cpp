@@ -79,16 +79,35 @@ TEST(Deadlines, WhatTheLeaderHasMeasuredHoldsUntilAStepIsDoneHere) {
   EXPECT_EQ(deadlines.times.typical(), 1s);
 }
 
+// Otherwise who has just come would give up before all others.
+TEST(Deadlines, OthersAreToldOfTheTimeThatAStepHasWhenItIsBegunAgain) {
+  Deadlines deadlines;
+  pass(deadlines, 1, 3);
+  deadlines.times.begun(2, Time(3s));
+  EXPECT_EQ(deadlines.times.to_tell(), 3s);
+  deadlines.times.begun(2, Time(63s));
+  EXPECT_EQ(deadlines.times.to_tell(), 6s);
+
+  Deadlines told;
+  told.times.told(deadlines.times.to_tell());
+  told.times.begun(2, Time(63s));
+  EXPECT_EQ(told.part(), deadlines.part());
+  told.times.told(std::chrono::hours(100'000));
+  EXPECT_EQ(told.times.typical(), 24h);
+  told.times.told(-5s);
+  EXPECT_EQ(told.times.typical(), 0s);
+}
+
 TEST(Deadlines, AProcesssOwnFirstStepMayTakeLongerThanAUsualOne) {
   Deadlines deadlines;
-  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 0s);
+  EXPECT_EQ(deadlines.times.typical_or_cold(6s), 0s);
   deadlines.times.told(100ms);
-  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 6s);
+  EXPECT_EQ(deadlines.times.typical_or_cold(6s), 6s);
   deadlines.times.told(9s);
-  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 9s);
+  EXPECT_EQ(deadlines.times.typical_or_cold(6s), 9s);
 
   pass(deadlines, 7, 1);
-  EXPECT_EQ(deadlines.times.typical_with_first_of(6s), 1s);
+  EXPECT_EQ(deadlines.times.typical_or_cold(6s), 1s);
 }
 
 TEST(Deadlines, AStepThatWasNotBegunHereSaysNothing) {

@@ -121,7 +121,7 @@ TEST(FixedPoint, PartialSumsAddedGiveTheSameSum) {
   }
 }
 
-/// Of every size up to a vector's and more, and from every address: the sum that a cleared part gives.
+/// Of less than a vector, whole ones and more than a part, aligned and not: the sum that a part of zeros gives.
 TEST(FixedPoint, AClearedPartTakesAUnitAsItIsWithoutReadingWhatStandsThere) {
   const IsaGuard guard;
   constexpr int64_t whole = FixedPointLocks::stride;

@@ -255,9 +255,23 @@ void Gathering::fill(Slots& slots, std::vector<runtime::Member> spare) {
 }
 
 std::chrono::milliseconds Gathering::usual_step() const {
-  int64_t longest = 0;
-  for (int p = 1; p <= members_->count(); ++p) longest = std::max(longest, members_->facts(p).usual_step_ms());
-  return std::chrono::milliseconds(longest);
+  std::vector<wire::NodeFacts> facts;
+  for (int p = 1; p <= members_->count(); ++p) facts.push_back(members_->facts(p));
+  return usual_step_of(facts, at_.token);
+}
+
+std::chrono::milliseconds usual_step_of(std::span<const wire::NodeFacts> facts, const std::string& run) {
+  std::vector<int64_t> said;
+  for (const wire::NodeFacts& one : facts) {
+    if (one.usual_step_ms() <= 0 || one.held_run() != run) continue;
+    // Of more processes than there are now: each has more to do.
+    const auto fewer = static_cast<int64_t>(facts.size()) + 1;
+    const int64_t more_work = std::max<int64_t>(1, (one.held_processes() + fewer - 1) / fewer);
+    said.push_back(more_work * one.usual_step_ms());
+  }
+  if (said.empty()) return {};
+  std::sort(said.begin(), said.end());
+  return std::chrono::milliseconds(said[said.size() / 2]);
 }
 
 bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last) {

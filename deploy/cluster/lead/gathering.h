@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,7 +79,7 @@ class Gathering {
   int buddy_stride() const { return buddy_stride_; }
   /// Processes whose nodes hold nothing of the run yet.
   const std::set<int>& newcomers() const { return newcomers_; }
-  /// What a step takes as those who have seen one say: the longest. 0: nobody has.
+  /// What a step takes as those say who have seen one of this run. 0: nobody has.
   std::chrono::milliseconds usual_step() const;
   /// Of a run that goes on with other processes: who held what, else nothing.
   const std::optional<wire::Regroup>& regroup() const { return regroup_; }
@@ -140,6 +141,9 @@ struct Again {
 /// ones take the places of those that do not come. Without `nodes`: of some block nobody has a copy, or the run
 /// regroups. `last`: the last commit, which some may have to apply. Throws as above.
 Again gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes, const wire::StepRecord& last);
+
+/// The median of what nodes of the run say; `facts` are of all processes but the first.
+std::chrono::milliseconds usual_step_of(std::span<const wire::NodeFacts> facts, const std::string& run);
 
 /// Whether a node that has its actors still holds what a run goes on with whose last commit is that: it has applied
 /// it, or prepared just that. Who was cut off meanwhile may have prepared another attempt of that step.

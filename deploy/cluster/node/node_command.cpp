@@ -89,6 +89,7 @@ bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held
   std::cerr << "note: " << error.what() << "; this node comes again with nothing" << std::endl;
   holds_nothing(way.facts);
   way.facts.clear_held_run();
+  way.facts.clear_usual_step_ms();
   held.reset();
   line.set_socket(reach(way, takeover_time));
   return true;

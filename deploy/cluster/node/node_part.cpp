@@ -107,7 +107,6 @@ void says_what_it_has_measured(Way& way, const actors::Company& company) {
 
 /// Its part, with the actors that it has for it.
 void says_that_it_holds(Way& way, const actors::Company& company) {
-  says_what_it_has_measured(way, company);
   way.facts.set_held_process(company.process);
   way.facts.set_held_processes(company.placement.processes());
   way.facts.set_held_buddy_stride(company.plan.buddy_stride);
@@ -134,6 +133,7 @@ void comes_to_rest(Way& way, const actors::Company& company) {
 void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& plane,
                     Door& door, caf::actor_system& system, Desk& desk, LeaderWatchPtr& watch) {
   says_that_it_holds(way, *door.get());
+  says_what_it_has_measured(way, *door.get());
   const auto socket = reach(way, rejoin_time);
   const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
   if (!next.goes_on() || next.process() != start.process() || next.processes() != start.processes()) {

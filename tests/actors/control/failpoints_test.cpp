@@ -105,6 +105,14 @@ TEST(Failpoints, RandomOnesAreAFunctionOfTheSeedAndCanHappen) {
   }
 }
 
+TEST(Failpoints, RandomOnesOfARunOfOneStepAreNoneThatOnlyAMeasuredTimeShows) {
+  const std::vector<int> counts{1, 1, 1, 1, 0, 2, 2, 14, 2, 2, 1};
+  const auto drawn = random_failpoints({.seed = 3, .count = 20, .steps = 1, .counts = counts,
+                                        .kinds = {Fault::kill, Fault::drop}, .checkpoint_every = 0});
+  ASSERT_FALSE(drawn.empty());
+  for (const Failpoint& f : drawn) EXPECT_EQ(f.fault, Fault::kill);
+}
+
 TEST(Failpoints, OfACheckpointFiresAtTheFirstFromItsStepOn) {
   Failpoints failpoints;
   failpoints.set({actors::parse_failpoint(Fault::fail, "checkpointer@10:checkpoint"),

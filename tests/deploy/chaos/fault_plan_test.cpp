@@ -75,6 +75,15 @@ TEST(FaultPlan, HasNothingInTheFirstStepThatOnlyAMeasuredTimeShows) {
   }
 }
 
+TEST(FaultPlan, HasNoFailureWhereNoneOfItsKindsCanBe) {
+  auto a = args(200);
+  a.every = 1;
+  a.kinds = {Fault::hang};
+  const auto plan = fault_plan(a);
+  ASSERT_EQ(plan.size(), 199u);
+  EXPECT_EQ(plan[0].step, 2u);
+}
+
 TEST(FaultPlan, IsAFunctionOfTheSeed) {
   const auto texts = [](uint64_t seed) {
     auto a = args(40);

@@ -43,5 +43,28 @@ TEST(Holder, IsNoneThatWasCutOffMeanwhile) {
   EXPECT_FALSE(is_at(holder(0, 0, {}), last_commit()));
 }
 
+wire::NodeFacts measured(const std::string& run, int processes, int64_t milliseconds) {
+  wire::NodeFacts facts;
+  facts.set_held_run(run);
+  facts.set_held_processes(processes);
+  facts.set_usual_step_ms(milliseconds);
+  return facts;
+}
+
+TEST(UsualStep, IsTheMedianOfWhatNodesOfTheRunSay) {
+  const auto usual = [](std::vector<wire::NodeFacts> facts) { return usual_step_of(facts, "run").count(); };
+  EXPECT_EQ(usual({}), 0);
+  EXPECT_EQ(usual({measured("run", 4, 0), measured("", 0, 0), measured("other", 4, 9)}), 0);
+  EXPECT_EQ(usual({measured("run", 4, 200), measured("run", 4, 90'000), measured("run", 4, 210)}), 210);
+  EXPECT_EQ(usual({measured("run", 4, 200), measured("other", 4, 5), measured("", 0, 0)}), 200);
+}
+
+TEST(UsualStep, IsLongerWhereFewerProcessesGoOn) {
+  const std::vector<wire::NodeFacts> one{measured("run", 16, 100)};
+  EXPECT_EQ(usual_step_of(one, "run").count(), 800);
+  const std::vector<wire::NodeFacts> more(7, measured("run", 2, 100));
+  EXPECT_EQ(usual_step_of(more, "run").count(), 100);
+}
+
 }  // namespace
 }  // namespace troupe::deploy
