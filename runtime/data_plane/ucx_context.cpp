@@ -12,6 +12,7 @@
 #include <iterator>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 extern "C" void ucs_debug_disable_signal(int signum);
 
@@ -154,6 +155,19 @@ uint64_t new_plane_number() {
     throw DataPlaneError(std::string("getrandom: ") + std::strerror(errno));
   }
   return number;
+}
+
+bool aborts_with_cut_reads() {
+  unsigned major = 0, minor = 0, release = 0;
+  ucp_get_version(&major, &minor, &release);
+  return std::pair(major, minor) < std::pair(1u, 22u);
+}
+
+void keep_for_good(std::shared_ptr<const UcxContext> context) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::shared_ptr<const UcxContext>>();
+  std::lock_guard lock(mutex);
+  kept->push_back(std::move(context));
 }
 
 }  // namespace troupe::runtime

@@ -44,4 +44,10 @@ PlaneAddress plane_address(const std::string& bytes);
 /// A number that no other plane has.
 uint64_t new_plane_number();
 
+/// Where an endpoint is closed while it reads from another process by CMA, UCX 1.13 may keep the read in a list, and
+/// ends the process with an assertion when the worker is destroyed. 1.22 does not.
+bool aborts_with_cut_reads();
+/// What a worker needs that is not destroyed. Nobody progresses it any more; its process has few of them.
+void keep_for_good(std::shared_ptr<const UcxContext> context);
+
 }  // namespace troupe::runtime

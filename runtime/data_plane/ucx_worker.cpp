@@ -92,7 +92,11 @@ UcxWorker::~UcxWorker() {
     sweep_closed();
     return closing_.empty() && sends_.empty() && given_up_.empty() && !progress();
   });
-  ucp_worker_destroy(handle_);
+  if (has_cut_reads_ && aborts_with_cut_reads()) {
+    keep_for_good(context_);
+  } else {
+    ucp_worker_destroy(handle_);
+  }
   // What UCX has not given back, though its worker is gone.
   for (Send* send : sends_) delete send;
   for (Receive* receive : given_up_) delete receive;
@@ -169,9 +173,10 @@ void UcxWorker::close(std::span<const uint64_t> planes, const std::string& why) 
     endpoints_.erase(found);
     greeted_by_.erase(plane);
     // Their memory is kept until UCX gives it back: a peer that lives may still be sending into it.
-    std::erase_if(receives_, [&](Receive* receive) {
+    const size_t cut = std::erase_if(receives_, [&](Receive* receive) {
       return receive->header.plane == plane && given_up_.insert(receive).second;
     });
+    has_cut_reads_ = has_cut_reads_ || cut > 0;
   }
 }
 

@@ -121,6 +121,7 @@ class UcxWorker {
   std::set<Send*> sends_;        // under way
   std::set<Receive*> receives_;  // under way
   std::set<Receive*> given_up_;  // of planes that are gone; UCX may never give them back
+  bool has_cut_reads_ = false;   // some were given up
 };
 
 }  // namespace troupe::runtime
