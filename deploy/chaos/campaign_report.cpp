@@ -79,7 +79,11 @@ std::vector<FaultOutcome> outcomes_of(const std::vector<Event>& events) {
   uint64_t begin = 0;
   for (const Event& event : events) {
     if (event.kind() == Event::FAILPOINT) {
-      outcomes.push_back({.failpoint = actors::failpoint_of(event.text())});
+      const actors::Failpoint failpoint = actors::failpoint_of(event.text());
+      if (!outcomes.empty() && !outcomes.back().detected_ms) {
+        outcomes.back().was_overtaken = is_of_process(failpoint.fault);
+      }
+      outcomes.push_back({.failpoint = failpoint});
       begin = event.unix_us();
       continue;
     }
@@ -103,7 +107,7 @@ std::vector<std::string> without_lack_of_memory(const std::vector<FaultOutcome>&
                                                 uint64_t kills_elsewhere) {
   std::vector<std::string> found;
   for (const FaultOutcome& one : outcomes) {
-    const bool is_missing = one.failpoint.fault == actors::Fault::oom && !one.lacked_memory;
+    const bool is_missing = one.failpoint.fault == actors::Fault::oom && !one.lacked_memory && !one.was_overtaken;
     if (is_missing && kills_elsewhere > 0) {
       --kills_elsewhere;
       continue;

@@ -19,6 +19,7 @@ struct FaultOutcome {
   int begun_again = 0;                ///< steps, until the next failure
   bool lost_state = false;            ///< all copies of some block: counted apart
   bool lacked_memory = false;         ///< the kernel ended its process for that
+  bool was_overtaken = false;         ///< by another failure of a process, before its own was noticed
 };
 
 struct CampaignResult {
@@ -45,7 +46,8 @@ struct CampaignResult {
 std::vector<FaultOutcome> outcomes_of(const std::vector<wire::Event>& events);
 
 /// Failpoints that fired, and after which the kernel ended nobody for lack of memory as they wanted; but for so many
-/// ends on other hosts, which the process that leads does not see.
+/// ends on other hosts, which the process that leads does not see, and for those that were overtaken: a process that is
+/// running out of memory may be stopped, or run out of it a second time, in the next step's failure.
 std::vector<std::string> without_lack_of_memory(const std::vector<FaultOutcome>& outcomes,
                                                 uint64_t kills_elsewhere);
 

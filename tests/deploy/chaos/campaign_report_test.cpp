@@ -64,6 +64,21 @@ TEST(CampaignReport, AnEndForLackOfMemoryIsTheKernels) {
   EXPECT_TRUE(deploy::without_lack_of_memory(found, 1).empty()) << "one was on another host";
 }
 
+// The journal works on while the next step begins: two failures may meet in one process within a millisecond.
+TEST(CampaignReport, AnEndForLackOfMemoryThatAnotherFailureOvertakesIsNotMissed) {
+  const auto found = outcomes_of({event(100, Event::FAILPOINT, "oom trainer/0@7:begin"),
+                                  event(101, Event::FAILPOINT, "freeze journal/0@6:apply"),
+                                  event(903, Event::PROCESS_LOST, "process 0 was silent for 0.72 s"),
+                                  event(1000, Event::FAILPOINT, "oom stage/0@9:backward"),
+                                  event(1001, Event::FAILPOINT, "delay stage/0@9:backward+3"),
+                                  event(1002, Event::PROCESS_LOST, "process 0 was ended by signal 9 (SIGKILL)")});
+
+  EXPECT_TRUE(found[0].was_overtaken);
+  EXPECT_EQ(deploy::without_lack_of_memory(found, 0),
+            std::vector<std::string>{"oom stage/0@9:backward (no end for lack of memory)"})
+      << "what ends no process overtakes nobody";
+}
+
 TEST(CampaignReport, IsGoodIfAllWereWitnessedAndTheHashesAreEqual) {
   EXPECT_TRUE(result().is_good());
   CampaignResult other = result();
