@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "config/plan/dealing.h"
+#include "config/schedule/dealing.h"
 
 namespace troupe::actors {
 

@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "actors/control/failpoints.h"
-#include "actors/deadlines.h"
-#include "actors/directory.h"
+#include "actors/messages/deadlines.h"
+#include "actors/messages/directory.h"
+#include "actors/messages/post_office.h"
 #include "actors/model/expert_holders.h"
 #include "actors/model/tensors.h"
-#include "actors/placement.h"
-#include "actors/post_office.h"
+#include "actors/placement/placement.h"
 #include "actors/train/phase_contexts.h"
 #include "config/plan/planner.h"
 #include "kernels/queue.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "actors/company.h"
-#include "actors/deadline_watch.h"
+#include "actors/messages/deadline_watch.h"
 #include "runtime/error.h"
 #include "runtime/telemetry/event_log.h"
 

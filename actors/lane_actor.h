@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "actors/company_actor.h"
-#include "actors/message_units.h"
+#include "actors/messages/message_units.h"
 
 namespace troupe::actors {
 

@@ -17,7 +17,7 @@ void register_message_types();
 /// once, and turns between actors after so many messages.
 struct SystemConfig : caf::actor_system_config {
   SystemConfig();
-  /// One that reaches others with the same token, and is reached by them (actors/front_desk.h); by TLS
+  /// One that reaches others with the same token, and is reached by them (actors/messages/front_desk.h); by TLS
   /// if `tls` is set, which has been checked.
   explicit SystemConfig(const std::string& token, const runtime::TlsFiles& tls = {});
 };

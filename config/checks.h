@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "config/errors.h"
-#include "config/origins.h"
+#include "config/text/errors.h"
+#include "config/text/origins.h"
 
 namespace troupe::config {
 

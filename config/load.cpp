@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "config/errors.h"
-#include "config/paths.h"
-#include "config/set.h"
-#include "config/textproto.h"
+#include "config/text/errors.h"
+#include "config/text/paths.h"
+#include "config/text/set.h"
+#include "config/text/textproto.h"
 
 namespace troupe::config {
 

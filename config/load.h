@@ -5,9 +5,9 @@
 #include <span>
 #include <string>
 
-#include "config/origins.h"
 #include "config/proto/model.pb.h"
 #include "config/proto/run.pb.h"
+#include "config/text/origins.h"
 
 namespace troupe::config {
 

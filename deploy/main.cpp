@@ -18,11 +18,11 @@
 #include "deploy/model/needle_command.h"
 #include "deploy/model/tokenizer_command.h"
 #include "deploy/plan_command.h"
+#include "deploy/process/stop_signals.h"
 #include "deploy/ps/ps_command.h"
 #include "deploy/records/checkpoint_command.h"
 #include "deploy/records/events_command.h"
 #include "deploy/records/replay_command.h"
-#include "deploy/stop_signals.h"
 #include "deploy/train/train_command.h"
 
 namespace {

@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "config/paths.h"
+#include "config/text/paths.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/etcd.h"
 #include "runtime/cluster/lease.h"

@@ -1,7 +1,7 @@
 #include "actors/control/coordinator.h"
 
-#include "actors/fan_out.h"
-#include "actors/wire_minimum.h"
+#include "actors/messages/fan_out.h"
+#include "actors/placement/wire_minimum.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::actors {

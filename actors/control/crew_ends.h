@@ -5,7 +5,7 @@
 #include <map>
 #include <memory>
 
-#include "actors/directory.h"
+#include "actors/messages/directory.h"
 #include "runtime/caf_shim.h"
 
 namespace troupe::actors {

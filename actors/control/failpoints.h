@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "actors/role.h"
+#include "actors/messages/role.h"
 
 namespace troupe::actors {
 

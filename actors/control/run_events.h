@@ -8,7 +8,7 @@
 #include <string>
 #include <variant>
 
-#include "actors/role.h"
+#include "actors/messages/role.h"
 #include "runtime/error.h"
 #include "runtime/proto/step.pb.h"
 

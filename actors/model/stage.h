@@ -9,7 +9,7 @@
 #include "actors/lane_actor.h"
 #include "actors/model/ends.h"
 #include "actors/model/mlp_block.h"
-#include "config/plan/schedule.h"
+#include "config/schedule/schedule.h"
 
 namespace troupe::actors {
 

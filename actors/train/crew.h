@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-#include "actors/fan_out.h"
+#include "actors/messages/fan_out.h"
 
 namespace troupe::actors {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "actors/company_actor.h"
-#include "actors/model/scorer.h"
+#include "actors/inference/scorer.h"
 #include "runtime/data/corpus.h"
 
 namespace troupe::actors {

@@ -7,7 +7,7 @@
 
 namespace troupe::actors {
 
-/// A set of state blocks (actors/placement.h deals them): their gradients' norms, and their update
+/// A set of state blocks (actors/placement/placement.h deals them): their gradients' norms, and their update
 /// when a step is committed. Where other processes compute with its blocks, it sums what their shards
 /// send of the gradient before a norm is taken, and sends them the new weights behind the update; it
 /// is in turn the one of its process that does so for blocks of others (optimizer_exchange.cpp).

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "actors/fan_out.h"
+#include "actors/messages/fan_out.h"
 
 namespace troupe::actors {
 

@@ -5,9 +5,9 @@
 #include <numeric>
 
 #include "config/phases.h"
-#include "config/plan/dealing.h"
 #include "config/plan/expert_traffic.h"
 #include "config/plan/parameter_groups.h"
+#include "config/schedule/dealing.h"
 
 namespace troupe::config {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "config/plan/planner.h"
-#include "config/plan/simulator.h"
+#include "config/schedule/simulator.h"
 
 namespace troupe::config {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "config/errors.h"
+#include "config/text/errors.h"
 
 namespace troupe::config {
 namespace {

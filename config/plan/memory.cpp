@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <map>
 
-#include "config/errors.h"
 #include "config/parameters.h"
 #include "config/phases.h"
 #include "config/plan/layer_memory.h"
 #include "config/plan/parameter_groups.h"
 #include "config/plan/size_text.h"
+#include "config/text/errors.h"
 
 namespace troupe::config {
 
@@ -133,7 +133,7 @@ std::vector<Holdings> holdings_of(const PlanArgs& args, const Plan& plan) {
       return std::ranges::find(group.users, static_cast<int>(process)) != group.users.end();
     };
     for (size_t p = 0; p < count; ++p) {
-      const auto stride = static_cast<size_t>(plan.buddy_stride);  // see actors/placement.h
+      const auto stride = static_cast<size_t>(plan.buddy_stride);  // see actors/placement/placement.h
       const bool is_buddy = plan.redundancy > 0 && is_user((p + count - stride) % count);
       Holdings& h = holdings[p];
       if (is_buddy) h.kept += part;

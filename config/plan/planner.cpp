@@ -7,7 +7,7 @@
 #include "config/checks.h"
 #include "config/parameters.h"
 #include "config/phases.h"
-#include "config/plan/dealing.h"
+#include "config/schedule/dealing.h"
 
 namespace troupe::config {
 

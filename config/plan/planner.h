@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "config/load.h"
-#include "config/plan/schedule.h"
+#include "config/schedule/schedule.h"
 
 namespace troupe::config {
 

@@ -12,8 +12,8 @@
 #include "config/load.h"
 #include "deploy/ablate/arms.h"
 #include "deploy/ablate/report.h"
-#include "deploy/children.h"
-#include "deploy/set_option.h"
+#include "deploy/options/set_option.h"
+#include "deploy/process/children.h"
 #include "deploy/train/run_setup.h"
 
 namespace troupe::deploy {

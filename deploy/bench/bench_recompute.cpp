@@ -12,7 +12,7 @@
 #include "actors/train/timeline.h"
 #include "config/plan/memory.h"
 #include "deploy/bench/median.h"
-#include "deploy/set_option.h"
+#include "deploy/options/set_option.h"
 #include "deploy/train/run_setup.h"
 #include "deploy/train/training_data.h"
 #include "kernels/buffer.h"

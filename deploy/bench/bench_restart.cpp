@@ -15,7 +15,7 @@
 #include <semaphore>
 
 #include "actors/launch.h"
-#include "deploy/set_option.h"
+#include "deploy/options/set_option.h"
 #include "deploy/train/run_setup.h"
 #include "runtime/model_shape.h"
 

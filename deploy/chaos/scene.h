@@ -10,7 +10,7 @@
 #include "deploy/chaos/hosts.h"
 #include "deploy/chaos/small_disk.h"
 #include "deploy/chaos/surroundings.h"
-#include "deploy/children.h"
+#include "deploy/process/children.h"
 
 namespace troupe::deploy {
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "actors/moves.h"
+#include "actors/placement/moves.h"
 #include "config/load.h"
 #include "config/plan/planner.h"
 #include "runtime/proto/cluster.pb.h"

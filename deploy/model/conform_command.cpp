@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "actors/model/conformance.h"
-#include "deploy/device_option.h"
+#include "actors/inference/conformance.h"
+#include "deploy/options/device_option.h"
 
 namespace troupe::deploy {
 namespace {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/model/model_folder.h"
+#include "actors/inference/model_folder.h"
 #include "deploy/train/run_state.h"
 #include "kernels/quantize.h"
 #include "runtime/checkpoint/error.h"

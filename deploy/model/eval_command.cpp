@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "actors/model/model_folder.h"
-#include "actors/model/scorer.h"
+#include "actors/inference/model_folder.h"
+#include "actors/inference/scorer.h"
 #include "deploy/train/run_state.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"

@@ -4,10 +4,10 @@
 #include <iostream>
 #include <thread>
 
-#include "actors/model/decoder.h"
-#include "actors/model/model_folder.h"
-#include "actors/model/sampler.h"
-#include "deploy/option_checks.h"
+#include "actors/inference/decoder.h"
+#include "actors/inference/model_folder.h"
+#include "actors/inference/sampler.h"
+#include "deploy/options/option_checks.h"
 #include "deploy/train/run_state.h"
 #include "runtime/data/error.h"
 

@@ -10,10 +10,10 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "actors/model/model_folder.h"
-#include "actors/model/needle_scorer.h"
+#include "actors/inference/model_folder.h"
+#include "actors/inference/needle_scorer.h"
 #include "deploy/model/needle_grid.h"
-#include "deploy/option_checks.h"
+#include "deploy/options/option_checks.h"
 #include "deploy/train/run_state.h"
 #include "runtime/data/needle.h"
 #include "runtime/data/needle_document.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/model/needle_scorer.h"
+#include "actors/inference/needle_scorer.h"
 
 namespace troupe::deploy {
 

@@ -6,8 +6,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "actors/model/model_folder.h"
-#include "deploy/option_checks.h"
+#include "actors/inference/model_folder.h"
+#include "deploy/options/option_checks.h"
 #include "deploy/records/checkpoint_list.h"
 #include "deploy/train/resume.h"
 #include "deploy/train/run_state.h"

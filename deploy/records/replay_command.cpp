@@ -7,7 +7,7 @@
 #include <iostream>
 
 #include "actors/launch.h"
-#include "deploy/option_checks.h"
+#include "deploy/options/option_checks.h"
 #include "deploy/train/resume.h"
 #include "deploy/train/run_setup.h"
 #include "deploy/train/training_data.h"

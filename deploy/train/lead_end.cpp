@@ -5,7 +5,7 @@
 #include <thread>
 #include <utility>
 
-#include "actors/model/model_folder.h"
+#include "actors/inference/model_folder.h"
 #include "config/phases.h"
 #include "runtime/checkpoint/huggingface.h"
 

@@ -11,7 +11,7 @@
 #include "deploy/cluster/held_parts.h"
 #include "deploy/cluster/lead/gathering.h"
 #include "deploy/cluster/lead/leased_run.h"
-#include "deploy/stop_signals.h"
+#include "deploy/process/stop_signals.h"
 #include "deploy/train/failpoint_options.h"
 #include "deploy/train/run_folder.h"
 #include "deploy/train/run_setup.h"

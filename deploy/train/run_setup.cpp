@@ -7,7 +7,7 @@
 
 #include "config/plan/memory.h"
 #include "config/validate.h"
-#include "deploy/machine.h"
+#include "deploy/process/machine.h"
 #include "runtime/checkpoint/arena_weights.h"
 
 namespace troupe::deploy {

@@ -4,8 +4,8 @@
 
 #include "config/phases.h"
 #include "config/validate.h"
-#include "deploy/machine.h"
-#include "deploy/option_checks.h"
+#include "deploy/options/option_checks.h"
+#include "deploy/process/machine.h"
 #include "deploy/records/checkpoint_list.h"
 #include "deploy/train/resume.h"
 #include "runtime/checkpoint/manifest.h"

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "actors/model/model_folder.h"
+#include "actors/inference/model_folder.h"
 
 namespace troupe::deploy {
 

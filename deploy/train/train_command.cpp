@@ -6,9 +6,9 @@
 
 #include "config/load.h"
 #include "deploy/cluster/lead/leader_supervisor.h"
-#include "deploy/device_option.h"
+#include "deploy/options/device_option.h"
+#include "deploy/options/set_option.h"
 #include "deploy/plan_command.h"
-#include "deploy/set_option.h"
 #include "deploy/train/failpoint_options.h"
 #include "deploy/train/lead_run.h"
 #include "deploy/train/prepared_run.h"

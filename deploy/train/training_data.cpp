@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "config/phases.h"
-#include "deploy/memory_use.h"
+#include "deploy/process/memory_use.h"
 #include "kernels/random.h"
 #include "runtime/data/bpe_trainer.h"
 

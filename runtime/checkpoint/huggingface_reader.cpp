@@ -2,7 +2,7 @@
 #include <bit>
 #include <set>
 
-#include "config/errors.h"
+#include "config/text/errors.h"
 #include "config/validate.h"
 #include "kernels/quantize.h"
 #include "runtime/checkpoint/error.h"

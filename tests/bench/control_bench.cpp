@@ -15,9 +15,9 @@
 #include <future>
 #include <vector>
 
-#include "actors/fan_out.h"
-#include "actors/front_desk.h"
 #include "actors/launch.h"
+#include "actors/messages/fan_out.h"
+#include "actors/messages/front_desk.h"
 #include "tests/actors/run_of.h"
 #include "tests/actors/train/small_recipe.h"
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "config/plan/schedule.h"
+#include "config/schedule/schedule.h"
 #include "runtime/data_plane/data_plane.h"
 #include "tests/bits/pairwise.h"
 #include "tests/program.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "config/errors.h"
 #include "config/load.h"
+#include "config/text/errors.h"
 
 namespace troupe::config {
 

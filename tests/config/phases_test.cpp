@@ -6,7 +6,7 @@
 #include "config/plan/describe.h"
 #include "config/plan/memory.h"
 #include "config/plan/planner.h"
-#include "config/textproto.h"
+#include "config/text/textproto.h"
 #include "config/validate.h"
 #include "tests/config/fixtures.h"
 

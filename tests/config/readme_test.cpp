@@ -5,8 +5,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "config/fields.h"
 #include "config/proto/run.pb.h"
+#include "config/text/fields.h"
 #include "tests/config/fixtures.h"
 
 namespace troupe::config {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "config/textproto.h"
+#include "config/text/textproto.h"
 #include "tests/config/fixtures.h"
 
 namespace troupe::config {

@@ -1,7 +1,7 @@
 // config.json of a Hugging Face folder, and the model that follows from it.
 #include <algorithm>
 
-#include "config/errors.h"
+#include "config/text/errors.h"
 #include "config/validate.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/huggingface_config.h"

@@ -1,7 +1,7 @@
 // A model file: parsed, checked, and what follows from a model that is accepted.
-#include "config/errors.h"
 #include "config/parameters.h"
-#include "config/textproto.h"
+#include "config/text/errors.h"
+#include "config/text/textproto.h"
 #include "config/validate.h"
 
 using namespace troupe::config;

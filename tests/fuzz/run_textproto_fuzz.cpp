@@ -1,12 +1,12 @@
 // A run file and a setting of the command line: parsed, checked against a model, and planned.
 #include <limits>
 
-#include "config/errors.h"
 #include "config/phases.h"
 #include "config/plan/describe.h"
 #include "config/plan/memory.h"
-#include "config/set.h"
-#include "config/textproto.h"
+#include "config/text/errors.h"
+#include "config/text/set.h"
+#include "config/text/textproto.h"
 #include "config/validate.h"
 
 using namespace troupe::config;

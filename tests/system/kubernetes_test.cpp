@@ -1,7 +1,7 @@
 // deploy/kubernetes: its objects are what Kubernetes reads, and its run can be planned.
 #include <gmock/gmock.h>
 
-#include "config/paths.h"
+#include "config/text/paths.h"
 #include "tests/program.h"
 #include "tests/system/background.h"
 

@@ -2,7 +2,7 @@
 // namespaces that end with it.
 #include <gmock/gmock.h>
 
-#include "config/paths.h"
+#include "config/text/paths.h"
 #include "tests/system/background.h"
 #include "tests/system/spread_program.h"
 

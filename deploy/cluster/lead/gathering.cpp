@@ -9,11 +9,11 @@
 #include <thread>
 #include <utility>
 
-#include "actors/placement.h"
+#include "actors/placement/placement.h"
 #include "config/plan/buddies.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
-#include "deploy/machine.h"
+#include "deploy/process/machine.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/process_handle.h"
 #include "runtime/data_plane/data_plane.h"

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "config/plan/dealing.h"
+#include "config/schedule/dealing.h"
 #include "deploy/cluster/node_plane.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/telemetry/event_log.h"

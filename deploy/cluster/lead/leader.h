@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "actors/front_desk.h"
 #include "actors/launch.h"
-#include "actors/mover.h"
+#include "actors/messages/front_desk.h"
+#include "actors/placement/mover.h"
 #include "deploy/cluster/lead/gathering.h"
 #include "deploy/cluster/lead/node_watch.h"
 #include "deploy/cluster/lead/paced_dealer.h"

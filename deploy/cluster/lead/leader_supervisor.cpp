@@ -17,7 +17,7 @@
 #include <system_error>
 
 #include "deploy/cluster/lead/beating_line.h"
-#include "deploy/stop_signals.h"
+#include "deploy/process/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/heartbeats.h"
 #include "runtime/cluster/memory_group.h"

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "config/plan/dealing.h"
+#include "config/schedule/dealing.h"
 
 namespace troupe::deploy {
 namespace {

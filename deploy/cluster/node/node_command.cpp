@@ -13,7 +13,7 @@
 #include "deploy/cluster/node_plane.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
-#include "deploy/stop_signals.h"
+#include "deploy/process/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
 
 namespace troupe::deploy {

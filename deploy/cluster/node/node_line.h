@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "actors/company.h"
-#include "actors/mover.h"
+#include "actors/placement/mover.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/cluster/frame_socket.h"
 

@@ -4,12 +4,12 @@
 #include <mutex>
 #include <vector>
 
-#include "actors/front_desk.h"
 #include "actors/launch.h"
+#include "actors/messages/front_desk.h"
 #include "config/plan/planner.h"
 #include "deploy/cluster/end_if_hung.h"
 #include "deploy/cluster/held_parts.h"
-#include "deploy/device_option.h"
+#include "deploy/options/device_option.h"
 #include "deploy/train/failpoint_options.h"
 #include "deploy/train/run_setup.h"
 #include "runtime/cluster/cluster_error.h"

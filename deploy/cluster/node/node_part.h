@@ -7,7 +7,7 @@
 #include "deploy/cluster/node/leader_watch.h"
 #include "deploy/cluster/node/node_line.h"
 #include "deploy/cluster/node/node_way.h"
-#include "deploy/stop_signals.h"
+#include "deploy/process/stop_signals.h"
 #include "runtime/data_plane/data_plane.h"
 #include "runtime/state/arena.h"
 

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "config/parameters.h"
-#include "config/plan/dealing.h"
+#include "config/schedule/dealing.h"
 #include "tests/config/plan/planned.h"
 
 namespace troupe::config {

@@ -9,7 +9,7 @@
 
 #include <thread>
 
-#include "deploy/children.h"
+#include "deploy/process/children.h"
 
 namespace troupe::tests {
 namespace {

@@ -1,0 +1,43 @@
+#include "actors/messages/post_office.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/actors/spread_run.h"
+#include "tests/actors/train/small_recipe.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace actors;
+using kernels::Device;
+
+// Other processes know nothing of a GPU. Shared memory is the host's: it is not copied.
+TEST(PostOffice, WhatAGpuReachesTooLeavesTheProcessAsTheHosts) {
+  const Recipe recipe = small_recipe();
+  const SpreadArgs args{.layout = {1, 1, 1, 2, 1, 2}, .processes = 2};
+  kernels::ThreadPool pool(1);
+  runtime::StateArena arena(kernels::parameters(recipe.shape), state_format(recipe));
+  Company company(recipe, spread_plan(args, recipe), arena, pool, BatchSource());
+  std::vector<runtime::Parcel> received;
+  const auto there = runtime::make_local_plane(
+      {.received = [&](int, runtime::Parcel parcel) { received.push_back(std::move(parcel)); },
+       .lost = {}});
+  const auto here = runtime::make_local_plane({.received = {}, .lost = {}});
+  here->connect(1, there->address());
+  there->connect(0, here->address());
+  company.office.set_plane(here.get());
+  kernels::Buffer table = kernels::allocate(kernels::DType::i32, {3});
+  table.view.device = Device::shared;
+
+  company.office.send({Role::optimizer_shard, 0, 0, 1}, Verb::gradients,
+                      {wire::TokenHeader(), {{table.view, table.memory}}});
+
+  ASSERT_EQ(received.size(), 1u);
+  ASSERT_EQ(received[0].tensors.size(), 1u);
+  EXPECT_EQ(received[0].tensors[0].view.device, Device::cpu);
+  EXPECT_EQ(received[0].tensors[0].view.data, table.view.data);
+}
+
+}  // namespace
+}  // namespace troupe::tests
