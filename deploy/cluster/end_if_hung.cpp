@@ -25,8 +25,8 @@ void tell(actors::Company& company, const std::string& what, const char* what_fo
   event.set_text(fmt::format("process {}: {}; {}", company.process, what, what_follows));
   event.set_unix_us(runtime::unix_us());
   company.happened(event);
-  // Its console does not get to it any more.
-  if (company.process == 0) std::cerr << "troupe: " << event.text() << std::endl;
+  // Its console may not get to it any more. As one piece: if it does, its line is not written into this one.
+  if (company.process == 0) std::cerr << "troupe: " + event.text() + "\n" << std::flush;
 }
 
 std::unique_ptr<runtime::HangWatch> watch(actors::Company& company,

@@ -18,7 +18,7 @@ void end_everywhere(runtime::Leadership& leadership, Leader& leader, const std::
     const runtime::Commitment outcome = leadership.finish(end);
     if (outcome == runtime::Commitment::committed) return;
     if (!std::exchange(is_said, true)) {
-      std::cerr << "alarm: the end of the run waits: " << leadership.error() << std::endl;
+      std::cerr << "alarm: the end of the run waits: " + leadership.error() + "\n" << std::flush;
     }
     if (outcome == runtime::Commitment::fenced) {
       leader.abandon();

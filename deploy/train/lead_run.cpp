@@ -26,7 +26,7 @@ constexpr int most_regroupings = 5;
 /// How often a journal that waits for room is tried.
 constexpr std::chrono::milliseconds journal_interval{200};
 
-void raise_alarm(const std::string& what) { std::cerr << "alarm: " << what << std::endl; }
+void raise_alarm(const std::string& what) { std::cerr << "alarm: " + what + "\n" << std::flush; }
 
 /// Training goes on without a line that the disk refuses: the journal has what matters.
 template <class... Metrics>

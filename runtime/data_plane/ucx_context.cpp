@@ -163,11 +163,11 @@ bool aborts_with_cut_reads() {
   return std::pair(major, minor) < std::pair(1u, 22u);
 }
 
-void keep_for_good(std::shared_ptr<const UcxContext> context) {
+void keep_for_good(ucp_worker_h worker, std::shared_ptr<const UcxContext> context) {
   static std::mutex mutex;
-  static auto* const kept = new std::vector<std::shared_ptr<const UcxContext>>();
+  static auto* const kept = new std::vector<std::pair<ucp_worker_h, std::shared_ptr<const UcxContext>>>();
   std::lock_guard lock(mutex);
-  kept->push_back(std::move(context));
+  kept->emplace_back(worker, std::move(context));
 }
 
 }  // namespace troupe::runtime

@@ -47,7 +47,7 @@ uint64_t new_plane_number();
 /// Where an endpoint is closed while it reads from another process by CMA, UCX 1.13 may keep the read in a list, and
 /// ends the process with an assertion when the worker is destroyed. 1.22 does not.
 bool aborts_with_cut_reads();
-/// What a worker needs that is not destroyed. Nobody progresses it any more; its process has few of them.
-void keep_for_good(std::shared_ptr<const UcxContext> context);
+/// A worker that is not destroyed, and what it needs. Nobody progresses it any more; its process has few of them.
+void keep_for_good(ucp_worker_h worker, std::shared_ptr<const UcxContext> context);
 
 }  // namespace troupe::runtime

@@ -93,7 +93,7 @@ UcxWorker::~UcxWorker() {
     return closing_.empty() && sends_.empty() && given_up_.empty() && !progress();
   });
   if (has_cut_reads_ && aborts_with_cut_reads()) {
-    keep_for_good(context_);
+    keep_for_good(handle_, context_);
   } else {
     ucp_worker_destroy(handle_);
   }
