@@ -188,10 +188,10 @@ TEST_F(ElasticTest, ANodeOrTheLeaderThatIsKilledInTheMiddleOfAChangeLosesNothing
 }
 
 TEST_F(ElasticTest, AfterAChangeALeaderAndANodeAreReplacedAsBefore) {
-  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=120")), 0) << output_;
+  ASSERT_EQ(troupe(long_train("--out straight --set train.steps=400")), 0) << output_;
   const std::string wanted = last_hash(output_);
-  Background run(command(long_train("--nodes 4 --set train.steps=120 --crash trainer@60:forward "
-                                    "--crash crew/1@90:prepare")),
+  Background run(command(long_train("--nodes 4 --set train.steps=400 --crash trainer@200:forward "
+                                    "--crash crew/1@300:prepare")),
                  folder_ / "beside");
   ASSERT_TRUE(run.says("step 10 ")) << run.text();
   ASSERT_EQ(troupe("drain run 3"), 0) << output_ << run.text();
@@ -199,8 +199,8 @@ TEST_F(ElasticTest, AfterAChangeALeaderAndANodeAreReplacedAsBefore) {
   EXPECT_EQ(run.wait(), 0) << run.text();
   EXPECT_EQ(last_hash(run.text()), wanted) << run.text();
   ASSERT_EQ(troupe("events run --kind failpoint"), 0);
-  EXPECT_THAT(output_, HasSubstr("crash trainer/0@60:forward"));
-  EXPECT_THAT(output_, HasSubstr("crash crew/1@90:prepare"));
+  EXPECT_THAT(output_, HasSubstr("crash trainer/0@200:forward"));
+  EXPECT_THAT(output_, HasSubstr("crash crew/1@300:prepare"));
 }
 
 TEST_F(ElasticTest, WhatCannotLeaveIsSaid) {

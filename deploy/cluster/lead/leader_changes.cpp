@@ -105,7 +105,7 @@ void Leader::begin_change(Change change) {
   std::lock_guard lock(mutex_);
   if (!troupe_) return;
   change_ = std::move(change);
-  std::cout << "note: the plan is to change: " << change_->why << std::endl;
+  std::cout << "note: the plan is to change: " + change_->why + "\n" << std::flush;  // in one piece, beside the console
   troupe_->request_pause();
 }
 
