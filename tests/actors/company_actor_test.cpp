@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 using Report = Pb<wire::StepReport>;
 
 constexpr int rounds = 200;
-constexpr std::chrono::milliseconds most_time{100};  ///< microseconds, unless the machine is busy
+constexpr std::chrono::milliseconds most_time{5};
 
 /// One stay in a handler.
 struct Stay {

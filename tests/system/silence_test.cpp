@@ -103,7 +103,7 @@ class SilentHost : public Silence {
   /// been.
   void expect_goes_on() {
     ASSERT_TRUE(run_->says("waiting for a node in its place")) << run_->text();
-    EXPECT_LT(seconds_since(begun_), 9.0) << "TCP takes ten";
+    EXPECT_LT(seconds_since(begun_), 6.0);
     another_.emplace(node("host-b"), folder_ / "another");
     ASSERT_TRUE(run_->says("joined: ")) << run_->text();
   }
