@@ -11,6 +11,7 @@
 
 #include "actors/placement/placement.h"
 #include "config/plan/buddies.h"
+#include "deploy/bench/median.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
 #include "deploy/process/machine.h"
@@ -261,17 +262,15 @@ std::chrono::milliseconds Gathering::usual_step() const {
 }
 
 std::chrono::milliseconds usual_step_of(std::span<const wire::NodeFacts> facts, const std::string& run) {
-  std::vector<int64_t> said;
+  const auto processes = static_cast<int64_t>(facts.size()) + 1;
+  std::vector<double> said;
   for (const wire::NodeFacts& one : facts) {
     if (one.usual_step_ms() <= 0 || one.held_run() != run) continue;
     // Of more processes than there are now: each has more to do.
-    const auto fewer = static_cast<int64_t>(facts.size()) + 1;
-    const int64_t more_work = std::max<int64_t>(1, (one.held_processes() + fewer - 1) / fewer);
-    said.push_back(more_work * one.usual_step_ms());
+    const int64_t more_work = std::max<int64_t>(1, (one.held_processes() + processes - 1) / processes);
+    said.push_back(static_cast<double>(more_work * one.usual_step_ms()));
   }
-  if (said.empty()) return {};
-  std::sort(said.begin(), said.end());
-  return std::chrono::milliseconds(said[said.size() / 2]);
+  return std::chrono::milliseconds(static_cast<int64_t>(median(std::move(said))));
 }
 
 bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last) {
