@@ -25,6 +25,7 @@ struct GroupSums {
   int64_t sums() const { return source.view.rows(); }
 };
 
+/// Throws KernelError if a row has no token of 0 to 2^28.
 GroupSums plan_group_sums(const HolderRows& rows);
 
 }  // namespace troupe::kernels

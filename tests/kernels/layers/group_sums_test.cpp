@@ -42,6 +42,15 @@ TEST(GroupSums, RowsOfGroupsThatOthersShareStayAsTheyAre) {
   EXPECT_THAT(ints(plan.row), ElementsAre(1, 3, 2, 0));
 }
 
+TEST(GroupSums, ATokenThatCannotBeIsRefused) {
+  for (const int32_t token : {-1, (1 << 28) + 1}) {
+    const Buffer tokens = integers({0, token}, {2});
+    EXPECT_THAT([&] {
+      plan_group_sums({.first_expert = 0, .offsets = {0, 2}, .token = tokens, .group_experts = 1});
+    }, testing::ThrowsMessage<KernelError>(testing::HasSubstr("of token " + std::to_string(token))));
+  }
+}
+
 TEST(GroupSums, NoRowsHaveNoSums) {
   const Buffer none = allocate(DType::i32, {0});
   const GroupSums plan =
