@@ -74,6 +74,7 @@ struct Queue::Lane {
   std::vector<Operation> launched;  // whose closures hold what kernels use
 
   void launch(const Operation& operation) {
+    cuda::use_gpu();
     const auto start = [&] { operation.launch({stream->handle(), stream->fault()}); };
     if (!is_profiling()) return start();
     add_operator_time(operation.name, stream->time(start));  // one after the other

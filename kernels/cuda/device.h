@@ -1,5 +1,6 @@
 // The GPU of this process: memory, streams and what can go wrong there. Compiled by nvcc where CUDA
-// is; elsewhere no_cuda.cpp has the same symbols. A process uses one GPU, the first that it sees.
+// is; elsewhere no_cuda.cpp has the same symbols. A process uses one GPU: of those that it sees, the
+// first that the fewest processes of this machine have (gpu_claim.h).
 #pragma once
 
 #include <cstddef>
@@ -28,13 +29,17 @@ class DeviceError : public std::runtime_error {
 /// another architecture. Empty: it can.
 std::string why_no_gpu();
 
-/// "NVIDIA H200, 132 multiprocessors, 139.8 GiB".
+/// "NVIDIA H200, 132 multiprocessors, 139.8 GiB": the one of this process, or the first before it is open.
 std::string describe_gpu();
 
 /// Whether a queue of this process has been on the GPU. Then shared buffers are pinned.
 bool is_open();
-/// Throws KernelError, with why_no_gpu(), if there is none.
+/// Chooses the GPU of this process, once, and makes it that of the calling thread. Throws KernelError,
+/// with why_no_gpu(), if there is none.
 void open();
+/// Makes the process's GPU that of the calling thread, as CUDA wants it of each that launches, allocates or
+/// copies; what is declared here does so itself. Nothing happens before open().
+void use_gpu();
 
 /// Null where there is no room. Memory of the GPU, and memory of the host that both reach.
 void* allocate_device(size_t bytes);
@@ -79,6 +84,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
+  /// Where to launch; the thread has called use_gpu().
   CUstream_st* handle() const { return stream_; }
   Fault* fault() const { return fault_; }
 

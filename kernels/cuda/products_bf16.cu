@@ -105,6 +105,7 @@ void pack_bf16(Queue& queue, const ConstTensor& x, const Tensor& y) {
 }
 
 void pack_now(const ConstTensor& x, const Tensor& y) {
+  use_gpu();
   expect_shape("pack_now x", x, DType::f32, {x.rows(), x.cols()});
   expect_shape("pack_now y", y, DType::bf16, {x.rows(), x.cols()});
   packing<float>(x, const_cast<uint16_t*>(strided("pack_now y", y).data),
