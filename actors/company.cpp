@@ -16,16 +16,15 @@ std::map<Address, int> indices_of(const std::vector<Address>& cast) {
   return indices;
 }
 
-/// In one process the state is on the GPU if the model is. With others, whose blocks it has too, or
-/// where its memory is verified, it stays on the host, and who updates it too.
-kernels::Device computes_on(kernels::Device device, Role role, bool stays_on_host) {
-  const bool is_of_state = role == Role::optimizer_shard && !stays_on_host;
-  return is_of_model(role) || is_of_state ? device : kernels::Device::cpu;
-}
-
-/// Whether units of one tensor may come from several lanes at a time.
-bool has_several_lanes(const config::Plan& plan) {
-  return plan.pipeline > 1 || plan.data > 1 || plan.attention > 1;
+/// Whether units of one tensor may come from several lanes of a process at a time.
+bool has_several_lanes(const config::Plan& plan, const Placement& placement, int process) {
+  int stages = 0;
+  for (int rank = 0; rank < plan.ranks(); ++rank) {
+    for (int worker = 0; worker < plan.data; ++worker) {
+      stages += placement.process_of({Role::stage, rank, worker}) == process;
+    }
+  }
+  return stages > 1 || plan.attention > 1;
 }
 
 /// MoE layers of a stage, MTP's behind the last stage's own.
@@ -80,8 +79,9 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
                  kernels::ThreadPool& threads, BatchSource source, int number,
                  kernels::Device where)
     : recipe(r), plan(p), process(number), device(where), arena(a), pool(threads),
-      batches(std::move(source)), tensors(arena, recipe, device, has_several_lanes(plan)), timeline(recipe),
-      placement(plan, recipe.shape, arena), office(directory, placement, process, device),
+      batches(std::move(source)), placement(plan, recipe.shape, arena),
+      tensors(arena, recipe, device, has_several_lanes(plan, placement, process)), timeline(recipe),
+      office(directory, placement, process, device),
       contexts_(recipe, timeline, device),
       indices_(indices_of(cast_of(plan, recipe.shape))) {
   if (recipe.arithmetic == kernels::Arithmetic::sm_90a && device != kernels::Device::cuda) {
@@ -92,10 +92,18 @@ Company::Company(const Recipe& r, const config::Plan& p, runtime::StateArena& a,
 
 kernels::Queue& Company::lane(const Address& address) {
   std::lock_guard lock(mutex_);
-  const kernels::Device where = computes_on(device, address.role, has_others() || verifies_state);
+  const bool is_of_state = address.role == Role::optimizer_shard && !keeps_state_on_host();
+  const kernels::Device where = is_of_model(address.role) || is_of_state ? device : kernels::Device::cpu;
   const bool is_of_gpu = where == kernels::Device::cuda && is_of_model(address.role);
   const kernels::Arithmetic its = is_of_gpu ? recipe.arithmetic : kernels::Arithmetic::cpu;
   return lanes_.try_emplace(address, pool, where, its).first->second;
+}
+
+/// Where its memory is verified, or sums of several processes are hashed, by the CPU; and with others where the
+/// way between them knows the host's memory alone.
+bool Company::keeps_state_on_host() const {
+  if (verifies_state) return true;
+  return has_others() && (units || !office.carries_gpu_memory());
 }
 
 void Company::record_units() {

@@ -46,9 +46,9 @@ class Company {
   runtime::StateArena& arena;
   kernels::ThreadPool& pool;
   const BatchSource batches;
+  const Placement placement;
   const ModelTensors tensors;
   const Timeline timeline;
-  const Placement placement;
   Directory directory;
   PostOffice office;
   Deadlines deadlines;
@@ -131,6 +131,10 @@ class Company {
 
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false}, is_pause_requested{false};
+
+  /// Whether optimizer shards compute on the host, also where the model's actors do so on the GPU. From when the
+  /// plane is set.
+  bool keeps_state_on_host() const;
 
   /// The queue of an address, made at the first call. It lives until the company is drained, so no
   /// operation outlives its lane, whatever becomes of the actor; who is started in its place goes on

@@ -15,21 +15,23 @@ Address address_of(const wire::Letter& letter) {
   return {static_cast<Role>(letter.role()), letter.stage(), letter.worker(), letter.index()};
 }
 
-/// What the data plane reads: it knows the host's memory alone, which shared memory is.
-std::vector<runtime::TensorRef> on_host(const std::vector<runtime::TensorRef>& tensors) {
+/// What the data plane reads: the host's memory, which shared memory is, and the GPU's where it knows that.
+std::vector<runtime::TensorRef> readable(const std::vector<runtime::TensorRef>& tensors,
+                                         bool carries_gpu_memory) {
   std::vector<runtime::TensorRef> out = tensors;
   for (runtime::TensorRef& tensor : out) {
     if (tensor.view.device == kernels::Device::shared) tensor.view.device = kernels::Device::cpu;
-    if (tensor.view.device != kernels::Device::cuda) continue;
+    if (tensor.view.device != kernels::Device::cuda || carries_gpu_memory) continue;
     kernels::Buffer host = kernels::on_host(tensor.view);
     tensor = {host.view, std::move(host.memory)};
   }
   return out;
 }
 
-/// What has come, where actors of the model read it: tables of integers in shared memory.
+/// What has come to the host, where actors of the model read it: tables of integers in shared memory.
 void move_to(kernels::Device device, std::vector<runtime::TensorRef>& tensors) {
   for (runtime::TensorRef& tensor : tensors) {
+    if (tensor.view.device == kernels::Device::cuda) continue;
     const kernels::Tensor& host = tensor.view;
     const bool is_table = host.dtype == kernels::DType::i32;
     const kernels::Buffer there = kernels::allocate(is_table ? kernels::Device::shared : device,
@@ -80,7 +82,8 @@ void PostOffice::send(const Address& to, Verb verb, const TokenMessage& message)
   letter.set_index(to.index);
   *letter.mutable_header() = *message.header;
   try {
-    plane_->send(process, {letter.SerializeAsString(), on_host(message.tensors)});
+    plane_->send(process, {letter.SerializeAsString(),
+                           readable(message.tensors, plane_->carries_gpu_memory())});
   } catch (const runtime::DataPlaneError&) {
     if (!is_lost(process)) throw;
   }

@@ -41,6 +41,8 @@ class PostOffice {
 
   /// What others are reached by. Before the first message; null: there are no others.
   void set_plane(runtime::DataPlane* plane) { plane_ = plane; }
+  /// Whether tensors in the GPU's memory go to other processes as they are.
+  bool carries_gpu_memory() const { return plane_ && plane_->carries_gpu_memory(); }
 
   /// Into the mailbox, or onto the way there. Who is not there gets nothing. Throws OverloadError,
   /// and DataPlaneError when the process is not reachable (any more).

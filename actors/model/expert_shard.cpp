@@ -38,15 +38,14 @@ Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wir
 /// The rows of all shards of this process, from a router of another: unpacked once.
 void ExpertShardActor::dispatched(const TokenMessage& message) {
   if (!accept(message.id(), Edge::dispatched)) return;
-  if (company().recipe.precision == kernels::Precision::fp32) {
-    return hand_on(message, message.tensors.at(0));
-  }
+  const kernels::Precision precision = company().recipe.precision;
+  if (kernels::travels_as_it_is(queue(), precision)) return hand_on(message, message.tensors.at(0));
   const auto scratch = std::make_shared<kernels::Scratch>(queue().device());
   std::vector<kernels::ConstTensor> packed;
-  for (size_t i = 0; i < kernels::tensors_of_dispatched(company().recipe.precision); ++i) {
+  for (size_t i = 0; i < kernels::tensors_of_dispatched(precision); ++i) {
     packed.push_back(message.tensors.at(i));
   }
-  const kernels::Tensor rows = kernels::unpack_dispatched(queue(), *scratch, packed);
+  const kernels::Tensor rows = kernels::unpack_dispatched(queue(), *scratch, precision, packed);
   hand_on(message, share(*scratch, rows));
   release_when_done(std::make_shared<TokenMessage>(message));
   release_when_done(scratch);
@@ -77,7 +76,7 @@ void ExpertShardActor::hand_on(const TokenMessage& message, const runtime::Tenso
 kernels::ConstTensor ExpertShardActor::rows_of(Passage& passage, const runtime::TensorRef& came) {
   if (!passage.is_part) return came;
   const kernels::Tensor rows =
-      passage.scratch.f32({passage.args.offsets.back(), came.view.cols()});
+      passage.scratch.of(came.view.dtype, {passage.args.offsets.back(), came.view.cols()});
   kernels::gather_rows(queue(), {.x = came, .index = passage.index, .y = rows});
   return rows;
 }

@@ -31,9 +31,10 @@ auto map(const MtpTensors<int>& t, F f) -> MtpTensors<decltype(f(0))> {
   return {f(t.embedding), f(t.enorm), f(t.hnorm), f(t.eh_proj)};
 }
 
-runtime::GpuMirror* mirror_for(runtime::StateArena& arena, kernels::Device device) {
+runtime::GpuMirror* mirror_for(runtime::StateArena& arena, kernels::Device device, bool has_several_lanes) {
   if (device != kernels::Device::cuda) return nullptr;
   arena.open_mirror();
+  arena.mirror()->share_sums(has_several_lanes);
   return arena.mirror();
 }
 
@@ -41,10 +42,10 @@ runtime::GpuMirror* mirror_for(runtime::StateArena& arena, kernels::Device devic
 
 ModelTensors::ModelTensors(runtime::StateArena& arena, const Recipe& recipe,
                            kernels::Device device, bool has_several_lanes)
-    : arena_(arena), mirror_(mirror_for(arena, device)),
+    : arena_(arena), mirror_(mirror_for(arena, device, has_several_lanes)),
       is_narrow_(mirror_ && recipe.arithmetic == kernels::Arithmetic::sm_90a &&
                  recipe.precision != kernels::Precision::fp32),
-      has_several_lanes_(has_several_lanes), shared_sites_(1 + recipe.shape.mtp_layers) {
+      shared_sites_(1 + recipe.shape.mtp_layers) {
   const auto find = [&](const std::string& name) {
     return arena.has(name + ".weight") ? arena.index(name + ".weight") : absent;
   };
@@ -110,7 +111,7 @@ GradientSum ModelTensors::gradient(int tensor, StepView step, int64_t site) cons
   if (tensor == absent) return {};
   const bool is_shared = tensor == embedding_ || tensor == head_;
   const int64_t units = step.micro_batches * (is_shared ? shared_sites_ : 1);
-  GradientSum sum = mirror_ ? mirror_->gradient(tensor, step.scale_bits, units, has_several_lanes_)
+  GradientSum sum = mirror_ ? mirror_->gradient(tensor, step.scale_bits, units)
                             : arena_.gradient(tensor, step.scale_bits, units);
   if (step.recorder == nullptr) return sum;
   wire::UnitHash unit;

@@ -88,7 +88,6 @@ class ModelTensors {
   runtime::StateArena& arena_;
   runtime::GpuMirror* const mirror_;  // null on the CPU
   const bool is_narrow_;         // linear layers read bf16
-  const bool has_several_lanes_;
   const int64_t shared_sites_;  // that give units to embedding and head
   std::vector<Layer> layers_;
   std::vector<kernels::MtpTensors<int>> mtp_;

@@ -4,7 +4,6 @@
 
 #include "actors/train/apply_block.h"
 #include "actors/train/optimizer_shard.h"
-#include "kernels/permute.h"
 
 namespace troupe::actors {
 namespace {
@@ -60,11 +59,9 @@ const BlockEdge& OptimizerShardActor::edge_from(const TokenMessage& message,
 
 void OptimizerShardActor::send_gradients(const wire::BeginStep& step) {
   for (const BlockEdge& edge : owned_by_others_) {
-    TokenMessage message{header_of(step.epoch(), step.step(), place().index), {}};
-    for (const int64_t id : edge.blocks) {
-      message.tensors.push_back(in_arena(company().arena.block_gradient(id)));
-    }
-    send_when_done(shard(edge.owner), gradients_atom_v, std::move(message));
+    send_when_done(shard(edge.owner), gradients_atom_v,
+                   TokenMessage{header_of(step.epoch(), step.step(), place().index),
+                                memory_.gradients(edge.blocks)});
   }
 }
 
@@ -77,11 +74,7 @@ void OptimizerShardActor::gradients(const TokenMessage& message) {
 /// Integers: whoever comes first (sum law).
 void OptimizerShardActor::add_gradients() {
   for (const TokenMessage& message : std::exchange(unadded_, {})) {
-    const BlockEdge& edge = edge_from(message, used_by_others_);
-    for (size_t i = 0; i < edge.blocks.size(); ++i) {
-      kernels::add_fixed_point(queue(), {.addend = message.tensors.at(i).view,
-                                         .sum = company().arena.mutable_block_gradient(edge.blocks[i])});
-    }
+    memory_.add_gradients(edge_from(message, used_by_others_).blocks, message.tensors);
     release_when_done(std::make_shared<TokenMessage>(message));
     heard(Verb::gradients, message.id().step(), static_cast<int>(message.id().sender()));
   }
@@ -91,11 +84,8 @@ void OptimizerShardActor::add_gradients() {
 /// What its own process has added there has been sent to the owner before, which these sums have in them.
 void OptimizerShardActor::send_reduced(const wire::BeginStep& step) {
   if (buddy_ < 0) return;
-  TokenMessage message{header_of(step.epoch(), step.step(), place().index), {}};
-  for (const int64_t id : blocks_) {
-    message.tensors.push_back(in_arena(company().arena.block_gradient(id)));
-  }
-  send_when_done(shard(buddy_), reduced_atom_v, std::move(message));
+  send_when_done(shard(buddy_), reduced_atom_v,
+                 TokenMessage{header_of(step.epoch(), step.step(), place().index), memory_.gradients(blocks_)});
 }
 
 void OptimizerShardActor::reduced(const TokenMessage& message) {
@@ -104,10 +94,7 @@ void OptimizerShardActor::reduced(const TokenMessage& message) {
     throw std::runtime_error(to_string(place()) + " holds no copies of the blocks of " +
                              to_string(shard(static_cast<int>(message.id().sender()))));
   }
-  for (size_t i = 0; i < ward_blocks_.size(); ++i) {
-    kernels::copy(queue(), {.x = message.tensors.at(i).view,
-                            .y = company().arena.mutable_block_gradient(ward_blocks_[i])});
-  }
+  memory_.set_gradients(ward_blocks_, message.tensors);
   release_when_done(std::make_shared<TokenMessage>(message));
   heard(Verb::reduced, message.id().step(), ward_);
 }
@@ -126,11 +113,9 @@ std::set<int> OptimizerShardActor::senders_of_weights() const {
 }
 
 void OptimizerShardActor::send_weights_of(const BlockEdge& edge, const wire::StepRecord& record) {
-  TokenMessage message{header_of(record.epoch(), record.step(), edge.owner), {}};
-  for (const int64_t id : edge.blocks) {
-    message.tensors.push_back(in_arena(company().arena.block(id, record.step()).weight));
-  }
   expect_to_send(edge.blocks, record.step());
+  TokenMessage message{header_of(record.epoch(), record.step(), edge.owner),
+                       memory_.weights(edge.blocks, record.step())};
   send_when_done(shard(edge.user), weights_atom_v, std::move(message));
 }
 
@@ -217,7 +202,7 @@ void OptimizerShardActor::restored(const TokenMessage& message) {
     // One that was overtaken would write over a newer state.
     const auto take = [&](int64_t id, const kernels::Tensor& part) {
       const runtime::TensorRef& from = message.tensors.at(next++);
-      if (arena.stamp(id, step) <= step) kernels::copy(queue(), {.x = from, .y = part});
+      if (arena.stamp(id, step) <= step) memory_.copy_on_host(from, part);
     };
     for (const int64_t id : edge.whole) {
       for (const kernels::Tensor& part : arena.block(id, step).parts()) {
@@ -255,27 +240,26 @@ void OptimizerShardActor::send_states(const std::vector<BlockEdge>& edges, Atom 
   }
 }
 
-void OptimizerShardActor::weights(const TokenMessage& message) { take_blocks(message, Verb::weights); }
+/// Into the state. A message that was overtaken by a newer one is dropped: what it would write over is that
+/// one's.
+void OptimizerShardActor::weights(const TokenMessage& message) {
+  memory_.set_weights(edge_from(message, owned_by_others_).blocks, message.id().step(), message.tensors);
+  take_when_done(message, Verb::weights);
+}
 
-void OptimizerShardActor::state(const TokenMessage& message) { take_blocks(message, Verb::state); }
-
-/// Into the arena. A message that was overtaken by a newer state is dropped: what it would write over
-/// is that state's.
-void OptimizerShardActor::take_blocks(const TokenMessage& message, Verb verb) {
+/// Whole blocks, on the host. Weights may be there already.
+void OptimizerShardActor::state(const TokenMessage& message) {
   runtime::StateArena& arena = company().arena;
   const uint64_t step = message.id().step();
-  const bool is_whole = verb == Verb::state;
-  const BlockEdge& edge =
-      edge_from(message, is_whole ? (company().is_first() ? from_others_ : to_first_)
-                                  : owned_by_others_);
+  const BlockEdge& edge = edge_from(message, company().is_first() ? from_others_ : to_first_);
   size_t next = 0;
   for (const int64_t id : edge.blocks) {
     const auto parts = arena.block(id, step).parts();
-    for (size_t part = 0; part < (is_whole ? parts.size() : 1); ++part) {
+    for (size_t part = 0; part < parts.size(); ++part) {
       if (parts[part].count() == 0) continue;
       const runtime::TensorRef& from = message.tensors.at(next++);
       const bool is_there = part == 0 && arena.stamp(id, step) >= std::max<uint64_t>(step, 1);
-      if (!is_there) kernels::copy(queue(), {.x = from, .y = parts[part]});
+      if (!is_there) memory_.copy_on_host(from, parts[part]);
     }
   }
   queue().run(1, [&arena, blocks = edge.blocks, step](int64_t) {
@@ -283,9 +267,13 @@ void OptimizerShardActor::take_blocks(const TokenMessage& message, Verb verb) {
       if (arena.stamp(id, step) < step) arena.set_stamp(id, step);
     }
   });
+  take_when_done(message, Verb::state);
+}
+
+void OptimizerShardActor::take_when_done(const TokenMessage& message, Verb verb) {
   release_when_done(std::make_shared<TokenMessage>(message));
   const auto sender = static_cast<int>(message.id().sender());
-  when_done([this, verb, step, sender] { heard(verb, step, sender); });
+  when_done([this, verb, step = message.id().step(), sender] { heard(verb, step, sender); });
 }
 
 void OptimizerShardActor::wait_for(Waiting waiting) {

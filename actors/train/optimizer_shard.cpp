@@ -29,6 +29,7 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
                                          std::shared_ptr<Company> company,
                                          const Address& address, runtime::Cell* cell)
     : Super(config, company, address, cell),
+      memory_(company->arena, queue()),
       blocks_(company->placement.owned_by(address.index)),
       buddy_(company->placement.buddy(address.index)),
       ward_(company->placement.ward(address.index)),
@@ -113,9 +114,9 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
   if (caf::error stale = enters(Phase::prepare, *step)) return stale;
   if (!queue().is_cuda() || company().units) {
     company().arena.fetch_gradients(queue(), blocks_);
-  }
-  for (const BlockEdge& edge : owned_by_others_) {
-    company().arena.fetch_gradients(queue(), edge.blocks);
+    for (const BlockEdge& edge : owned_by_others_) {
+      company().arena.fetch_gradients(queue(), edge.blocks);
+    }
   }
   record_gradients(*step);
   send_gradients(*step);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "actors/lane_actor.h"
+#include "actors/train/shard_memory.h"
 #include "actors/train/state_guard.h"
 
 namespace troupe::actors {
@@ -65,12 +66,13 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   template <class Atom>
   void send_states(const std::vector<BlockEdge>& edges, Atom atom, const wire::StepRecord& record);
   void add_gradients();
-  void take_blocks(const TokenMessage& message, Verb verb);
+  void take_when_done(const TokenMessage& message, Verb verb);
   void wait_for(Waiting waiting);
   void heard(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch = {});
   Address shard(int index) const { return {Role::optimizer_shard, 0, 0, index}; }
   const BlockEdge& edge_from(const TokenMessage& message, const std::vector<BlockEdge>& edges) const;
 
+  ShardMemory memory_;
   const std::vector<int64_t> blocks_;
   // Redundancy: the shard that holds copies of ours, and whose blocks we hold copies of; -1: none.
   const int buddy_, ward_;

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <iostream>
 #include <thread>
+#include <utility>
 
 #include "config/parameters.h"
 #include "deploy/cluster/end_if_hung.h"
@@ -14,6 +15,7 @@
 #include "deploy/options/device_option.h"
 #include "deploy/process/machine.h"
 #include "deploy/train/lead_end.h"
+#include "deploy/train/where_it_computes.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/model_shape.h"
 #include "runtime/telemetry/event_log.h"
@@ -312,6 +314,8 @@ void RunLead::tell_beginning(const Part& part, actors::Company& company) {
     }
   }
   if (part.is_moving) tell_change(part, company);
+  const std::string where = where_it_computes(company);
+  if (where != std::exchange(told_where_, where)) std::cout << where + "\n" << std::flush;
 }
 
 /// What the change has cost, as training goes on.

@@ -77,6 +77,7 @@ class RunLead {
   Clock::time_point last_done_;
   int processes_ = 1, buddy_stride_ = 1;  // under the last plan for which all had their blocks
   std::chrono::milliseconds usual_step_{0};  ///< of the last part, as this process has measured it
+  std::string told_where_;  // it computes
   std::optional<Leader::Change> change_;  // that is to be made
 };
 

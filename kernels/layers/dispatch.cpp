@@ -69,12 +69,21 @@ int64_t bytes_of_dispatched(Precision precision, int64_t D) {
   return precision == Precision::bf16 ? 2 * D : D + 4 * tiles_over(D, tile);
 }
 
-Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<ConstTensor>& packed) {
+bool travels_as_it_is(const Queue& queue, Precision precision) {
+  return precision == Precision::fp32 ||
+         (precision == Precision::bf16 && is_of_tensor_cores(queue, precision));
+}
+
+Tensor unpack_dispatched(Queue& queue, Scratch& scratch, Precision precision,
+                         const std::vector<ConstTensor>& packed) {
   const ConstTensor& x = packed.at(0);
   const Tensor y = scratch.f32({x.rows(), x.cols()});
   unpack_rows(queue, {.x = x, .scales = packed.size() > 1 ? packed[1] : ConstTensor{}, .tile = tile,
                       .y = y});
-  return y;
+  if (!is_of_tensor_cores(queue, precision) || x.rows() == 0) return y;
+  const Tensor rows = cuda::bf16_place(scratch, x.rows(), x.cols());
+  cuda::pack_bf16(queue, y, rows);
+  return rows;
 }
 
 Tensor pack_sums(Queue& queue, Scratch& scratch, Precision precision, const Tensor& sums) {

@@ -26,8 +26,11 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
 size_t tensors_of_dispatched(Precision precision);
 /// Bytes of one row of D numbers.
 int64_t bytes_of_dispatched(Precision precision, int64_t D);
-/// And back, [R, D] f32. Not of FP32, whose rows travel as they are.
-Tensor unpack_dispatched(Queue& queue, Scratch& scratch, const std::vector<ConstTensor>& packed);
+/// Whether what travels is what experts read: FP32, and BF16 where tensor cores do.
+bool travels_as_it_is(const Queue& queue, Precision precision);
+/// And back, where it is not: [R, D] f32, on tensor cores bf16.
+Tensor unpack_dispatched(Queue& queue, Scratch& scratch, Precision precision,
+                         const std::vector<ConstTensor>& packed);
 
 /// Sums of routing groups, which combine_rows has rounded: BF16 unless everything is FP32.
 Tensor pack_sums(Queue& queue, Scratch& scratch, Precision precision, const Tensor& sums);

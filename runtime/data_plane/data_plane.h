@@ -59,6 +59,9 @@ class DataPlane {
   /// How peers reach this process: opaque bytes, to be given to their connect().
   virtual std::string address() const = 0;
 
+  /// Whether a tensor in a GPU's memory may be sent, and comes into that of the receiver's GPU.
+  virtual bool carries_gpu_memory() const = 0;
+
   /// Peers are numbered by their owner, the same in both directions. Throws DataPlaneError when the
   /// address cannot be used or the peer is connected. Both sides connect before either sends.
   virtual void connect(int peer, const std::string& address) = 0;
@@ -75,7 +78,8 @@ class DataPlane {
 };
 
 struct PlaneOptions {
-  std::string transports = {};     ///< of UCX (UCX_TLS); empty: TCP, and reads by the kernel inside a host
+  /// Of UCX (UCX_TLS); empty: TCP, and inside a host reads by the kernel and CUDA's between GPUs.
+  std::string transports = {};
   std::string network = {};        ///< network devices of UCX, as "lo" or "eth0"; empty: all
   bool has_checksums = false;      ///< xxh3 of every payload, checked on arrival
   uint64_t credit_parcels = 256;   ///< to one peer, unconfirmed

@@ -34,6 +34,7 @@ class LocalPlane : public DataPlane {
 
   std::string describe() const override { return "local (pointers)"; }
   std::string address() const override { return std::to_string(number_); }
+  bool carries_gpu_memory() const override { return true; }
 
   void connect(int peer, const std::string& address) override {
     uint64_t number = 0;

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace troupe::runtime {
@@ -91,6 +92,12 @@ uint64_t PackedParcel::wire_bytes() const {
     bytes += sizeof(TensorHeader) + static_cast<uint64_t>(bytes_of(tensor.view));
   }
   return bytes;
+}
+
+bool has_gpu_memory(const PackedParcel& parcel) {
+  return std::any_of(parcel.apart.begin(), parcel.apart.end(), [](const TensorRef& tensor) {
+    return tensor.view.device == Device::cuda;
+  });
 }
 
 PackedParcel pack(Parcel parcel, uint64_t plane, bool has_checksums) {

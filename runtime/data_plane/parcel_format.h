@@ -64,6 +64,8 @@ struct PackedParcel {
 
   uint64_t wire_bytes() const;
 };
+/// Whether a tensor of it is in a GPU's memory.
+bool has_gpu_memory(const PackedParcel& parcel);
 
 /// Throws DataPlaneError if a tensor is not contiguous, has no memory, or should have a checksum
 /// and does not lie in the host's memory.

@@ -24,10 +24,16 @@ UcxPlane::~UcxPlane() {
   thread_.join();
 }
 
+/// Checksums are of what the host reads.
+bool UcxPlane::carries_gpu_memory() const {
+  return context_->knows_gpu_memory() && !options_.has_checksums;
+}
+
 std::string UcxPlane::describe() const {
   const std::string transports =
       options_.transports.empty() ? "tcp, cma" : options_.transports;
-  return std::string("ucx ") + ucp_get_version_string() + " (" + transports + ")";
+  const std::string gpu = carries_gpu_memory() ? ", memory of GPUs too" : "";
+  return std::string("ucx ") + ucp_get_version_string() + " (" + transports + gpu + ")";
 }
 
 PlaneCounters UcxPlane::counters() const {
@@ -51,6 +57,11 @@ void UcxPlane::send(int peer, Parcel parcel) {
     const auto found = connected_.find(peer);
     if (found == connected_.end()) {
       throw DataPlaneError("peer " + std::to_string(peer) + " is not connected");
+    }
+    if (has_gpu_memory(packed) && without_gpu_memory_.contains(peer)) {
+      throw DataPlaneError("the plane of peer " + std::to_string(peer) +
+                           " knows the host's memory alone (its UCX or its UCX_TLS is without CUDA), wanted "
+                           "one that takes a GPU's");
     }
     counters_.wire_bytes_taken += packed.wire_bytes();
     ++counters_.parcels_taken;
@@ -85,6 +96,11 @@ void UcxPlane::connect(int peer, const std::string& address) {
                  {},
                  {}});
         connected_[peer] = to.plane;
+        if (to.carries_gpu_memory) {
+          without_gpu_memory_.erase(peer);
+        } else {
+          without_gpu_memory_.insert(peer);
+        }
       },
       true);
 }

@@ -35,6 +35,7 @@ class UcxPlane : public DataPlane, private UcxListener {
 
   std::string describe() const override;
   std::string address() const override { return address_; }
+  bool carries_gpu_memory() const override;
   void connect(int peer, const std::string& address) override;
   void disconnect(int peer) override;
   void send(int peer, Parcel parcel) override;
@@ -92,6 +93,7 @@ class UcxPlane : public DataPlane, private UcxListener {
   // Between threads.
   std::mutex mutex_;
   std::unordered_map<int, uint64_t> connected_;
+  std::set<int> without_gpu_memory_;  // of those
   std::vector<std::pair<uint64_t, PackedParcel>> submissions_;
   std::vector<std::packaged_task<void()>> commands_;
   std::atomic<bool> has_submissions_{false};

@@ -19,13 +19,14 @@ extern "C" void ucs_debug_disable_signal(int signum);
 namespace troupe::runtime {
 namespace {
 
-constexpr char magic[8] = {'T', 'R', 'P', 'U', 'C', 'X', '0', '1'};
+constexpr char magic[8] = {'T', 'R', 'P', 'U', 'C', 'X', '0', '2'};
 
 struct AddressHeader {
   char magic[8];
   uint64_t plane;
   uint32_t ucx_major;
   uint32_t ucx_minor;
+  uint64_t carries_gpu_memory;  ///< 0 or 1
   uint64_t checksum;  ///< xxh3 of what follows, seeded with the plane's number
 };
 
@@ -55,10 +56,13 @@ struct AddressHeader {
 
 /// Settings of the library that belong to the whole process: faults are nobody's business but the
 /// program's, and what goes wrong is told by events and errors, not on the console.
-void quiet_library() {
+void set_library() {
   static std::once_flag once;
   std::call_once(once, [] {
     if (std::getenv("UCX_LOG_LEVEL") == nullptr) ucs_global_opts_set_value("LOG_LEVEL", "fatal");
+    // A GPU's memory is asked for where it is: without hooks in CUDA, which modules of UCX may fail to load, the
+    // cache takes what it has not seen for the host's.
+    ucs_global_opts_set_value("MEMTYPE_CACHE", "n");
     for (const int fault : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) ucs_debug_disable_signal(fault);
   });
 }
@@ -92,7 +96,7 @@ ucs_memory_type_t memory_type_of(kernels::Device device) {
 }
 
 UcxContext::UcxContext(const PlaneOptions& options) {
-  quiet_library();
+  set_library();
   Settings settings;
   settings.set("TLS", options.transports.empty() ? "cma,tcp,cuda" : options.transports);
   if (!options.network.empty()) settings.set("NET_DEVICES", options.network);
@@ -116,12 +120,20 @@ UcxContext::UcxContext(const PlaneOptions& options) {
       "UCX with transports '" + options.transports + "' on network '" + options.network + "'");
 }
 
+bool UcxContext::knows_gpu_memory() const {
+  ucp_context_attr_t attributes{};
+  attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
+  check_ucx(ucp_context_query(handle_, &attributes), "ucp_context_query");
+  return (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+}
+
 std::string to_bytes(const PlaneAddress& address) {
   AddressHeader header{};
   std::memcpy(header.magic, magic, sizeof magic);
   header.plane = address.plane;
   unsigned release = 0;
   ucp_get_version(&header.ucx_major, &header.ucx_minor, &release);
+  header.carries_gpu_memory = address.carries_gpu_memory;
   header.checksum =
       XXH3_64bits_withSeed(address.worker.data(), address.worker.size(), address.plane);
   std::string bytes(reinterpret_cast<const char*>(&header), sizeof header);
@@ -135,7 +147,7 @@ PlaneAddress plane_address(const std::string& bytes) {
     throw DataPlaneError("found " + std::to_string(bytes.size()) +
                          " bytes, wanted the address of a UCX plane");
   }
-  PlaneAddress address{header.plane, bytes.substr(sizeof header)};
+  PlaneAddress address{header.plane, bytes.substr(sizeof header), header.carries_gpu_memory != 0};
   if (to_bytes(address).substr(0, sizeof header) == bytes.substr(0, sizeof header)) return address;
   unsigned major = 0, minor = 0, release = 0;
   ucp_get_version(&major, &minor, &release);

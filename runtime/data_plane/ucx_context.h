@@ -25,6 +25,8 @@ class UcxContext {
   UcxContext(const UcxContext&) = delete;
   UcxContext& operator=(const UcxContext&) = delete;
 
+  /// Whether UCX has transports for memory of GPUs, and there is one.
+  bool knows_gpu_memory() const;
   ucp_context_h handle() const { return handle_; }
 
  private:
@@ -36,6 +38,7 @@ class UcxContext {
 struct PlaneAddress {
   uint64_t plane;
   std::string worker;
+  bool carries_gpu_memory = false;
 };
 std::string to_bytes(const PlaneAddress& address);
 /// Throws DataPlaneError if these are no such bytes, or those of another version of UCX.

@@ -1,4 +1,5 @@
-// Memory that tensors are received into: registered with UCX once, used again and again.
+// Memory that tensors are received into, used again and again: of the host, registered with UCX once, or of
+// the GPU, from where all its buffers come.
 #pragma once
 
 #include <map>
@@ -21,25 +22,25 @@ class UcxMemory : public std::enable_shared_from_this<UcxMemory> {
   };
   struct Taken {
     TensorRef tensor;  ///< [bytes] of the device, not initialised
-    ucp_mem_h handle;
+    ucp_mem_h handle;  ///< null: UCX registers it itself
   };
 
   UcxMemory(std::shared_ptr<const UcxContext> context, uint64_t kept_bytes)
       : context_(std::move(context)), kept_limit_(kept_bytes) {}
   ~UcxMemory();
 
-  /// Throws DataPlaneError if UCX has no memory of that device.
+  /// Throws DataPlaneError if UCX gives none, KernelError where there is no GPU.
   Taken take(kernels::Device device, uint64_t bytes);
 
  private:
-  Region map(kernels::Device device, size_t bytes) const;
+  Region map(size_t bytes) const;
   void unmap(const Region& region) const;
-  void give(kernels::Device device, const Region& region);
+  void give(const Region& region);
 
   const std::shared_ptr<const UcxContext> context_;
   const uint64_t kept_limit_;
   std::mutex mutex_;
-  std::map<std::pair<kernels::Device, size_t>, std::vector<Region>> kept_;
+  std::map<size_t, std::vector<Region>> kept_;  // by bytes
   uint64_t kept_bytes_ = 0;
 };
 

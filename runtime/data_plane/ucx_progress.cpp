@@ -19,7 +19,7 @@ void UcxPlane::live(std::promise<void>& started) {
     worker =
         std::make_unique<UcxWorker>(context_, memory_, plane_, static_cast<UcxListener&>(*this));
     sleeper_.watch(worker->file());
-    address_ = to_bytes({plane_, worker->address()});
+    address_ = to_bytes({plane_, worker->address(), carries_gpu_memory()});
   } catch (const std::exception&) {
     return started.set_exception(std::current_exception());
   }
@@ -45,7 +45,7 @@ void UcxPlane::look_for_work() {
     const auto now = Clock::now();
     if (!was_idle) idle_since = now;
     was_idle = true;
-    if (now - idle_since < spin.now()) {
+    if (now - idle_since < spin.now() || worker_->is_reading_gpu()) {
       __builtin_ia32_pause();
       continue;
     }

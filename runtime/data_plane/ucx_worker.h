@@ -60,6 +60,9 @@ class UcxWorker {
 
   /// Whether UCX still has something to send or to receive.
   bool is_under_way() const { return !sends_.empty() || !receives_.empty(); }
+  /// Whether a GPU copies something from a peer's to here: tens of microseconds, of whose end UCX tells a sleeper
+  /// late.
+  bool is_reading_gpu() const;
   /// Does what there is to do. False if there was nothing.
   bool progress() { return ucp_worker_progress(handle_) != 0; }
   /// False if there is something to do before one may sleep on file().

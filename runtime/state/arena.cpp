@@ -225,6 +225,23 @@ Tensor StateArena::mutable_block_gradient(int64_t id) {
   return zeroed_where_cleared(blocks_[static_cast<size_t>(id)]);
 }
 
+Tensor StateArena::range_gradient(const BlockRange& range) {
+  Tensor all = mutable_block_gradient(range.first_block);
+  for (int64_t id = range.first_block + 1; id < range.first_block + range.blocks; ++id) {
+    mutable_block_gradient(id);
+  }
+  all.shape = {range.count};
+  all.row_stride = range.count;
+  return all;
+}
+
+Tensor StateArena::host_weights(const BlockRange& range, uint64_t state) {
+  Tensor all = host_block(range.first_block, state).weight;
+  all.shape = {range.count};
+  all.row_stride = range.count;
+  return all;
+}
+
 kernels::ConstTensor StateArena::tensor_gradient(int tensor) const {
   const Blocks& mine = blocks_of_[static_cast<size_t>(tensor)];
   for (int64_t id = mine.first; id < mine.first + mine.count; ++id) block_gradient(id);
@@ -241,6 +258,7 @@ void StateArena::set_stamp(int64_t id, uint64_t state) {
 }
 
 void StateArena::forget() {
+  if (mirror_) mirror_->forget();
   for (Storage& s : storage_) {
     for (int version = 0; version < 2; ++version) {
       for (Buffer* buffer : {&s.weight[version], &s.moment1[version], &s.moment2[version], &s.ema[version]}) {
@@ -257,6 +275,13 @@ void StateArena::forget() {
 
 void StateArena::set_stamp_of_gpu(const BlockRange& range, uint64_t state) {
   mirror_->updated(range, state);
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+  }
+}
+
+void StateArena::set_stamp_of_weights(const BlockRange& range, uint64_t state) {
+  mirror_->got_weights(range, state);
   for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
     stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
   }

@@ -1,5 +1,6 @@
 #include "runtime/state/gpu_mirror.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -61,11 +62,23 @@ GpuMirror::GpuMirror(const StateArena& arena)
 bool GpuMirror::has_made(int tensor, uint64_t state) const {
   const Mirrored& mine = tensors_[static_cast<size_t>(tensor)];
   for (int64_t id = mine.first_block; id < mine.first_block + mine.blocks; ++id) {
-    if (made_[state % 2][static_cast<size_t>(id)].load(std::memory_order_acquire) != state) {
-      return false;
-    }
+    if (!has_made_block(id, state)) return false;
   }
   return true;
+}
+
+template <class F>
+void GpuMirror::for_unmade(const BlockRange& range, uint64_t state, F each) const {
+  const int64_t end = range.first_block + range.blocks;
+  for (int64_t id = range.first_block; id < end;) {
+    const int64_t first = id;
+    int64_t count = 0;
+    for (; id < end && !has_made_block(id, state); ++id) {
+      count += arena_.blocks()[static_cast<size_t>(id)].count;
+    }
+    if (count > 0) each(first, arena_.blocks()[static_cast<size_t>(first)].first, count);
+    if (id == first) ++id;
+  }
 }
 
 Buffer& GpuMirror::part_of(int tensor, uint64_t state, size_t part) {
@@ -88,7 +101,15 @@ ConstTensor GpuMirror::locked_weight(int tensor, uint64_t state, const UnitEpoch
   if (has_made(tensor, state) || (version.state == state && version.attempt == attempt)) {
     return values;
   }
-  kernels::copy_now(arena_.host_weight(tensor, state), values);
+  const Mirrored& mine = of(tensor);
+  // What was made here may be newer than the host's.
+  for_unmade({tensor, mine.first_block, mine.blocks, 0, values.view.count()}, state,
+             [&](int64_t id, int64_t first, int64_t count) {
+               Tensor host = arena_.host_block(id, state).weight;
+               host.shape = {count};  // the tensor's blocks lie in a row
+               host.row_stride = count;
+               kernels::copy_now(host, runtime::part_of(values, first, count));
+             });
   version.state = state;
   version.attempt = attempt;
   return values;
@@ -109,29 +130,38 @@ void GpuMirror::pack(int tensor, uint64_t state, const UnitEpoch& attempt) {
   packed.attempt = attempt;
 }
 
+/// Together, as they are asked for: a plan of more or fewer processes has other companies.
+bool GpuMirror::are_laid_out(std::span<const int> tensors) {
+  const auto memory_of = [this](int tensor) {
+    std::lock_guard lock(of(tensor).mutex);
+    return of(tensor).packed.memory;
+  };
+  const std::shared_ptr<void> memory = memory_of(tensors.front());
+  return memory && std::all_of(tensors.begin(), tensors.end(),
+                               [&](int tensor) { return memory_of(tensor) == memory; });
+}
+
+void GpuMirror::lay_out(std::span<const int> tensors) {
+  int64_t rows = 0;
+  const int64_t cols = arena_.host_weight(tensors.front(), 0).cols();
+  for (const int tensor : tensors) rows += arena_.host_weight(tensor, 0).rows();
+  const int64_t stride = (cols + 7) / 8 * 8;
+  const Buffer all = kernels::allocate(Device::cuda, DType::bf16, {rows, stride});
+  int64_t row = 0;
+  for (const int tensor : tensors) {
+    const int64_t its = arena_.host_weight(tensor, 0).rows();
+    std::lock_guard lock(of(tensor).mutex);
+    of(tensor).packed = {.view = columns(row_range(all.view, row, its), 0, cols), .memory = all.memory,
+                         .attempt = {}};
+    row += its;
+  }
+}
+
 std::vector<ConstTensor> GpuMirror::bf16_weights(std::span<const int> tensors, uint64_t state,
                                                  const UnitEpoch& attempt) {
   std::vector<ConstTensor> out;
   if (tensors.empty()) return out;
-  Mirrored& first = of(tensors.front());
-  {
-    std::lock_guard lock(first.mutex);
-    if (!first.packed.memory) {
-      int64_t rows = 0;
-      const int64_t cols = arena_.host_weight(tensors.front(), state).cols();
-      for (const int tensor : tensors) rows += arena_.host_weight(tensor, state).rows();
-      const int64_t stride = (cols + 7) / 8 * 8;
-      const Buffer all = kernels::allocate(Device::cuda, DType::bf16, {rows, stride});
-      int64_t row = 0;
-      for (const int tensor : tensors) {
-        const int64_t its = arena_.host_weight(tensor, state).rows();
-        Packed& packed = of(tensor).packed;
-        packed.view = columns(row_range(all.view, row, its), 0, cols);
-        packed.memory = all.memory;
-        row += its;
-      }
-    }
-  }
+  if (!are_laid_out(tensors)) lay_out(tensors);
   for (const int tensor : tensors) {
     pack(tensor, state, attempt);
     out.push_back(of(tensor).packed.view);
@@ -148,17 +178,23 @@ void GpuMirror::make_gradient(int tensor) {
   mine.locks = std::make_unique<kernels::FixedPointLocks>(0);
 }
 
-kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t units,
-                                         bool is_shared) {
+void GpuMirror::share_sums(bool are_shared) {
+  are_shared_ = are_shared;
+  for (Mirrored& mine : tensors_) {
+    std::lock_guard lock(mine.mutex);
+    if (std::exchange(mine.awaits_first, false)) kernels::zero_now(mine.gradient);
+  }
+}
+
+kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t units) {
   Mirrored& mine = of(tensor);
   std::lock_guard lock(mine.mutex);
   make_gradient(tensor);
-  mine.is_shared = is_shared;
   return {.sum = mine.gradient,
           .scale_bits = scale_bits,
           .units = units,
           .faults = faults_,
-          .locks = is_shared ? mine.locks.get() : nullptr,
+          .locks = are_shared_ ? mine.locks.get() : nullptr,
           .is_first = std::exchange(mine.awaits_first, false)};
 }
 
@@ -172,7 +208,7 @@ void GpuMirror::clear(kernels::Queue& queue, const BlockRange& range) {
   Mirrored& mine = of(range.tensor);
   std::lock_guard lock(mine.mutex);
   if (!mine.gradient) return;
-  mine.awaits_first = !mine.is_shared && range.blocks == mine.blocks;
+  mine.awaits_first = !are_shared_ && range.blocks == mine.blocks;
   if (mine.awaits_first) return;
   kernels::set_zero(queue, {.y = runtime::part_of(mine.gradient, range.first, range.count)});
 }
@@ -195,32 +231,56 @@ void GpuMirror::fetch(const Block& block, const Tensor& to) {
   }
 }
 
+void GpuMirror::locked_bring(const BlockRange& range, uint64_t state) {
+  const size_t parts = arena_.format().has_ema ? 4 : 3;
+  for_unmade(range, state, [&](int64_t id, int64_t first, int64_t count) {
+    auto host = arena_.host_block(id, state).parts();  // the tensor's blocks lie in a row
+    for (size_t part = 0; part < parts; ++part) {
+      host[part].shape = {count};
+      host[part].row_stride = count;
+      kernels::copy_now(host[part], elements(range.tensor, state, part, first, count));
+    }
+  });
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    if (!has_made_block(id, state)) made_[state % 2][static_cast<size_t>(id)] = state;
+  }
+}
+
+void GpuMirror::bring(const BlockRange& range, uint64_t state) {
+  std::lock_guard lock(of(range.tensor).mutex);
+  locked_bring(range, state);
+}
+
+Tensor GpuMirror::weights(const BlockRange& range, uint64_t state) {
+  std::lock_guard lock(of(range.tensor).mutex);
+  return elements(range.tensor, state, 0, range.first, range.count);
+}
+
+void GpuMirror::got_weights(const BlockRange& range, uint64_t state) {
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
+    known_[state % 2][static_cast<size_t>(id)].store(nothing, std::memory_order_release);
+    made_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
+  }
+}
+
+void GpuMirror::forget() {
+  for (Mirrored& mine : tensors_) {
+    std::lock_guard lock(mine.mutex);
+    mine.packed.state = nothing;
+    for (Version& version : mine.versions) version.state = nothing;
+  }
+  for (auto* stamps : {&made_, &known_}) {
+    for (auto& of_version : *stamps) {
+      for (auto& stamp : of_version) stamp = nothing;
+    }
+  }
+}
+
 GpuMirror::Update GpuMirror::update(const BlockRange& range, uint64_t state) {
   Mirrored& mine = of(range.tensor);
   std::lock_guard lock(mine.mutex);
   const size_t parts = arena_.format().has_ema ? 4 : 3;
-  const auto upload = [&](int64_t id, int64_t first, int64_t count) {
-    auto host = arena_.host_block(id, state - 1).parts();  // the tensor's blocks lie in a row
-    for (size_t part = 0; part < parts; ++part) {
-      host[part].shape = {count};
-      host[part].row_stride = count;
-      kernels::copy_now(host[part], elements(range.tensor, state - 1, part, first, count));
-    }
-  };
-  const auto is_made = [&](int64_t id) {
-    return made_[(state - 1) % 2][static_cast<size_t>(id)].load() == state - 1;
-  };
-  bool is_any_made = false, are_all_made = true;
-  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
-    is_any_made = is_any_made || is_made(id);
-    are_all_made = are_all_made && is_made(id);
-  }
-  if (!is_any_made) upload(range.first_block, range.first, range.count);
-  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
-    const Block& block = arena_.blocks()[static_cast<size_t>(id)];
-    if (is_any_made && !is_made(id)) upload(id, block.first, block.count);
-    if (!are_all_made) made_[(state - 1) % 2][static_cast<size_t>(id)] = state - 1;
-  }
+  locked_bring(range, state - 1);
   Update update{};
   for (size_t part = 0; part < parts; ++part) {
     update.before[part] = elements(range.tensor, state - 1, part, range.first, range.count);
@@ -261,7 +321,8 @@ void GpuMirror::download(int64_t id, const Block& block, uint64_t state, const B
   if (!is_newer(id, state)) return;  // another thread has
   const auto parts = to.parts();
   for (size_t part = 0; part < parts.size(); ++part) {
-    if (parts[part].count() == 0) continue;
+    // Of a block whose weights alone are computed with here there may be no moments.
+    if (parts[part].count() == 0 || !mine.versions[state % 2].parts[part]) continue;
     kernels::copy_now(elements(block.tensor, state, part, block.first, block.count), parts[part]);
   }
   known_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);

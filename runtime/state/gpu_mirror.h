@@ -1,8 +1,8 @@
 // What the GPU has of a state: weights that forward and backward read, fixed-point sums that units
 // are added to and, where it updates the state itself, moments and EMA too. The arena has the
 // host's side of it: each block is newer on one of the two, and goes to the other when it is asked
-// for there. So what is done with a state on the host (hashes, checkpoints, buddies) knows nothing
-// of a GPU.
+// for there. So what is done with a state on the host (hashes, checkpoints, blocks that move) knows
+// nothing of a GPU.
 #pragma once
 
 #include <array>
@@ -40,13 +40,15 @@ class GpuMirror {
   /// attempt, which waits for it; until the attempt is over nothing may change it on the host.
   kernels::ConstTensor weight(int tensor, uint64_t state, const UnitEpoch& attempt);
   /// The same of matrices of one width, rounded to bf16, one behind the other: what linear layers
-  /// read on tensor cores. A tensor is always asked for in the same company.
+  /// read on tensor cores. Within a run's part a tensor is always asked for in the same company.
   std::vector<kernels::ConstTensor> bf16_weights(std::span<const int> tensors, uint64_t state,
                                                  const UnitEpoch& attempt);
 
-  /// Where units of the step add the tensor's gradient: 0 until then. `is_shared`: by several
-  /// queues at a time; else the order of the calls is that of the units.
-  kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units, bool is_shared);
+  /// Whether units of one tensor are added by several queues at a time; else the order of the calls of
+  /// `gradient` is that of the units. While no step is under way: what it has left of sums is forgotten.
+  void share_sums(bool are_shared);
+  /// Where units of the step add the tensor's gradient: 0 until then.
+  kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
   /// A step, or an epoch of it, begins: blocks of what has been asked for become 0.
   void clear(const Block& block);
   /// The same in a queue. Sums that one queue adds to are left to their first unit, which is
@@ -68,6 +70,15 @@ class GpuMirror {
   Update update(const BlockRange& range, uint64_t state);
   /// The update has been launched: the GPU has state N of these blocks.
   void updated(const BlockRange& range, uint64_t state);
+
+  /// Copies all of the state that the GPU has not made or got of these blocks, and waits for it.
+  void bring(const BlockRange& range, uint64_t state);
+  /// The blocks' weights: to be read where the GPU has them, or to be written with what others have made.
+  kernels::Tensor weights(const BlockRange& range, uint64_t state);
+  /// They have been written: the GPU has the weights of state N, and no moments.
+  void got_weights(const BlockRange& range, uint64_t state);
+  /// Nothing is here any more. Not while anybody computes.
+  void forget();
 
   /// Whether the GPU has made a state of the block that the host has not seen.
   bool is_newer(int64_t id, uint64_t state) const;
@@ -95,7 +106,6 @@ class GpuMirror {
     Packed packed;
     kernels::Buffer gradient;
     std::unique_ptr<kernels::FixedPointLocks> locks;
-    bool is_shared = true;      // its sums
     bool awaits_first = false;  // what stands there is of an earlier step
     int64_t first_block = 0, blocks = 0;
   };
@@ -103,13 +113,23 @@ class GpuMirror {
   Mirrored& of(int tensor) { return tensors_[static_cast<size_t>(tensor)]; }
   kernels::Buffer& part_of(int tensor, uint64_t state, size_t part);
   kernels::Tensor elements(int tensor, uint64_t state, size_t part, int64_t first, int64_t count);
+  bool has_made_block(int64_t id, uint64_t state) const {
+    return made_[state % 2][static_cast<size_t>(id)].load(std::memory_order_acquire) == state;
+  }
   bool has_made(int tensor, uint64_t state) const;
+  /// Calls `each(first id, elements from, count)` for every run of the range's blocks that were not made here.
+  template <class F>
+  void for_unmade(const BlockRange& range, uint64_t state, F each) const;
+  void locked_bring(const BlockRange& range, uint64_t state);
+  bool are_laid_out(std::span<const int> tensors);
+  void lay_out(std::span<const int> tensors);
   void make_gradient(int tensor);
   kernels::ConstTensor locked_weight(int tensor, uint64_t state, const UnitEpoch& attempt);
   void pack(int tensor, uint64_t state, const UnitEpoch& attempt);
 
   const StateArena& arena_;
   std::vector<Mirrored> tensors_;
+  std::atomic<bool> are_shared_{true};  // the sums
   std::vector<std::atomic<uint64_t>> made_[2];   // by block: the state that the GPU has of it
   std::vector<std::atomic<uint64_t>> known_[2];  // and that the host has
   kernels::Buffer faults_memory_;

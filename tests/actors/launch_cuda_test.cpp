@@ -171,16 +171,50 @@ TEST_F(LaunchCudaTest, AnActorThatIsLostOnTensorCoresLeavesTheHash) {
   }
 }
 
-// Rows travel through the host's memory.
+// Rows, sums of gradients and weights go from GPU to GPU; each process updates what it owns, and its ward's.
 TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
   for (const auto precision : {kernels::Precision::fp32, kernels::Precision::fp8}) {
     Recipe recipe = recipe_of(4, 4, 2);
     recipe.precision = precision;
+    recipe.optimizer.set_ema_decay(0.9);
     const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
 
-    const SpreadOutcome outcome =
-        play_spread({.layout = on_gpu({2, 1, 2, 2, 1, 2}), .processes = 2}, recipe, learnable(recipe));
-    EXPECT_EQ(outcome.hash, wanted) << to_string(precision) << outcome.error;
+    for (const int redundancy : {0, 1}) {
+      for (const Layout& layout : {Layout{2, 1, 2, 2, 1, 2}, Layout{2, 2, 1, 2, 1, 4}}) {
+        const SpreadOutcome outcome = play_spread(
+            {.layout = on_gpu(layout), .processes = 2, .redundancy = redundancy}, recipe, learnable(recipe));
+        EXPECT_EQ(outcome.hash, wanted)
+            << to_string(precision) << to_string(layout) << redundancy << outcome.error;
+      }
+    }
+  }
+}
+
+// What it gets comes to the host; what the others have was made on their GPUs.
+TEST_F(LaunchCudaTest, AProcessThatTakesALostOnesPlaceLeavesTheHash) {
+  for (const auto precision : narrow_precisions) {
+    Recipe recipe = recipe_of_tensor_cores(precision, 3, 4, 4);
+    recipe.optimizer.set_ema_decay(0.9);
+    const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
+
+    for (const std::set<int>& newcomers : {std::set<int>{}, {1}, {0}}) {
+      const SpreadOutcome outcome = play_spread(
+          {.layout = on_gpu({1, 1, 2, 2, 1, 2}), .processes = 2, .redundancy = 1, .newcomers = newcomers}, recipe,
+          learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted)
+          << to_string(precision) << testing::PrintToString(newcomers) << outcome.error;
+    }
+  }
+}
+
+TEST_F(LaunchCudaTest, AStateThatIsHandedOutHasTheCpusHash) {
+  const Recipe recipe = recipe_of(3, 4, 3);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const int redundancy : {0, 1}) {
+    const SpreadOutcome outcome = play_spread(
+        {.layout = on_gpu({1, 1, 2, 2, 1, 2}), .processes = 2, .redundancy = redundancy, .hands_out_state = true},
+        recipe, learnable(recipe));
+    EXPECT_EQ(outcome.hash, wanted) << redundancy << outcome.error;
   }
 }
 

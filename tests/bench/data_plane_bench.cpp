@@ -1,5 +1,6 @@
 // One side of compare_data_plane: two processes, this one and a child, with a plane over UCX each.
-//   data_plane_bench TRANSPORTS NETWORK SPIN_US
+//   data_plane_bench TRANSPORTS NETWORK SPIN_US [cpu|cuda]
+// With cuda each process takes a GPU, one each where there are two, and tensors are in its memory.
 // Answers each line on its standard input with one line of JSON:
 //   bandwidth BYTES COUNT   parcels of one tensor that go to the child: MB/s (10^6 bytes)
 //   latency BYTES COUNT     parcels that go there and back, from callback to callback: half of
@@ -14,6 +15,8 @@
 #include <iostream>
 #include <sstream>
 
+#include "kernels/buffer.h"
+#include "kernels/cuda/device.h"
 #include "tests/runtime/data_plane/hex.h"
 #include "tests/runtime/data_plane/planes.h"
 
@@ -30,8 +33,11 @@ PlaneOptions options_of(char** arguments) {
   return options;
 }
 
+bool is_on_gpu(char** arguments) { return arguments[3] == std::string("cuda"); }
+
 /// Counts what it is told to count, and answers when all is there; sends back what is to come back.
 int run_child(char** arguments) {
+  if (is_on_gpu(arguments)) kernels::cuda::open();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::unique_ptr<DataPlane> plane;
   uint64_t wanted = 0, seen = 0;
@@ -60,14 +66,15 @@ int run_child(char** arguments) {
 /// The plane of this process, and the pipes to the child.
 class Parent {
  public:
-  Parent(const char* program, char** arguments) {
+  Parent(const char* program, char** arguments) : is_on_gpu_(is_on_gpu(arguments)) {
+    if (is_on_gpu_) kernels::cuda::open();
     int to[2], from[2];
     if (::pipe(to) != 0 || ::pipe(from) != 0) return;
     if (::fork() == 0) {
       ::dup2(to[0], 0);
       ::dup2(from[1], 1);
       for (const int file : {to[0], to[1], from[0], from[1]}) ::close(file);
-      ::execl(program, program, "--child", arguments[0], arguments[1], arguments[2], nullptr);
+      ::execl(program, program, "--child", arguments[0], arguments[1], arguments[2], arguments[3], nullptr);
       ::_exit(1);
     }
     ::close(to[0]);
@@ -87,7 +94,7 @@ class Parent {
   }
 
   double bandwidth(int64_t bytes, int64_t count) {
-    const TensorRef tensor = filled_bytes(bytes, 1);
+    const TensorRef tensor = made(bytes);
     done_ = {};
     auto done = done_.get_future();
     plane_->send(1, {"count " + std::to_string(count), {}});
@@ -103,7 +110,7 @@ class Parent {
     done_ = {};
     auto done = done_.get_future();
     const auto start = Clock::now();
-    plane_->send(1, {"back", {filled_bytes(bytes, 1)}});
+    plane_->send(1, {"back", {made(bytes)}});
     done.get();
     const std::chrono::duration<double> time = Clock::now() - start;
     return time.count() * 1e6 / static_cast<double>(2 * count);
@@ -115,6 +122,14 @@ class Parent {
     plane_->send(1, std::move(parcel));
   }
 
+  TensorRef made(int64_t bytes) const {
+    const TensorRef host = filled_bytes(bytes, 1);
+    if (!is_on_gpu_) return host;
+    const auto there = kernels::allocate(kernels::Device::cuda, host.view.dtype, {bytes});
+    kernels::copy_now(host.view, there);
+    return {there.view, there.memory};
+  }
+
   std::string line() {
     std::string text;
     for (int c = std::fgetc(out_); c != '\n' && c != EOF; c = std::fgetc(out_)) {
@@ -123,6 +138,7 @@ class Parent {
     return text;
   }
 
+  const bool is_on_gpu_;
   std::FILE* in_ = nullptr;
   std::FILE* out_ = nullptr;
   std::promise<void> done_;
@@ -149,8 +165,12 @@ int run_parent(const char* program, char** arguments) {
 }  // namespace troupe::tests
 
 int main(int argc, char** argv) {
-  if (argc == 5 && std::string(argv[1]) == "--child") return troupe::tests::run_child(argv + 2);
-  if (argc == 4) return troupe::tests::run_parent("/proc/self/exe", argv + 1);
-  std::cerr << "usage: data_plane_bench TRANSPORTS NETWORK SPIN_US\n";
+  if (argc == 6 && std::string(argv[1]) == "--child") return troupe::tests::run_child(argv + 2);
+  if (argc == 4 || argc == 5) {
+    char cpu[] = "cpu";
+    char* arguments[] = {argv[1], argv[2], argv[3], argc == 5 ? argv[4] : cpu};
+    return troupe::tests::run_parent("/proc/self/exe", arguments);
+  }
+  std::cerr << "usage: data_plane_bench TRANSPORTS NETWORK SPIN_US [cpu|cuda]\n";
   return 2;
 }

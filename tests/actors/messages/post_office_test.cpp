@@ -12,7 +12,8 @@ namespace {
 using namespace actors;
 using kernels::Device;
 
-// Other processes know nothing of a GPU. Shared memory is the host's: it is not copied.
+// Where the plane knows a GPU's memory, tensors there travel as they are, without the host. Shared memory is the
+// host's: it is not copied.
 TEST(PostOffice, WhatAGpuReachesTooLeavesTheProcessAsTheHosts) {
   const Recipe recipe = small_recipe();
   const SpreadArgs args{.layout = {1, 1, 1, 2, 1, 2}, .processes = 2};
@@ -29,12 +30,16 @@ TEST(PostOffice, WhatAGpuReachesTooLeavesTheProcessAsTheHosts) {
   company.office.set_plane(here.get());
   kernels::Buffer table = kernels::allocate(kernels::DType::i32, {3});
   table.view.device = Device::shared;
+  kernels::Buffer rows = kernels::allocate(kernels::DType::f32, {2, 3});
+  rows.view.device = Device::cuda;  // nobody reads it here
 
   company.office.send({Role::optimizer_shard, 0, 0, 1}, Verb::gradients,
-                      {wire::TokenHeader(), {{table.view, table.memory}}});
+                      {wire::TokenHeader(), {{table.view, table.memory}, {rows.view, rows.memory}}});
 
   ASSERT_EQ(received.size(), 1u);
-  ASSERT_EQ(received[0].tensors.size(), 1u);
+  ASSERT_EQ(received[0].tensors.size(), 2u);
+  EXPECT_EQ(received[0].tensors[1].view.device, Device::cuda);
+  EXPECT_EQ(received[0].tensors[1].view.data, rows.view.data);
   EXPECT_EQ(received[0].tensors[0].view.device, Device::cpu);
   EXPECT_EQ(received[0].tensors[0].view.data, table.view.data);
 }

@@ -32,7 +32,7 @@ TEST(Dispatch, PackedRowsAreTheRoundedOnes) {
       const ConstTensor rounded = round_dispatched(queue, scratch, precision, what, x);
       const auto packed = pack_dispatched(queue, scratch, precision, what, x);
       ASSERT_EQ(packed.size(), tensors_of_dispatched(precision));
-      const Tensor back = unpack_dispatched(queue, scratch, {packed.begin(), packed.end()});
+      const Tensor back = unpack_dispatched(queue, scratch, precision, {packed.begin(), packed.end()});
       const ConstTensor again = round_dispatched(queue, scratch, precision, what, back);
       queue.wait();
       EXPECT_NE(floats_of(rounded), to_vector(x));

@@ -1,0 +1,54 @@
+// Blocks of the state where an optimizer shard's lane computes: the arena's on the host, or those of its
+// mirror on the GPU. Neighbouring blocks of a tensor travel as one tensor.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kernels/buffer.h"
+#include "kernels/queue.h"
+#include "runtime/state/arena.h"
+#include "runtime/state/gpu_mirror.h"
+#include "runtime/wire.h"
+
+namespace troupe::actors {
+
+/// Tensors that go out are the state's own memory, which outlives every message of its company, and are ready
+/// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks, and are
+/// kept by the caller until the lane has passed what is enqueued here. Throws StateError where they do not fit.
+class ShardMemory {
+ public:
+  using Ids = std::span<const int64_t>;
+  using Tensors = std::vector<runtime::TensorRef>;
+
+  ShardMemory(runtime::StateArena& arena, kernels::Queue& queue) : arena_(arena), queue_(queue) {}
+
+  /// Sums of the blocks' gradients, [elements] i64 each.
+  Tensors gradients(Ids blocks);
+  /// Enqueues that sums of others are added to the blocks', or take their place.
+  void add_gradients(Ids blocks, const Tensors& sums);
+  void set_gradients(Ids blocks, const Tensors& sums);
+
+  /// The blocks' weights, [elements] f32 each, of a state that is made or being made in the lane.
+  Tensors weights(Ids blocks, uint64_t state);
+  /// Enqueues that they are the blocks' weights of that state. Blocks that stand at it or a newer one, of which
+  /// others read meanwhile, are left as they are.
+  void set_weights(Ids blocks, uint64_t state, const Tensors& weights);
+
+  /// Enqueues a copy between tensors on the host, also in a lane on the GPU.
+  void copy_on_host(const runtime::TensorRef& from, const kernels::Tensor& to);
+
+ private:
+  using Each = std::function<void(const runtime::BlockRange& range, const kernels::Tensor& come)>;
+  kernels::Tensor gradient(const runtime::BlockRange& range);
+  kernels::Tensor weight(const runtime::BlockRange& range, uint64_t state);
+  kernels::Tensor in_reach(const kernels::Tensor& come, std::vector<kernels::Buffer>& copies);
+  void for_ranges(Ids blocks, const Tensors& come, const Each& each);
+
+  runtime::StateArena& arena_;
+  kernels::Queue& queue_;
+};
+
+}  // namespace troupe::actors
