@@ -1,4 +1,4 @@
-# What the tests need beside packages, for `deploy/install --tests`. Sourced, never run.
+# What the tests need beside packages, for `deploy/install --tests`; of it UCX for `--cuda` too. Sourced, never run.
 
 ucx_wanted=1.22.0
 ucx_sha256=836eeabce56aaf1be18ae99675841149ca1437bd430e5b2223d386b15f43b775
@@ -30,15 +30,16 @@ download_tokenizer() {
   ) >"$cache/log/tokenizer" 2>&1 </dev/null
 }
 
-# --- a newer UCX to test with -------------------------------------------------------------------
+# --- a newer UCX --------------------------------------------------------------------------------
 
-# Its libraries take the place of Debian's when LD_LIBRARY_PATH says so. Out of a PyPI package that is
-# unpacked, not installed. The tests can do without: they skip those of that version and say so.
+# Its libraries take the place of Debian's when LD_LIBRARY_PATH says so: for runs between GPUs, whose memory it
+# knows, and to test with. Out of a PyPI package that is unpacked, not installed. The tests can do without: they
+# skip those of that version and say so.
 install_ucx() {
   local folder=$cache/ucx/$ucx_wanted
   if [[ ! -e $folder/libucp.so.0 ]]; then
     if ! download_ucx; then
-      say "UCX $ucx_wanted: not fetched, one test will be skipped: $(tail -n 1 "$cache/log/ucx")"
+      say "UCX $ucx_wanted: not fetched, what needs it (memory of GPUs between processes, one test) is left out: $(tail -n 1 "$cache/log/ucx")"
       return
     fi
     mkdir -p "$work/ucx/ucx" "$cache/ucx"
@@ -47,7 +48,7 @@ install_ucx() {
     rm -rf "$folder"
     mv "$work/ucx" "$folder"
   fi
-  say "UCX to test with: $folder"
+  say "UCX that knows memory of GPUs: $folder"
 }
 
 download_ucx() {

@@ -219,12 +219,14 @@ Plan make_plan(const PlanArgs& args) {
   const int most_data = parallel.has_data() ? parallel.data() : micro_batches;
   plan.pipeline = chosen(parallel.has_pipeline(), parallel.pipeline(),
                          planned_pipeline(args, plan, most_data));
-  const int wanted_data = divide_up(plan.processes * plan.threads, std::max(1, plan.ranks()));
+  // A GPU is full with one worker; several would take turns, each with memory of its own.
+  const int at_once = cluster.device() == Cluster::CUDA ? 1 : plan.threads;
+  const int wanted_data = divide_up(plan.processes * at_once, std::max(1, plan.ranks()));
   plan.data = chosen(parallel.has_data(), parallel.data(),
                      planned_data(plan, wanted_data, micro_batches));
   plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
   plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
-  const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), plan.threads);
+  const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), at_once);
   plan.optimizer_shards = divide_up(shards, plan.processes) * plan.processes;
   check_limits(args, plan);
   plan.micro_batches = deal(equal_shares(micro_batches, plan.data));

@@ -38,6 +38,18 @@ TEST(Planner, PlansWhatIsUnsetFromTheCores) {
   EXPECT_EQ(plan_of({}, 0).threads, 1);
 }
 
+// Several workers of a process would take turns on its GPU.
+TEST(Planner, PlansOneWorkerForEachProcessWithAGpu) {
+  const Plan one = plan_of({"cluster.device=CUDA"}, 16), two = plan_of({"cluster.device=CUDA", "cluster.nodes=2"}, 16);
+  EXPECT_EQ(one.data, 1);
+  EXPECT_EQ(one.expert, 1);
+  EXPECT_EQ(one.optimizer_shards, 1);
+  EXPECT_EQ(one.threads, 16);
+  EXPECT_EQ(two.data, 2);
+  EXPECT_EQ(two.expert, 2);
+  EXPECT_EQ(two.optimizer_shards, 2);
+}
+
 TEST(Planner, DoesWhatIsSet) {
   const Plan plan = plan_of({"parallel.pipeline=3", "parallel.data=4", "parallel.expert=3",
                              "parallel.attention=2", "parallel.optimizer=5", "cluster.threads=7"},
