@@ -99,11 +99,10 @@ kernels::Queue& Company::lane(const Address& address) {
   return lanes_.try_emplace(address, pool, where, its).first->second;
 }
 
-/// Where its memory is verified, or sums of several processes are hashed, by the CPU; and with others where the
-/// way between them knows the host's memory alone.
+/// Where its memory is verified, by the CPU; and with others where the way between them knows the host's memory
+/// alone.
 bool Company::keeps_state_on_host() const {
-  if (verifies_state) return true;
-  return has_others() && (units || !office.carries_gpu_memory());
+  return verifies_state || (has_others() && !office.carries_gpu_memory());
 }
 
 void Company::record_units() {

@@ -16,17 +16,6 @@ Pb<wire::TokenHeader> header_of(const wire::Epoch& epoch, uint64_t step, int sen
   return header;
 }
 
-/// Memory of the arena, which outlives every message of its company.
-runtime::TensorRef in_arena(const kernels::ConstTensor& tensor) {
-  kernels::Tensor view;
-  view.data = const_cast<void*>(tensor.data);
-  view.dtype = tensor.dtype;
-  view.rank = tensor.rank;
-  view.shape = tensor.shape;
-  view.row_stride = tensor.row_stride;
-  return {view, nullptr};
-}
-
 std::set<int> owners_of(const std::vector<BlockEdge>& edges) {
   std::set<int> owners;
   for (const BlockEdge& edge : edges) owners.insert(edge.owner);
@@ -143,17 +132,12 @@ void OptimizerShardActor::send_copies(const wire::StepRecord& record) {
 
 void OptimizerShardActor::send_restored(const RestoreEdge& edge, uint64_t state,
                                         const wire::TokenHeader& header) {
-  TokenMessage message{header, {}};
-  for (const int64_t id : edge.whole) {
-    for (const kernels::Tensor& part : company().arena.block(id, state).parts()) {
-      if (part.count() > 0) message.tensors.push_back(in_arena(part));
-    }
-  }
-  for (const int64_t id : edge.weights) {
-    message.tensors.push_back(in_arena(company().arena.block(id, state).weight));
-  }
   expect_to_send(edge.whole, state);
   expect_to_send(edge.weights, state);
+  TokenMessage message{header, memory_.whole(edge.whole, state)};
+  for (runtime::TensorRef& weights : memory_.weights(edge.weights, state)) {
+    message.tensors.push_back(std::move(weights));
+  }
   send_when_done(shard(edge.to), restored_atom_v, std::move(message));
 }
 
@@ -188,7 +172,6 @@ caf::result<void> OptimizerShardActor::restore(const Pb<wire::StepRecord>& recor
 }
 
 void OptimizerShardActor::restored(const TokenMessage& message) {
-  runtime::StateArena& arena = company().arena;
   const uint64_t step = message.id().step();
   const auto sender = static_cast<int>(message.id().sender());
   // Copies that are handed out, or all that a new process lacks.
@@ -198,25 +181,10 @@ void OptimizerShardActor::restored(const TokenMessage& message) {
           : company().placement.edges_to_restore(company().process);
   for (const RestoreEdge& edge : edges) {
     if (edge.to != place().index || edge.from != sender) continue;
-    size_t next = 0;
-    // One that was overtaken would write over a newer state.
-    const auto take = [&](int64_t id, const kernels::Tensor& part) {
-      const runtime::TensorRef& from = message.tensors.at(next++);
-      if (arena.stamp(id, step) <= step) memory_.copy_on_host(from, part);
-    };
-    for (const int64_t id : edge.whole) {
-      for (const kernels::Tensor& part : arena.block(id, step).parts()) {
-        if (part.count() > 0) take(id, part);
-      }
-    }
-    for (const int64_t id : edge.weights) take(id, arena.block(id, step).weight);
-    queue().run(1, [&arena, edge, step](int64_t) {
-      for (const auto* blocks : {&edge.whole, &edge.weights}) {
-        for (const int64_t id : *blocks) {
-          if (arena.stamp(id, step) < step) arena.set_stamp(id, step);
-        }
-      }
-    });
+    const auto end_of_whole = message.tensors.begin() +
+                              static_cast<std::ptrdiff_t>(std::min(memory_.whole_tensors(edge.whole), message.tensors.size()));
+    memory_.set_whole(edge.whole, step, {message.tensors.begin(), end_of_whole});
+    memory_.set_weights(edge.weights, step, {end_of_whole, message.tensors.end()}, ShardMemory::Taken::anyway);
   }
   release_when_done(std::make_shared<TokenMessage>(message));
   when_done([this, step, sender, epoch = message.id().epoch()] {
@@ -231,7 +199,7 @@ void OptimizerShardActor::send_states(const std::vector<BlockEdge>& edges, Atom 
     TokenMessage message{header_of(record.epoch(), record.step(), place().index), {}};
     for (const int64_t id : edge.blocks) {
       for (const kernels::Tensor& part : company().arena.block(id, record.step()).parts()) {
-        if (part.count() > 0) message.tensors.push_back(in_arena(part));
+        if (part.count() > 0) message.tensors.push_back({part, nullptr});  // the arena outlives its company's messages
       }
     }
     expect_to_send(edge.blocks, record.step());
@@ -254,17 +222,18 @@ void OptimizerShardActor::state(const TokenMessage& message) {
   const BlockEdge& edge = edge_from(message, company().is_first() ? from_others_ : to_first_);
   size_t next = 0;
   for (const int64_t id : edge.blocks) {
-    const auto parts = arena.block(id, step).parts();
+    const auto parts = arena.block(id, step).parts();  // with weights that a GPU has got, before the rest is written
+    const uint64_t stands_at = arena.stamp(id, step);
     for (size_t part = 0; part < parts.size(); ++part) {
       if (parts[part].count() == 0) continue;
       const runtime::TensorRef& from = message.tensors.at(next++);
-      const bool is_there = part == 0 && arena.stamp(id, step) >= std::max<uint64_t>(step, 1);
-      if (!is_there) memory_.copy_on_host(from, parts[part]);
+      const bool is_there = part == 0 && stands_at >= std::max<uint64_t>(step, 1);
+      if (!is_there && stands_at <= step) memory_.copy_on_host(from, parts[part]);
     }
   }
   queue().run(1, [&arena, blocks = edge.blocks, step](int64_t) {
     for (const int64_t id : blocks) {
-      if (arena.stamp(id, step) < step) arena.set_stamp(id, step);
+      if (arena.stamp(id, step) <= step) arena.set_stamp(id, step);
     }
   });
   take_when_done(message, Verb::state);

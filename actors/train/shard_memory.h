@@ -16,7 +16,7 @@
 namespace troupe::actors {
 
 /// Tensors that go out are the state's own memory, which outlives every message of its company, and are ready
-/// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks, and are
+/// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks (of whole ones, one for each part), and are
 /// kept by the caller until the lane has passed what is enqueued here. Throws StateError where they do not fit.
 class ShardMemory {
  public:
@@ -33,18 +33,30 @@ class ShardMemory {
 
   /// The blocks' weights, [elements] f32 each, of a state that is made or being made in the lane.
   Tensors weights(Ids blocks, uint64_t state);
-  /// Enqueues that they are the blocks' weights of that state. Blocks that stand at it or a newer one, of which
-  /// others read meanwhile, are left as they are.
-  void set_weights(Ids blocks, uint64_t state, const Tensors& weights);
+  /// Enqueues that they are the blocks' weights of that state. Blocks that stand at a newer one are left as they
+  /// are, and with Taken::missing those that stand at it, of which others read meanwhile.
+  enum class Taken : uint8_t { missing, anyway };
+  void set_weights(Ids blocks, uint64_t state, const Tensors& weights, Taken taken = Taken::missing);
+
+  /// The same of whole blocks: weights, moments and EMA of a range one behind the other.
+  Tensors whole(Ids blocks, uint64_t state);
+  void set_whole(Ids blocks, uint64_t state, const Tensors& parts);
+  /// How many tensors those of `blocks` are.
+  size_t whole_tensors(Ids blocks) const;
 
   /// Enqueues a copy between tensors on the host, also in a lane on the GPU.
   void copy_on_host(const runtime::TensorRef& from, const kernels::Tensor& to);
 
  private:
   using Each = std::function<void(const runtime::BlockRange& range, const kernels::Tensor& come)>;
+  using Parts = std::vector<kernels::Tensor>;
   kernels::Tensor gradient(const runtime::BlockRange& range);
-  kernels::Tensor weight(const runtime::BlockRange& range, uint64_t state);
+  Parts parts(const runtime::BlockRange& range, uint64_t state, bool are_whole);
+  size_t parts_of_whole() const { return arena_.format().has_ema ? 4 : 3; }
+  Tensors ready(Ids blocks, uint64_t state, bool are_whole);
+  void set_parts(Ids blocks, uint64_t state, const Tensors& come, bool are_whole, Taken taken);
   kernels::Tensor in_reach(const kernels::Tensor& come, std::vector<kernels::Buffer>& copies);
+  void expect_to_fit(std::span<const runtime::BlockRange> ranges, const Tensors& come, size_t parts) const;
   void for_ranges(Ids blocks, const Tensors& come, const Each& each);
 
   runtime::StateArena& arena_;

@@ -7,7 +7,7 @@
 
 namespace troupe::deploy {
 
-/// "computes on NVIDIA H200, 132 multiprocessors, 139.8 GiB; the state is in its memory". Empty on the CPU. When the
+/// "computes on NVIDIA H200, 132 multiprocessors, 139.8 GiB; the state is in the GPU's memory". Empty on the CPU. When the
 /// company's plane is set, if it has one.
 std::string where_it_computes(const actors::Company& company);
 

@@ -31,7 +31,7 @@ bool UcxPlane::carries_gpu_memory() const {
 
 std::string UcxPlane::describe() const {
   const std::string transports =
-      options_.transports.empty() ? "tcp, cma" : options_.transports;
+      options_.transports.empty() ? "cma,tcp,cuda" : options_.transports;
   const std::string gpu = carries_gpu_memory() ? ", memory of GPUs too" : "";
   return std::string("ucx ") + ucp_get_version_string() + " (" + transports + gpu + ")";
 }

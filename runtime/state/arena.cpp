@@ -235,11 +235,14 @@ Tensor StateArena::range_gradient(const BlockRange& range) {
   return all;
 }
 
-Tensor StateArena::host_weights(const BlockRange& range, uint64_t state) {
-  Tensor all = host_block(range.first_block, state).weight;
-  all.shape = {range.count};
-  all.row_stride = range.count;
-  return all;
+std::array<Tensor, 4> StateArena::host_parts(const BlockRange& range, uint64_t state) const {
+  std::array<Tensor, 4> parts = host_block(range.first_block, state).parts();
+  for (Tensor& part : parts) {  // a tensor's blocks lie in a row
+    if (part.count() == 0) continue;
+    part.shape = {range.count};
+    part.row_stride = range.count;
+  }
+  return parts;
 }
 
 kernels::ConstTensor StateArena::tensor_gradient(int tensor) const {
@@ -280,8 +283,8 @@ void StateArena::set_stamp_of_gpu(const BlockRange& range, uint64_t state) {
   }
 }
 
-void StateArena::set_stamp_of_weights(const BlockRange& range, uint64_t state) {
-  mirror_->got_weights(range, state);
+void StateArena::set_stamp_of_received(const BlockRange& range, uint64_t state) {
+  mirror_->got(range, state);
   for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
     stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
   }

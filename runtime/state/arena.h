@@ -103,9 +103,9 @@ class StateArena {
   /// A view says nothing of a later clearing: ask again.
   kernels::ConstTensor block_gradient(int64_t id) const;
   kernels::Tensor mutable_block_gradient(int64_t id);
-  /// The same of neighbours, as one vector; and the weights that stand on the host, however old.
+  /// The same of neighbours, as one vector; and what stands of them on the host, however old.
   kernels::Tensor range_gradient(const BlockRange& range);
-  kernels::Tensor host_weights(const BlockRange& range, uint64_t state);
+  std::array<kernels::Tensor, 4> host_parts(const BlockRange& range, uint64_t state) const;
   /// All of a tensor's, [its shape] i64. Not of the GPU, unless it was fetched.
   kernels::ConstTensor tensor_gradient(int tensor) const;
 
@@ -117,8 +117,8 @@ class StateArena {
   void forget();
   /// The GPU has.
   void set_stamp_of_gpu(const BlockRange& range, uint64_t state);
-  /// The GPU has got the blocks' weights, which others have made.
-  void set_stamp_of_weights(const BlockRange& range, uint64_t state);
+  /// The GPU has got the blocks, or their weights alone, which others have made.
+  void set_stamp_of_received(const BlockRange& range, uint64_t state);
 
   /// Blocks as ranges of neighbours, each of one tensor; ids ascend.
   std::vector<BlockRange> ranges(std::span<const int64_t> ids) const;

@@ -161,7 +161,10 @@ std::vector<ConstTensor> GpuMirror::bf16_weights(std::span<const int> tensors, u
                                                  const UnitEpoch& attempt) {
   std::vector<ConstTensor> out;
   if (tensors.empty()) return out;
-  if (!are_laid_out(tensors)) lay_out(tensors);
+  {
+    std::lock_guard lock(layout_);
+    if (!are_laid_out(tensors)) lay_out(tensors);
+  }
   for (const int tensor : tensors) {
     pack(tensor, state, attempt);
     out.push_back(of(tensor).packed.view);
@@ -256,7 +259,16 @@ Tensor GpuMirror::weights(const BlockRange& range, uint64_t state) {
   return elements(range.tensor, state, 0, range.first, range.count);
 }
 
-void GpuMirror::got_weights(const BlockRange& range, uint64_t state) {
+std::array<Tensor, 4> GpuMirror::parts(const BlockRange& range, uint64_t state) {
+  std::lock_guard lock(of(range.tensor).mutex);
+  std::array<Tensor, 4> parts{};
+  for (size_t part = 0; part < (arena_.format().has_ema ? 4u : 3u); ++part) {
+    parts[part] = elements(range.tensor, state, part, range.first, range.count);
+  }
+  return parts;
+}
+
+void GpuMirror::got(const BlockRange& range, uint64_t state) {
   for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) {
     known_[state % 2][static_cast<size_t>(id)].store(nothing, std::memory_order_release);
     made_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);

@@ -75,12 +75,14 @@ class GpuMirror {
   void bring(const BlockRange& range, uint64_t state);
   /// The blocks' weights: to be read where the GPU has them, or to be written with what others have made.
   kernels::Tensor weights(const BlockRange& range, uint64_t state);
-  /// They have been written: the GPU has the weights of state N, and no moments.
-  void got_weights(const BlockRange& range, uint64_t state);
+  /// The same of all parts, as BlockState::parts; what the state lacks has no elements.
+  std::array<kernels::Tensor, 4> parts(const BlockRange& range, uint64_t state);
+  /// They have been written: the GPU has what has come of state N, and the host has not seen it.
+  void got(const BlockRange& range, uint64_t state);
   /// Nothing is here any more. Not while anybody computes.
   void forget();
 
-  /// Whether the GPU has made a state of the block that the host has not seen.
+  /// Whether the GPU has made or got a state of the block, or its weights, that the host has not seen.
   bool is_newer(int64_t id, uint64_t state) const;
   /// Copies the block's state to the host.
   void download(int64_t id, const Block& block, uint64_t state, const BlockState& to);
@@ -130,6 +132,7 @@ class GpuMirror {
   const StateArena& arena_;
   std::vector<Mirrored> tensors_;
   std::atomic<bool> are_shared_{true};  // the sums
+  std::mutex layout_;                   // before those of tensors
   std::vector<std::atomic<uint64_t>> made_[2];   // by block: the state that the GPU has of it
   std::vector<std::atomic<uint64_t>> known_[2];  // and that the host has
   kernels::Buffer faults_memory_;

@@ -108,10 +108,37 @@ TEST_F(ShardMemoryTest, WeightsOfBlocksThatAreThereStayAsTheyAre) {
   EXPECT_EQ(weight_of(0, 3), 0.0f);  // the other version is another state's
 }
 
+// Of who takes a lost one's place, or of memory that has changed: also over what stands at that state.
+TEST_F(ShardMemoryTest, WholeBlocksAreWeightsAndMomentsOfEachRange) {
+  const std::vector<int64_t> blocks{0, 2, 3};
+  EXPECT_EQ(memory_.whole(blocks, 3).size(), memory_.whole_tensors(blocks));
+  ASSERT_EQ(memory_.whole_tensors(blocks), 9u);
+  arena_.set_stamp(2, 3);
+  arena_.set_stamp(3, 5);  // newer than what comes
+  ShardMemory::Tensors come;
+  for (const int64_t count : {block, block / 2, int64_t{5}}) {
+    for (const float value : {1.0f, 2.0f, 3.0f}) come.push_back(weights(count, value));
+  }
+
+  memory_.set_whole(blocks, 3, come);
+  queue_.wait();
+
+  for (const int64_t id : {int64_t{0}, int64_t{2}}) {
+    const auto state = arena_.block(id, 3);
+    EXPECT_EQ(values<float>(state.weight)[3], 1.0f);
+    EXPECT_EQ(values<float>(state.moment1)[3], 2.0f);
+    EXPECT_EQ(values<float>(state.moment2)[3], 3.0f);
+    EXPECT_EQ(arena_.stamp(id, 3), 3u);
+  }
+  EXPECT_EQ(weight_of(1, 3), 0.0f);
+  EXPECT_EQ(weight_of(3, 3), 0.0f);
+  EXPECT_EQ(arena_.stamp(3, 3), 5u);
+}
+
 TEST_F(ShardMemoryTest, TensorsThatAreNotTheBlocksAreRefused) {
   const std::vector<int64_t> blocks{0, 1, 3};
   EXPECT_THAT([&] { memory_.add_gradients(blocks, {sums(2 * block, 1)}); },
-              ThrowsMessage<StateError>(HasSubstr("found 1 tensors, wanted those of 2 ranges of 3 blocks")));
+              ThrowsMessage<StateError>(HasSubstr("found 1 tensors, wanted 1 of the sizes of each of 2 ranges")));
   EXPECT_THAT([&] { memory_.set_weights(blocks, 1, {weights(block, 1.0f), weights(5, 1.0f)}); },
               ThrowsMessage<StateError>(HasSubstr("2 ranges")));
 }

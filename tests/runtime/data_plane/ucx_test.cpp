@@ -50,6 +50,19 @@ TEST_P(UcxTest, SaysItsVersionAndTransports) {
               MatchesRegex("ucx " + version + " \\(" + GetParam().transports + "\\)"));
 }
 
+// Neither of these wires has CUDA, whatever UCX and the machine have.
+TEST_P(UcxTest, AGpusMemoryIsNotSentWhereItIsNotKnown) {
+  Pair pair(GetParam());
+  TensorRef rows = filled_bytes(64, 1);
+  rows.view.device = kernels::Device::cuda;
+
+  EXPECT_FALSE(pair.a->carries_gpu_memory());
+  EXPECT_THAT([&] { pair.a->send(11, {"x", {rows}}); },
+              testing::ThrowsMessage<DataPlaneError>(testing::HasSubstr("peer 11 knows the host's memory alone")));
+  pair.a->send(11, {"y", {}});
+  EXPECT_EQ(pair.inbox_b.parcels(1).count("y"), 1u) << "the connection stands";
+}
+
 TEST_P(UcxTest, WhatHasNoCreditWaitsInOrder) {
   std::promise<void> gate;
   std::shared_future<void> is_open = gate.get_future().share();
