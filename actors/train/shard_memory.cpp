@@ -7,24 +7,14 @@
 
 #include "kernels/fixed_point.h"
 #include "kernels/permute.h"
+#include "runtime/state/elements.h"
 
 namespace troupe::actors {
-namespace {
 
 using kernels::Device;
 using kernels::Tensor;
 using runtime::BlockRange;
-
-Tensor elements(const Tensor& all, int64_t first, int64_t count) {
-  Tensor part = all;
-  part.data = static_cast<char*>(all.data) + first * kernels::size_of(all.dtype);
-  part.rank = 1;
-  part.shape = {count};
-  part.row_stride = count;
-  return part;
-}
-
-}  // namespace
+using runtime::elements;
 
 Tensor ShardMemory::gradient(const BlockRange& range) {
   return queue_.is_cuda() ? arena_.mirror()->gradient_of(queue_, range) : arena_.range_gradient(range);

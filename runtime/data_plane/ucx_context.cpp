@@ -118,13 +118,12 @@ UcxContext::UcxContext(const PlaneOptions& options) {
   check_ucx(
       ucp_init(&params, settings.get(), &handle_),
       "UCX with transports '" + options.transports + "' on network '" + options.network + "'");
-}
-
-bool UcxContext::knows_gpu_memory() const {
   ucp_context_attr_t attributes{};
   attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
-  check_ucx(ucp_context_query(handle_, &attributes), "ucp_context_query");
-  return (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+  const ucs_status_t status = ucp_context_query(handle_, &attributes);
+  if (status != UCS_OK) ucp_cleanup(handle_);
+  check_ucx(status, "ucp_context_query");
+  knows_gpu_memory_ = (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
 }
 
 std::string to_bytes(const PlaneAddress& address) {

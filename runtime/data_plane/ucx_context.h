@@ -26,11 +26,12 @@ class UcxContext {
   UcxContext& operator=(const UcxContext&) = delete;
 
   /// Whether UCX has transports for memory of GPUs, and there is one.
-  bool knows_gpu_memory() const;
+  bool knows_gpu_memory() const { return knows_gpu_memory_; }
   ucp_context_h handle() const { return handle_; }
 
  private:
   ucp_context_h handle_ = nullptr;
+  bool knows_gpu_memory_ = false;
 };
 
 /// How a peer finds a plane: magic, the plane's number, UCX's version, a checksum, then the

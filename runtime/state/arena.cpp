@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/state/elements.h"
 #include "runtime/state/gpu_mirror.h"
 
 namespace troupe::runtime {
@@ -18,12 +19,7 @@ using kernels::Tensor;
 /// No elements of a buffer that is not there.
 Tensor elements(const Buffer& buffer, int64_t first, int64_t count) {
   if (!buffer) return kernels::tensor(static_cast<float*>(nullptr), {0});
-  Tensor part = buffer.view;
-  part.data = static_cast<char*>(part.data) + first * kernels::size_of(part.dtype);
-  part.rank = 1;
-  part.shape = {count};
-  part.row_stride = count;
-  return part;
+  return runtime::elements(buffer.view, first, count);
 }
 
 /// One stretch of memory that all tensors are cut from. A process of several never writes what it

@@ -7,6 +7,7 @@
 #include "kernels/cuda/products_bf16.h"
 #include "kernels/permute.h"
 #include "runtime/state/arena.h"
+#include "runtime/state/elements.h"
 
 namespace troupe::runtime {
 
@@ -17,16 +18,6 @@ using kernels::DType;
 using kernels::Tensor;
 
 namespace {
-
-/// Elements [first, first + count) as a vector.
-Tensor part_of(const Tensor& all, int64_t first, int64_t count) {
-  Tensor part = all;
-  part.data = static_cast<char*>(all.data) + first * kernels::size_of(all.dtype);
-  part.rank = 1;
-  part.shape = {count};
-  part.row_stride = count;
-  return part;
-}
 
 Buffer shaped_as(const ConstTensor& t, DType dtype) {
   Buffer buffer = kernels::allocate(Device::cuda, dtype, {t.count()});
@@ -92,7 +83,7 @@ Buffer& GpuMirror::part_of(int tensor, uint64_t state, size_t part) {
 }
 
 Tensor GpuMirror::elements(int tensor, uint64_t state, size_t part, int64_t first, int64_t count) {
-  return runtime::part_of(part_of(tensor, state, part), first, count);
+  return runtime::elements(part_of(tensor, state, part), first, count);
 }
 
 ConstTensor GpuMirror::locked_weight(int tensor, uint64_t state, const UnitEpoch& attempt) {
@@ -108,7 +99,7 @@ ConstTensor GpuMirror::locked_weight(int tensor, uint64_t state, const UnitEpoch
                Tensor host = arena_.host_block(id, state).weight;
                host.shape = {count};  // the tensor's blocks lie in a row
                host.row_stride = count;
-               kernels::copy_now(host, runtime::part_of(values, first, count));
+               kernels::copy_now(host, runtime::elements(values, first, count));
              });
   version.state = state;
   version.attempt = attempt;
@@ -204,7 +195,7 @@ kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t uni
 void GpuMirror::clear(const Block& block) {
   Mirrored& mine = of(block.tensor);
   std::lock_guard lock(mine.mutex);
-  if (mine.gradient) kernels::zero_now(runtime::part_of(mine.gradient, block.first, block.count));
+  if (mine.gradient) kernels::zero_now(runtime::elements(mine.gradient, block.first, block.count));
 }
 
 void GpuMirror::clear(kernels::Queue& queue, const BlockRange& range) {
@@ -213,7 +204,7 @@ void GpuMirror::clear(kernels::Queue& queue, const BlockRange& range) {
   if (!mine.gradient) return;
   mine.awaits_first = !are_shared_ && range.blocks == mine.blocks;
   if (mine.awaits_first) return;
-  kernels::set_zero(queue, {.y = runtime::part_of(mine.gradient, range.first, range.count)});
+  kernels::set_zero(queue, {.y = runtime::elements(mine.gradient, range.first, range.count)});
 }
 
 Tensor GpuMirror::gradient_of(kernels::Queue& queue, const BlockRange& range) {
@@ -221,14 +212,14 @@ Tensor GpuMirror::gradient_of(kernels::Queue& queue, const BlockRange& range) {
   std::lock_guard lock(mine.mutex);
   make_gradient(range.tensor);
   if (std::exchange(mine.awaits_first, false)) kernels::set_zero(queue, {.y = mine.gradient});
-  return runtime::part_of(mine.gradient, range.first, range.count);
+  return runtime::elements(mine.gradient, range.first, range.count);
 }
 
 void GpuMirror::fetch(const Block& block, const Tensor& to) {
   Mirrored& mine = of(block.tensor);
   std::lock_guard lock(mine.mutex);
   if (mine.gradient) {
-    kernels::copy_now(runtime::part_of(mine.gradient, block.first, block.count), to);
+    kernels::copy_now(runtime::elements(mine.gradient, block.first, block.count), to);
   } else {
     kernels::zero_now(to);  // no unit has had any of it here
   }
