@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "actors/staff.h"
-#include "runtime/cluster/tls.h"
+#include "runtime/cluster/join/tls.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::actors {

@@ -14,7 +14,7 @@
 #include "deploy/options/set_option.h"
 #include "deploy/process/machine.h"
 #include "deploy/write_file.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "runtime/model_shape.h"
 
 namespace troupe::deploy {

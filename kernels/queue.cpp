@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/busy_time.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "kernels/profile.h"
 
 namespace troupe::kernels {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/scalar_math.h"
+#include "kernels/math/scalar_math.h"
 
 namespace troupe::kernels {
 namespace {

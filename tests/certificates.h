@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <string>
 
-#include "runtime/cluster/tls.h"
+#include "runtime/cluster/join/tls.h"
 
 namespace troupe::tests {
 

@@ -12,8 +12,8 @@
 
 #include "config/text/paths.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/etcd.h"
-#include "runtime/cluster/lease.h"
+#include "runtime/cluster/lease/etcd.h"
+#include "runtime/cluster/lease/lease.h"
 #include "tests/system/background.h"
 
 namespace troupe::tests {

@@ -151,11 +151,10 @@ TEST(Layering, EveryHeaderIsGuardedAndIncludedFromTheRoot) {
   EXPECT_THAT(wrong, IsEmpty());
 }
 
-/// Headers that stand directly in kernels/: contracts of operators, and what those are made of.
-std::vector<SourceFile> kernel_headers() {
+std::vector<SourceFile> headers_in(const std::string& folder) {
   std::vector<SourceFile> out;
   for (const SourceFile& file : sources()) {
-    if (file.path == "kernels/" + file.stem() + ".h") out.push_back(file);
+    if (file.path == folder + "/" + file.stem() + ".h") out.push_back(file);
   }
   return out;
 }
@@ -170,10 +169,9 @@ TEST(Mirror, EachOperatorHasItsFileOnEveryDeviceAndItsTest) {
   const auto expect = [&](const std::string& path) {
     if (!exists(path)) missing.push_back(path);
   };
-  for (const SourceFile& header : kernel_headers()) {
+  for (const SourceFile& header : headers_in("kernels/ops")) {
     const std::string name = header.stem();
-    expect("tests/kernels/" + name + "_test.cpp");
-    if (exists("kernels/" + name + ".cpp")) continue;  // runs on no device
+    expect("tests/kernels/ops/" + name + "_test.cpp");
     expect("kernels/cpu/" + name + ".cpp");
     const bool takes_a_queue = header.text.find("Queue& queue") != std::string::npos;
     if (!takes_a_queue) continue;
@@ -182,15 +180,18 @@ TEST(Mirror, EachOperatorHasItsFileOnEveryDeviceAndItsTest) {
   }
 
   EXPECT_THAT(missing, IsEmpty());
-  EXPECT_GT(kernel_headers().size(), 15u);
+  EXPECT_GT(headers_in("kernels/ops").size(), 15u);
 }
 
-TEST(Mirror, EachLayerIsWrittenOnceAndHasItsTest) {
+TEST(Mirror, WhatOperatorsStandOnAndEachLayerHasItsTest) {
   std::vector<std::string> missing;
   for (const SourceFile& file : sources()) {
-    const std::string base = "kernels/layers/" + file.stem();
-    if (file.path != base + ".cpp") continue;
-    if (!exists("tests/" + base + "_test.cpp")) missing.push_back("tests/" + base + "_test.cpp");
+    const std::filesystem::path path(file.path);
+    const bool is_of_these = path.parent_path() == "kernels" || path.parent_path() == "kernels/math" ||
+                             file.path.rfind("kernels/layers/", 0) == 0;
+    if (!is_of_these || file.extension() != ".cpp") continue;
+    const std::string test = "tests/" + (path.parent_path() / (file.stem() + "_test.cpp")).string();
+    if (!exists(test)) missing.push_back(test);
   }
 
   EXPECT_THAT(missing, IsEmpty());
@@ -286,8 +287,8 @@ TEST(Layout, NoFileIsLongerThan400Lines) {
   EXPECT_THAT(long_ones, IsEmpty());
 }
 
-// Law 1: the C library's functions depend on the machine; ours are in kernels/scalar_math.h and in
-// kernels/cpu/simd_common.inl (whose exp of 16 lanes is why a bare exp is let through).
+// Law 1: the C library's functions depend on the machine; ours are in kernels/math/scalar_math.h and in
+// kernels/cpu/simd/simd_common.inl (whose exp of 16 lanes is why a bare exp is let through).
 TEST(Banned, TheCLibrarysFunctionsWhereNumbersOfTheRunAreMade) {
   const std::string names = "(exp|exp2|expm1|log|log2|log10|log1p|sin|cos|tan|sincos|sinh|cosh|"
                             "tanh|pow|cbrt|hypot|erf|erfc|lgamma|tgamma)";

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 
 namespace troupe::actors {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "runtime/checkpoint/state_checkpoint.h"
-#include "runtime/cluster/journal.h"
-#include "runtime/cluster/lease_rules.h"
+#include "runtime/cluster/journal/journal.h"
+#include "runtime/cluster/lease/lease_rules.h"
 
 namespace troupe::actors {
 

@@ -8,7 +8,7 @@
 #include "actors/inference/model_folder.h"
 #include "actors/inference/sampler.h"
 #include "actors/train/plain_loop.h"
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/safetensors.h"
 

@@ -5,11 +5,11 @@
 
 #include "actors/model/mlp_block.h"
 #include "actors/model/routed_block.h"
-#include "kernels/embedding.h"
-#include "kernels/layers/expert.h"
 #include "kernels/layers/head.h"
-#include "kernels/norm.h"
-#include "kernels/permute.h"
+#include "kernels/layers/moe/expert.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::actors {
 

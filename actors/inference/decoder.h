@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "actors/model/tensors.h"
-#include "kernels/layers/mla.h"
+#include "kernels/layers/attention/mla.h"
 
 namespace troupe::actors {
 

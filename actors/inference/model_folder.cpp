@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/data/error.h"
-#include "runtime/data/tokenizer_json.h"
+#include "runtime/data/tokenizer/tokenizer_json.h"
 #include "runtime/model_shape.h"
 
 namespace troupe::actors {

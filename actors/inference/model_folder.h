@@ -10,7 +10,7 @@
 #include "config/proto/model.pb.h"
 #include "runtime/checkpoint/arena_weights.h"
 #include "runtime/checkpoint/huggingface.h"
-#include "runtime/data/tokenizer.h"
+#include "runtime/data/tokenizer/tokenizer.h"
 #include "runtime/state/arena.h"
 
 namespace troupe::actors {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "kernels/scalar_math.h"
+#include "kernels/math/scalar_math.h"
 
 namespace troupe::actors {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "actors/inference/decoder.h"
-#include "runtime/data/needle.h"
+#include "runtime/data/needle/needle.h"
 
 namespace troupe::actors {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/math/scalar_math.h"
 #include "kernels/random.h"
-#include "kernels/scalar_math.h"
 
 namespace troupe::actors {
 namespace {

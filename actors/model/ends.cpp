@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/head_sm90.h"
-#include "kernels/embedding.h"
-#include "kernels/logits.h"
-#include "kernels/norm.h"
-#include "kernels/permute.h"
+#include "kernels/cuda/sm90/head_sm90.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/logits.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::actors {
 

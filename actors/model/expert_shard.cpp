@@ -1,7 +1,7 @@
 #include "actors/model/expert_shard.h"
 
-#include "kernels/layers/dispatch.h"
-#include "kernels/permute.h"
+#include "kernels/layers/moe/dispatch.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::actors {
 

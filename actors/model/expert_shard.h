@@ -1,8 +1,8 @@
 #pragma once
 
 #include "actors/lane_actor.h"
-#include "kernels/layers/expert.h"
-#include "kernels/layers/group_sums.h"
+#include "kernels/layers/moe/expert.h"
+#include "kernels/layers/moe/group_sums.h"
 
 namespace troupe::actors {
 

@@ -1,7 +1,7 @@
 #include "actors/model/mlp_block.h"
 
-#include "kernels/norm.h"
-#include "kernels/permute.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::actors {
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "kernels/layers/dispatch.h"
-#include "kernels/layers/group_sums.h"
-#include "kernels/permute.h"
-#include "kernels/routing.h"
+#include "kernels/layers/moe/dispatch.h"
+#include "kernels/layers/moe/group_sums.h"
+#include "kernels/ops/permute.h"
+#include "kernels/ops/routing.h"
 
 namespace troupe::actors {
 

@@ -6,8 +6,8 @@
 
 #include "actors/model/expert_holders.h"
 #include "actors/model/tensors.h"
-#include "kernels/layers/dispatch.h"
-#include "kernels/layers/moe_gate.h"
+#include "kernels/layers/moe/dispatch.h"
+#include "kernels/layers/moe/moe_gate.h"
 
 namespace troupe::actors {
 
@@ -27,7 +27,7 @@ struct HostRows {
     kernels::Tensor index;         ///< [R] i32: which of the packed rows; forward alone
     kernels::Tensor weights;       ///< [R] routing weights; forward alone
   };
-  std::vector<kernels::Tensor> packed;  ///< [U, D]: x, or dy in backward (kernels/layers/dispatch.h)
+  std::vector<kernels::Tensor> packed;  ///< [U, D]: x, or dy in backward (kernels/layers/moe/dispatch.h)
   std::vector<Part> parts;              ///< ascending; the first shard takes them in
 };
 

@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "kernels/permute.h"
+#include "kernels/ops/permute.h"
 #include "runtime/state/gpu_mirror.h"
 
 namespace troupe::actors {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/optimizer.h"
+#include "kernels/ops/optimizer.h"
 #include "runtime/state/arena.h"
 
 namespace troupe::actors {

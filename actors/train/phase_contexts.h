@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "actors/train/timeline.h"
-#include "kernels/layers/mla.h"
+#include "kernels/layers/attention/mla.h"
 
 namespace troupe::actors {
 

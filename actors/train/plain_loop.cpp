@@ -9,7 +9,7 @@
 #include "actors/model/mlp_block.h"
 #include "actors/model/routed_block.h"
 #include "actors/train/apply_block.h"
-#include "kernels/layers/expert.h"
+#include "kernels/layers/moe/expert.h"
 #include "runtime/state/hash.h"
 
 namespace troupe::actors {

@@ -8,7 +8,7 @@
 #include "actors/model/tensors.h"
 #include "actors/train/batch.h"
 #include "actors/train/phase_contexts.h"
-#include "kernels/layers/moe_gate.h"
+#include "kernels/layers/moe/moe_gate.h"
 #include "runtime/state/arena.h"
 
 namespace troupe::actors {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "config/phases.h"
-#include "kernels/scalar_math.h"
+#include "kernels/math/scalar_math.h"
 #include "runtime/model_shape.h"
 
 namespace troupe::actors {

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "config/proto/run.pb.h"
+#include "kernels/layers/attention/mla.h"
 #include "kernels/layers/ffn.h"
-#include "kernels/layers/mla.h"
 #include "kernels/layers/params.h"
-#include "kernels/optimizer.h"
+#include "kernels/ops/optimizer.h"
 #include "runtime/state/arena.h"
 
 namespace troupe::actors {

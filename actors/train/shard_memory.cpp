@@ -5,8 +5,8 @@
 #include <exception>
 #include <string>
 
-#include "kernels/fixed_point.h"
-#include "kernels/permute.h"
+#include "kernels/ops/fixed_point.h"
+#include "kernels/ops/permute.h"
 #include "runtime/state/elements.h"
 
 namespace troupe::actors {

@@ -27,7 +27,7 @@
 #include "deploy/process/machine.h"
 #include "deploy/process/memory_use.h"
 #include "deploy/train/training_data.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "kernels/profile.h"
 #include "kernels/random.h"
 #include "runtime/model_shape.h"

@@ -8,7 +8,7 @@
 #include <stdexcept>
 
 #include "deploy/cluster/secret_option.h"
-#include "runtime/cluster/secret.h"
+#include "runtime/cluster/join/secret.h"
 
 namespace troupe::deploy {
 namespace {

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "runtime/cluster/orders.h"
+#include "runtime/cluster/journal/orders.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {

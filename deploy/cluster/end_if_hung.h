@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "actors/company.h"
-#include "runtime/cluster/hang_watch.h"
+#include "runtime/cluster/watch/hang_watch.h"
 
 namespace troupe::deploy {
 

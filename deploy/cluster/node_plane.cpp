@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "runtime/cluster/endpoint.h"
+#include "runtime/cluster/join/endpoint.h"
 
 namespace troupe::deploy {
 

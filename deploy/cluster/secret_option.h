@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "runtime/cluster/secret.h"
+#include "runtime/cluster/join/secret.h"
 
 namespace troupe::deploy {
 

@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "runtime/cluster/tls.h"
+#include "runtime/cluster/join/tls.h"
 
 namespace troupe::deploy {
 

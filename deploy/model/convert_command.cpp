@@ -12,7 +12,7 @@
 
 #include "actors/inference/model_folder.h"
 #include "deploy/train/run_state.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/huggingface.h"
 

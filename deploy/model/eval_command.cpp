@@ -13,7 +13,7 @@
 #include "deploy/train/run_state.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::deploy {
 namespace {

@@ -15,10 +15,10 @@
 #include "deploy/model/needle_grid.h"
 #include "deploy/options/option_checks.h"
 #include "deploy/train/run_state.h"
-#include "runtime/data/needle.h"
-#include "runtime/data/needle_document.h"
+#include "runtime/data/needle/needle.h"
+#include "runtime/data/needle/needle_document.h"
 #include "runtime/data/text_file.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::deploy {
 namespace {

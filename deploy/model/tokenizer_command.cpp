@@ -11,14 +11,14 @@
 #include <vector>
 
 #include "deploy/write_file.h"
-#include "runtime/data/bpe_trainer.h"
 #include "runtime/data/document.h"
 #include "runtime/data/jsonl.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
 #include "runtime/data/token_file.h"
-#include "runtime/data/tokenizer.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
+#include "runtime/data/tokenizer/tokenizer.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::deploy {
 namespace {

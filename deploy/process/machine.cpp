@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "kernels/buffer.h"
-#include "kernels/gemm.h"
 #include "kernels/layers/linear.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/gemm.h"
+#include "kernels/ops/quantize.h"
 #include "kernels/random.h"
 
 namespace troupe::deploy {

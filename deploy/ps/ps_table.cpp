@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "deploy/ps/ps_tree.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::deploy {
 namespace {

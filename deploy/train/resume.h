@@ -10,7 +10,7 @@
 
 #include "actors/control/coordinator.h"
 #include "config/load.h"
-#include "runtime/cluster/journal.h"
+#include "runtime/cluster/journal/journal.h"
 #include "runtime/proto/checkpoint.pb.h"
 #include "runtime/state/arena.h"
 

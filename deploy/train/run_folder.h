@@ -10,7 +10,7 @@
 #include "actors/train/timeline.h"
 #include "config/load.h"
 #include "deploy/line_file.h"
-#include "runtime/cluster/folder_lock.h"
+#include "runtime/cluster/journal/folder_lock.h"
 #include "runtime/proto/step.pb.h"
 
 namespace troupe::deploy {

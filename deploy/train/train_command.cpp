@@ -14,7 +14,7 @@
 #include "deploy/train/prepared_run.h"
 #include "deploy/train/resume.h"
 #include "deploy/train/run_setup.h"
-#include "runtime/cluster/journal.h"
+#include "runtime/cluster/journal/journal.h"
 
 namespace troupe::deploy {
 namespace {

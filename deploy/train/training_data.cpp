@@ -8,7 +8,7 @@
 #include "config/phases.h"
 #include "deploy/process/memory_use.h"
 #include "kernels/random.h"
-#include "runtime/data/bpe_trainer.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
 
 namespace troupe::deploy {
 namespace {

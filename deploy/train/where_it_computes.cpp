@@ -1,6 +1,6 @@
 #include "deploy/train/where_it_computes.h"
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 
 namespace troupe::deploy {
 

@@ -1,15 +1,15 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/attention.h"
+#include "kernels/ops/attention.h"
 
 #include <utility>
 
 #include "kernels/buffer.h"
-#include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/attention/attention_plan.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/attention.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 
@@ -33,7 +33,7 @@ void attention(Queue& queue, const AttentionArgs& args) {
 
 #else
 
-#include "kernels/cpu/attention_tiles.inl"
+#include "kernels/cpu/attention/attention_tiles.inl"
 
 /// What a part works in; each row of a matrix is 64-byte aligned.
 struct AttentionScratch {

@@ -4,12 +4,12 @@
 #include <string>
 #include <utility>
 
-#include "kernels/attention.h"
 #include "kernels/buffer.h"
+#include "kernels/ops/attention.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/attention_backward.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 
@@ -78,7 +78,7 @@ void attention_backward(Queue& queue, const AttentionBackwardArgs& args) {
 
 #else
 
-#include "kernels/cpu/attention_tiles.inl"
+#include "kernels/cpu/attention/attention_tiles.inl"
 
 /// Which gradients a pass over a tile makes.
 struct AttentionGradients {

@@ -1,12 +1,12 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/embedding.h"
+#include "kernels/ops/embedding.h"
 #include "kernels/profile.h"
 
 #include <string>
 
 #define TROUPE_ISA_FILE "kernels/cpu/embedding.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,7 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/fixed_point.h"
 #include "kernels/cuda/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 #include "kernels/profile.h"
 
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <utility>
 
 #define TROUPE_ISA_FILE "kernels/cpu/fixed_point.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

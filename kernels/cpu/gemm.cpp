@@ -1,20 +1,20 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/gemm.h"
+#include "kernels/ops/gemm.h"
 
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "kernels/buffer.h"
-#include "kernels/cpu/gemm_block.h"
-#include "kernels/cpu/gemm_pairs.h"
-#include "kernels/cpu/gemm_plan.h"
+#include "kernels/cpu/gemm/gemm_block.h"
+#include "kernels/cpu/gemm/gemm_pairs.h"
+#include "kernels/cpu/gemm/gemm_plan.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/gemm.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 
@@ -118,7 +118,7 @@ void grouped_gemm_weights(Queue& queue, const GroupedGemmWeightsArgs& args) {
 
 #else
 
-#include "kernels/cpu/gemm_block.inl"
+#include "kernels/cpu/gemm/gemm_block.inl"
 
 inline void multiply_numbers(const GemmBlock& part) { multiply_block<Numbers>(part); }
 inline void multiply_rounded(const GemmBlock& part) { multiply_block<Rounded>(part); }

@@ -1,6 +1,6 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/gemm_fp8.h"
+#include "kernels/ops/gemm_fp8.h"
 
 #include <limits>
 #include <memory>
@@ -8,16 +8,16 @@
 #include <utility>
 
 #include "kernels/buffer.h"
-#include "kernels/cpu/gemm_block.h"
-#include "kernels/cpu/gemm_pairs.h"
-#include "kernels/cpu/gemm_plan.h"
-#include "kernels/cpu/narrow_product.h"
+#include "kernels/cpu/gemm/gemm_block.h"
+#include "kernels/cpu/gemm/gemm_pairs.h"
+#include "kernels/cpu/gemm/gemm_plan.h"
+#include "kernels/cpu/gemm/narrow_product.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/ops/rounding.h"
 #include "kernels/profile.h"
-#include "kernels/rounding.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/gemm_fp8.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 
@@ -218,7 +218,7 @@ void grouped_gemm_weights_fp8(Queue& queue, const GroupedGemmWeightsFp8Args& arg
 
 #else
 
-#include "kernels/cpu/gemm_block.inl"
+#include "kernels/cpu/gemm/gemm_block.inl"
 
 inline void multiply_codes(const GemmBlock& part) { multiply_block<Codes>(part); }
 

@@ -1,4 +1,4 @@
-#include "kernels/logfmt.h"
+#include "kernels/ops/logfmt.h"
 
 #include <algorithm>
 #include <bit>
@@ -13,7 +13,7 @@ namespace troupe::kernels {
 namespace {
 
 #define TROUPE_SCALAR inline
-#include "kernels/logfmt_tile.inl"
+#include "kernels/math/logfmt_tile.inl"
 #undef TROUPE_SCALAR
 
 }  // namespace

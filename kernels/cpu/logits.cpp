@@ -1,15 +1,15 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/logits.h"
+#include "kernels/ops/logits.h"
 
 #include <string>
 
-#include "kernels/cuda/head_sm90.h"
-#include "kernels/scalar_math.h"
+#include "kernels/cuda/sm90/head_sm90.h"
+#include "kernels/math/scalar_math.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/logits.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

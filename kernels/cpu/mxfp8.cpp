@@ -1,12 +1,12 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/mxfp8.h"
+#include "kernels/ops/mxfp8.h"
 
 #include "kernels/cpu/tile_codes.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/mxfp8.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

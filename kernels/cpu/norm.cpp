@@ -1,12 +1,12 @@
 #if !defined(TROUPE_ISA_PASS)
 
 #include "kernels/cpu/row_type.h"
-#include "kernels/cuda/norm_sm90.h"
-#include "kernels/norm.h"
+#include "kernels/cuda/sm90/norm_sm90.h"
+#include "kernels/ops/norm.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/norm.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,6 +1,6 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/optimizer.h"
+#include "kernels/ops/optimizer.h"
 #include "kernels/profile.h"
 
 #include <bit>
@@ -8,7 +8,7 @@
 #include <string>
 
 #define TROUPE_ISA_FILE "kernels/cpu/optimizer.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,11 +1,11 @@
-#include "kernels/pack.h"
+#include "kernels/ops/pack.h"
 
 #include <array>
 #include <string>
 
+#include "kernels/ops/quantize.h"
+#include "kernels/ops/rounding.h"
 #include "kernels/profile.h"
-#include "kernels/quantize.h"
-#include "kernels/rounding.h"
 
 namespace troupe::kernels {
 namespace {

@@ -1,7 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/permute.h"
 #include "kernels/cpu/row_type.h"
+#include "kernels/ops/permute.h"
 #include "kernels/profile.h"
 
 #include <string>
@@ -18,7 +18,7 @@ struct PlacedRow {
 }  // namespace troupe::kernels::cpu
 
 #define TROUPE_ISA_FILE "kernels/cpu/permute.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

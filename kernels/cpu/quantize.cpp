@@ -1,11 +1,11 @@
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <string>
 
-#include "kernels/rounding.h"
+#include "kernels/ops/rounding.h"
 #include "kernels/tensor.h"
 
 namespace troupe::kernels {
@@ -13,7 +13,7 @@ namespace troupe::kernels {
 namespace {
 
 #define TROUPE_SCALAR inline
-#include "kernels/small_formats.inl"
+#include "kernels/math/small_formats.inl"
 #undef TROUPE_SCALAR
 
 /// A number of a sign, 5 bits of exponent with bias 15, and f fraction bits, its infinities and NaN

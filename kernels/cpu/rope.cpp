@@ -1,16 +1,16 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/rope.h"
+#include "kernels/ops/rope.h"
 
 #include "kernels/cpu/row_type.h"
 
 #include <string>
 
-#include "kernels/scalar_math.h"
+#include "kernels/math/scalar_math.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/rope.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,19 +1,19 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/rounding.h"
+#include "kernels/ops/rounding.h"
 
 #include <algorithm>
 #include <limits>
 #include <memory>
 #include <string>
 
-#include "kernels/cpu/gemm_plan.h"
+#include "kernels/cpu/gemm/gemm_plan.h"
 #include "kernels/cpu/tile_codes.h"
 #include "kernels/cuda/rounding.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/rounding.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,13 +1,13 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/routing.h"
+#include "kernels/ops/routing.h"
 #include "kernels/profile.h"
 
 #include <string>
 #include <vector>
 
 #define TROUPE_ISA_FILE "kernels/cpu/routing.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

@@ -1,11 +1,11 @@
 #if !defined(TROUPE_ISA_PASS)
 
-#include "kernels/swiglu.h"
 #include "kernels/cpu/row_type.h"
+#include "kernels/ops/swiglu.h"
 #include "kernels/profile.h"
 
 #define TROUPE_ISA_FILE "kernels/cpu/swiglu.cpp"
-#include "kernels/cpu/for_each_isa.h"
+#include "kernels/cpu/simd/for_each_isa.h"
 
 namespace troupe::kernels {
 

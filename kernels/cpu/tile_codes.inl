@@ -1,7 +1,7 @@
 // Tiles of codes, compiled for each instruction set by rounding.cpp and mxfp8.cpp.
 
 #define TROUPE_LANE inline
-#include "kernels/tile_math.inl"
+#include "kernels/math/tile_math.inl"
 #undef TROUPE_LANE
 
 /// Columns of n <= 16 lanes, of which a scale belongs to each lane.

@@ -1,5 +1,5 @@
-#include "kernels/attention.h"
-#include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/attention/attention_tiles.cuh"
+#include "kernels/ops/attention.h"
 
 namespace troupe::kernels::cuda {
 namespace {

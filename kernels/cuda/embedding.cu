@@ -1,6 +1,6 @@
-#include "kernels/embedding.h"
+#include "kernels/ops/embedding.h"
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {

@@ -1,7 +1,7 @@
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 
+#include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/fixed_point.h"
-#include "kernels/cuda/launch.cuh"
 
 namespace troupe::kernels::cuda {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 
 namespace troupe::kernels::cuda {
 

@@ -1,9 +1,9 @@
-// The funnel of all products on the GPU: what cpu/gemm_plan.h is on the CPU.
+// The funnel of all products on the GPU: what cpu/gemm/gemm_plan.h is on the CPU.
 #pragma once
 
 #include <vector>
 
-#include "kernels/cpu/gemm_block.h"
+#include "kernels/cpu/gemm/gemm_block.h"
 #include "kernels/queue.h"
 
 namespace troupe::kernels::cuda {

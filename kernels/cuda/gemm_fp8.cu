@@ -1,4 +1,4 @@
-#include "kernels/cuda/gemm_block.cuh"
+#include "kernels/cuda/gemm/gemm_block.cuh"
 
 namespace troupe::kernels::cuda {
 

@@ -1,17 +1,17 @@
-#include "kernels/logfmt.h"
+#include "kernels/ops/logfmt.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
 #define TROUPE_SCALAR __device__ inline
-#include "kernels/logfmt_tile.inl"
+#include "kernels/math/logfmt_tile.inl"
 #undef TROUPE_SCALAR
 
 }  // namespace

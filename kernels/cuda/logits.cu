@@ -1,16 +1,16 @@
-#include "kernels/logits.h"
+#include "kernels/ops/logits.h"
 
 #include <bit>
 #include <cmath>
 
-#include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
 #define TROUPE_SCALAR __device__ inline
-#include "kernels/scalar_math.inl"
+#include "kernels/math/scalar_math.inl"
 #undef TROUPE_SCALAR
 
 __device__ constexpr float lowest = -std::numeric_limits<float>::infinity();

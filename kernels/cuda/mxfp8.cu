@@ -1,4 +1,4 @@
-#include "kernels/mxfp8.h"
+#include "kernels/ops/mxfp8.h"
 
 #include "kernels/cuda/rounding.h"
 

@@ -1,7 +1,7 @@
-#include "kernels/norm.h"
+#include "kernels/ops/norm.h"
 
-#include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 

@@ -1,16 +1,16 @@
-#include "kernels/pack.h"
+#include "kernels/ops/pack.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
 #define TROUPE_SCALAR __device__ inline
-#include "kernels/small_formats.inl"
+#include "kernels/math/small_formats.inl"
 #undef TROUPE_SCALAR
 
 }  // namespace

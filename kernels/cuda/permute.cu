@@ -1,9 +1,9 @@
-#include "kernels/permute.h"
+#include "kernels/ops/permute.h"
 
 #include <algorithm>
 
-#include "kernels/cuda/elementwise.cuh"
-#include "kernels/cuda/lane.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/device/lane.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {

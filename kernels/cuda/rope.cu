@@ -1,5 +1,5 @@
-#include "kernels/cuda/elementwise.cuh"
-#include "kernels/rope.h"
+#include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/ops/rope.h"
 
 namespace troupe::kernels::cuda {
 namespace {

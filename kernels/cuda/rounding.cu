@@ -1,7 +1,7 @@
-#include "kernels/rounding.h"
+#include "kernels/ops/rounding.h"
 
-#include "kernels/cuda/elementwise.cuh"
-#include "kernels/cuda/lane.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/device/lane.cuh"
 #include "kernels/cuda/rounding.h"
 
 namespace troupe::kernels::cuda {

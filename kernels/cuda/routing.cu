@@ -1,7 +1,7 @@
-#include "kernels/routing.h"
+#include "kernels/ops/routing.h"
 
-#include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/device/launch.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {

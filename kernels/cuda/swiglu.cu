@@ -1,6 +1,6 @@
-#include "kernels/cuda/elementwise.cuh"
-#include "kernels/cuda/lane.cuh"
-#include "kernels/swiglu.h"
+#include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/device/lane.cuh"
+#include "kernels/ops/swiglu.h"
 
 namespace troupe::kernels::cuda {
 namespace {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/cuda/products_bf16.h"
-#include "kernels/permute.h"
-#include "kernels/rounding.h"
-#include "kernels/swiglu.h"
+#include "kernels/cuda/gemm/products_bf16.h"
+#include "kernels/ops/permute.h"
+#include "kernels/ops/rounding.h"
+#include "kernels/ops/swiglu.h"
 
 namespace troupe::kernels {
 namespace {

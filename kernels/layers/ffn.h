@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kernels/cuda/products_fp8.h"
+#include "kernels/cuda/gemm/products_fp8.h"
 #include "kernels/layers/linear.h"
 
 namespace troupe::kernels {

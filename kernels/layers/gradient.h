@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "kernels/buffer.h"
-#include "kernels/fixed_point.h"
-#include "kernels/permute.h"
+#include "kernels/ops/fixed_point.h"
+#include "kernels/ops/permute.h"
 #include "kernels/queue.h"
 
 namespace troupe::kernels {

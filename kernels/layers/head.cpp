@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/head_sm90.h"
-#include "kernels/cuda/products_bf16.h"
-#include "kernels/gemm.h"
-#include "kernels/logits.h"
+#include "kernels/cuda/gemm/products_bf16.h"
+#include "kernels/cuda/sm90/head_sm90.h"
+#include "kernels/ops/gemm.h"
+#include "kernels/ops/logits.h"
 
 namespace troupe::kernels {
 namespace {

@@ -3,12 +3,12 @@
 #include <string>
 #include <utility>
 
-#include "kernels/cuda/products_bf16.h"
-#include "kernels/cuda/products_fp8.h"
-#include "kernels/gemm.h"
-#include "kernels/gemm_fp8.h"
-#include "kernels/permute.h"
-#include "kernels/rounding.h"
+#include "kernels/cuda/gemm/products_bf16.h"
+#include "kernels/cuda/gemm/products_fp8.h"
+#include "kernels/ops/gemm.h"
+#include "kernels/ops/gemm_fp8.h"
+#include "kernels/ops/permute.h"
+#include "kernels/ops/rounding.h"
 
 namespace troupe::kernels {
 

@@ -1,8 +1,8 @@
 #include "kernels/layers/mtp.h"
 
-#include "kernels/embedding.h"
-#include "kernels/norm.h"
-#include "kernels/permute.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::kernels {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/rope.h"
+#include "kernels/ops/rope.h"
 
 namespace troupe::kernels {
 

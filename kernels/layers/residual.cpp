@@ -1,7 +1,7 @@
 #include "kernels/layers/residual.h"
 
-#include "kernels/norm.h"
-#include "kernels/permute.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 
 namespace troupe::kernels {
 namespace {

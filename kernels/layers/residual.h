@@ -1,9 +1,9 @@
 // The residual stream's joints: a norm before each sub-layer and the sum behind it.
 #pragma once
 
-#include "kernels/layers/gqa.h"
+#include "kernels/layers/attention/gqa.h"
+#include "kernels/layers/attention/mla.h"
 #include "kernels/layers/gradient.h"
-#include "kernels/layers/mla.h"
 
 namespace troupe::kernels {
 

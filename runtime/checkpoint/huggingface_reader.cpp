@@ -4,7 +4,7 @@
 
 #include "config/text/errors.h"
 #include "config/validate.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/huggingface.h"
 #include "runtime/checkpoint/huggingface_config.h"

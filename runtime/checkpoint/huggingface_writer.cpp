@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/checkpoint/files.h"
 #include "runtime/checkpoint/huggingface.h"

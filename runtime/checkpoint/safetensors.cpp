@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "runtime/checkpoint/error.h"
 #include "runtime/data/error.h"
 

@@ -8,7 +8,7 @@
 #include "runtime/data/corpus.h"
 #include "runtime/data/document_stream.h"
 #include "runtime/data/mixture.h"
-#include "runtime/data/rewriter.h"
+#include "runtime/data/tokenizer/rewriter.h"
 
 namespace troupe::runtime {
 

@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "kernels/random.h"
-#include "runtime/data/bpe_trainer.h"
 #include "runtime/data/error.h"
 #include "runtime/data/jsonl.h"
 #include "runtime/data/text_documents.h"
 #include "runtime/data/text_file.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
 
 namespace troupe::runtime {
 namespace {

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "runtime/data/document.h"
-#include "runtime/data/joined_tokens.h"
 #include "runtime/data/token_file.h"
-#include "runtime/data/tokenizer.h"
-#include "runtime/data/tokenizer_json.h"
+#include "runtime/data/tokenizer/joined_tokens.h"
+#include "runtime/data/tokenizer/tokenizer.h"
+#include "runtime/data/tokenizer/tokenizer_json.h"
 
 namespace troupe::runtime {
 

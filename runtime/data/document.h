@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/data/tokenizer.h"
+#include "runtime/data/tokenizer/tokenizer.h"
 
 namespace troupe::runtime {
 

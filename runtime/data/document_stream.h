@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "runtime/data/corpus.h"
-#include "runtime/data/rewriter.h"
+#include "runtime/data/tokenizer/rewriter.h"
 
 namespace troupe::runtime {
 

@@ -5,7 +5,7 @@
 
 #include "runtime/data/error.h"
 #include "runtime/data/text_file.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::runtime {
 namespace {

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "runtime/data_plane/ucx_messages.h"
 
 namespace troupe::runtime {

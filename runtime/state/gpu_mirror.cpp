@@ -4,8 +4,8 @@
 #include <new>
 #include <utility>
 
-#include "kernels/cuda/products_bf16.h"
-#include "kernels/permute.h"
+#include "kernels/cuda/gemm/products_bf16.h"
+#include "kernels/ops/permute.h"
 #include "runtime/state/arena.h"
 #include "runtime/state/elements.h"
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <optional>
 
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::runtime {
 namespace {

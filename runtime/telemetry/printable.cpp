@@ -1,6 +1,6 @@
 #include "runtime/telemetry/printable.h"
 
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace troupe::runtime {
 

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "actors/launch.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "tests/actors/run_of.h"
 #include "tests/actors/spread_run.h"
 #include "tests/actors/train/small_recipe.h"

@@ -4,7 +4,7 @@
 #include <array>
 #include <numeric>
 
-#include "kernels/cuda/attention_decode_sm90.h"
+#include "kernels/cuda/attention/attention_decode_sm90.h"
 #include "tests/bench/sm90_bench.cuh"
 
 namespace troupe::tests {

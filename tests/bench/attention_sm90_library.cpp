@@ -2,7 +2,7 @@
 // functions without C++ in their names. Each returns 0, or says on stderr what was wrong.
 #include <cstdio>
 
-#include "kernels/cuda/attention_sm90.h"
+#include "kernels/cuda/attention/attention_sm90.h"
 #include "kernels/tensor.h"
 
 using namespace troupe::kernels;

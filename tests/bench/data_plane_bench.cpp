@@ -16,7 +16,7 @@
 #include <sstream>
 
 #include "kernels/buffer.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "tests/runtime/data_plane/hex.h"
 #include "tests/runtime/data_plane/planes.h"
 

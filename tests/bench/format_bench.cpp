@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "kernels/gemm_fp8.h"
-#include "tests/kernels/formats.h"
+#include "kernels/ops/gemm_fp8.h"
+#include "tests/kernels/ops/formats.h"
 
 namespace troupe::tests {
 namespace {

@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/cuda/gemm_bf16_wgmma.h"
-#include "kernels/cuda/gemm_fp8_wgmma.h"
+#include "kernels/cuda/gemm/gemm_bf16_wgmma.h"
+#include "kernels/cuda/gemm/gemm_fp8_wgmma.h"
 #include "tests/bench/cublaslt_peer.h"
 #include "tests/bench/sm90_operands.cuh"
 

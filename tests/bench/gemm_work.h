@@ -4,7 +4,7 @@
 #include <functional>
 #include <vector>
 
-#include "kernels/gemm.h"
+#include "kernels/ops/gemm.h"
 #include "tests/kernels/fixtures.h"
 
 namespace troupe::tests {

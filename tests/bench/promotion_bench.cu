@@ -4,10 +4,10 @@
 // promotion_bench [JSON FILE]
 #include <cmath>
 
-#include "kernels/cuda/store_tile.cuh"
-#include "kernels/cuda/tma.cuh"
-#include "kernels/cuda/wgmma.cuh"
-#include "kernels/quantize.h"
+#include "kernels/cuda/gemm/store_tile.cuh"
+#include "kernels/cuda/sm90/tma.cuh"
+#include "kernels/cuda/sm90/wgmma.cuh"
+#include "kernels/ops/quantize.h"
 #include "tests/bench/sm90_bench.cuh"
 
 namespace troupe::tests {

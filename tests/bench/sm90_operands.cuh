@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "kernels/cuda/quantize_sm90.h"
+#include "kernels/cuda/sm90/quantize_sm90.h"
 #include "tests/bench/sm90_bench.cuh"
 
 namespace troupe::tests {

@@ -13,11 +13,11 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/data/bpe_trainer.h"
 #include "runtime/data/text_file.h"
-#include "runtime/data/tokenizer.h"
-#include "runtime/data/tokenizer_json.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
+#include "runtime/data/tokenizer/tokenizer.h"
+#include "runtime/data/tokenizer/tokenizer_json.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 namespace {
 

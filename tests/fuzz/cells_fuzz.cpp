@@ -4,7 +4,7 @@
 #include <cstring>
 #include <memory>
 
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 #include "runtime/telemetry/cell_reader.h"
 
 using namespace troupe::runtime;

@@ -1,7 +1,7 @@
 // A journal file: raw bytes, or payloads under frames that are right.
 #include <cstdlib>
 
-#include "runtime/cluster/journal_format.h"
+#include "runtime/cluster/journal/journal_format.h"
 #include "tests/fuzz/framed.h"
 
 using namespace troupe::runtime;

@@ -4,7 +4,7 @@
 #include "runtime/data/error.h"
 #include "runtime/data/jsonl.h"
 #include "runtime/data/text_documents.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 using namespace troupe::runtime;
 

@@ -7,8 +7,8 @@
 
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/safetensors_header.h"
-#include "runtime/cluster/journal_format.h"
-#include "runtime/data/bpe_trainer.h"
+#include "runtime/cluster/journal/journal_format.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
 #include "runtime/data_plane/parcel_format.h"
 #include "runtime/state/unit_file.h"
 #include "runtime/telemetry/cell_layout.h"

@@ -2,8 +2,8 @@
 #include <cstdlib>
 
 #include "runtime/data/error.h"
-#include "runtime/data/tokenizer.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/tokenizer/tokenizer.h"
+#include "runtime/data/tokenizer/utf8.h"
 
 using namespace troupe::runtime;
 

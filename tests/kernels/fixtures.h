@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/buffer.h"
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/simd/isa.h"
 #include "kernels/queue.h"
 #include "kernels/random.h"
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/norm.h"
+#include "kernels/ops/norm.h"
 #include "tests/kernels/fixtures.h"
 
 namespace troupe::tests {

@@ -11,7 +11,7 @@
 
 #include "deploy/cluster/held_parts.h"
 #include "deploy/train/resume.h"
-#include "runtime/cluster/orders.h"
+#include "runtime/cluster/journal/orders.h"
 #include "runtime/model_shape.h"
 #include "tests/system/family.h"
 #include "tests/system/long_run.h"

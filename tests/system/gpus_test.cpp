@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "tests/system/family.h"
 #include "tests/system/spread_program.h"
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "runtime/cluster/frame_socket.h"
+#include "runtime/cluster/join/frame_socket.h"
 #include "tests/system/family.h"
 #include "tests/system/long_run.h"
 

@@ -9,7 +9,7 @@
 #include <functional>
 #include <map>
 
-#include "runtime/cluster/journal.h"
+#include "runtime/cluster/journal/journal.h"
 #include "tests/program.h"
 
 namespace troupe::tests {

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <csignal>
 
-#include "runtime/cluster/heartbeats.h"
-#include "runtime/cluster/urgent_thread.h"
+#include "runtime/cluster/watch/heartbeats.h"
+#include "runtime/cluster/watch/urgent_thread.h"
 
 namespace troupe::deploy {
 

@@ -6,7 +6,7 @@
 
 namespace troupe::deploy {
 
-/// Says over a pipe that this process runs, as heartbeats do (runtime/cluster/heartbeats.h), on a
+/// Says over a pipe that this process runs, as heartbeats do (runtime/cluster/watch/heartbeats.h), on a
 /// thread of its own while it lives.
 class BeatingLine {
  public:

@@ -16,7 +16,7 @@
 #include "deploy/cluster/tls_option.h"
 #include "deploy/process/machine.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/process_handle.h"
+#include "runtime/cluster/watch/process_handle.h"
 #include "runtime/data_plane/data_plane.h"
 #include "runtime/state/hash.h"
 

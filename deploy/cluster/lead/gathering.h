@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "deploy/cluster/lead/node_processes.h"
-#include "runtime/cluster/arrivals.h"
-#include "runtime/cluster/members.h"
-#include "runtime/cluster/tls.h"
+#include "runtime/cluster/join/arrivals.h"
+#include "runtime/cluster/join/members.h"
+#include "runtime/cluster/join/tls.h"
 
 namespace troupe::deploy {
 

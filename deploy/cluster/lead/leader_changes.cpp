@@ -8,7 +8,7 @@
 #include "config/plan/planner.h"
 #include "deploy/cluster/lead/leader.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/orders.h"
+#include "runtime/cluster/journal/orders.h"
 
 namespace troupe::deploy {
 namespace {

@@ -19,9 +19,9 @@
 #include "deploy/cluster/lead/beating_line.h"
 #include "deploy/process/stop_signals.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/heartbeats.h"
 #include "runtime/cluster/memory_group.h"
-#include "runtime/cluster/process_handle.h"
+#include "runtime/cluster/watch/heartbeats.h"
+#include "runtime/cluster/watch/process_handle.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {

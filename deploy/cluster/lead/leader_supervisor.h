@@ -22,7 +22,7 @@ class LeaderLife {
   int processes() const { return processes_; }
   /// When that was noticed, in microseconds since 1970.
   uint64_t loss_us() const { return loss_us_; }
-  /// What made the one before the leader where a lease does (runtime/cluster/lease_rules.h); 0: nothing, or
+  /// What made the one before the leader where a lease does (runtime/cluster/lease/lease_rules.h); 0: nothing, or
   /// it was fenced.
   int64_t held_revision() const { return held_revision_; }
   /// The one before could not go on with the nodes that it had; others may.

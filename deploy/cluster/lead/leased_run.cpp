@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/secret.h"
+#include "runtime/cluster/join/secret.h"
 #include "runtime/telemetry/event_log.h"
 
 namespace troupe::deploy {

@@ -1,4 +1,4 @@
-// A run that is led by a lease (runtime/cluster/lease_rules.h), as a command that may lead it takes part
+// A run that is led by a lease (runtime/cluster/lease/lease_rules.h), as a command that may lead it takes part
 // in it: who waits for the lease, and what whoever gets it has to know.
 #pragma once
 
@@ -8,9 +8,9 @@
 
 #include "config/proto/cluster.pb.h"
 #include "deploy/cluster/lead/leader_supervisor.h"
-#include "runtime/cluster/journal.h"
-#include "runtime/cluster/lease.h"
-#include "runtime/cluster/secret.h"
+#include "runtime/cluster/join/secret.h"
+#include "runtime/cluster/journal/journal.h"
+#include "runtime/cluster/lease/lease.h"
 
 namespace troupe::deploy {
 

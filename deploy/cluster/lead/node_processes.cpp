@@ -12,7 +12,7 @@
 
 #include "deploy/cluster/secret_option.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/process_handle.h"
+#include "runtime/cluster/watch/process_handle.h"
 
 namespace troupe::deploy {
 namespace {

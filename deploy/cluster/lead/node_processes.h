@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/cluster/endpoint.h"
-#include "runtime/cluster/secret.h"
+#include "runtime/cluster/join/endpoint.h"
+#include "runtime/cluster/join/secret.h"
 
 namespace troupe::deploy {
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "runtime/cluster/members.h"
+#include "runtime/cluster/join/members.h"
 
 namespace troupe::deploy {
 namespace {

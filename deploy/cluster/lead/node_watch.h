@@ -8,8 +8,8 @@
 #include <mutex>
 #include <string>
 
-#include "runtime/cluster/exit_watch.h"
-#include "runtime/cluster/heartbeats.h"
+#include "runtime/cluster/watch/exit_watch.h"
+#include "runtime/cluster/watch/heartbeats.h"
 
 namespace troupe::deploy {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "config/plan/cost_model.h"
-#include "runtime/cluster/slow_workers.h"
+#include "runtime/cluster/watch/slow_workers.h"
 #include "runtime/proto/step.pb.h"
 
 namespace troupe::deploy {

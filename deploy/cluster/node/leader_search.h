@@ -1,5 +1,5 @@
 // How a node finds the process that leads its run, and notices that another does, where a lease says so
-// (runtime/cluster/lease_rules.h).
+// (runtime/cluster/lease/lease_rules.h).
 #pragma once
 
 #include <atomic>
@@ -10,8 +10,8 @@
 #include <string>
 #include <thread>
 
-#include "runtime/cluster/frame_socket.h"
-#include "runtime/cluster/lease.h"
+#include "runtime/cluster/join/frame_socket.h"
+#include "runtime/cluster/lease/lease.h"
 
 namespace troupe::deploy {
 

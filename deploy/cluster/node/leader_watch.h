@@ -5,8 +5,8 @@
 #include <mutex>
 #include <string>
 
-#include "runtime/cluster/frame_socket.h"
-#include "runtime/cluster/heartbeats.h"
+#include "runtime/cluster/join/frame_socket.h"
+#include "runtime/cluster/watch/heartbeats.h"
 
 namespace troupe::deploy {
 

@@ -11,7 +11,7 @@
 #include "actors/company.h"
 #include "actors/placement/mover.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/frame_socket.h"
+#include "runtime/cluster/join/frame_socket.h"
 
 namespace troupe::deploy {
 

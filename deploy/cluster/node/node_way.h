@@ -10,9 +10,9 @@
 #include "deploy/cluster/node/leader_search.h"
 #include "deploy/cluster/node/node_line.h"
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/join.h"
-#include "runtime/cluster/secret.h"
-#include "runtime/cluster/tls.h"
+#include "runtime/cluster/join/join.h"
+#include "runtime/cluster/join/secret.h"
+#include "runtime/cluster/join/tls.h"
 
 namespace troupe::deploy {
 

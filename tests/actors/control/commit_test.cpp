@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 #include "tests/actors/train/small_recipe.h"
 
 namespace troupe::tests {

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "actors/control/commit.h"
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 #include "tests/actors/train/varied_recipe.h"
 
 namespace troupe::tests {

@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "runtime/checkpoint/error.h"
-#include "runtime/data/bpe_trainer.h"
 #include "runtime/data/error.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
 
 namespace troupe::tests {
 namespace {

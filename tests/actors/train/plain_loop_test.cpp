@@ -7,7 +7,7 @@
 #include <set>
 
 #include "actors/train/apply_block.h"
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 #include "runtime/state/hash.h"
 #include "tests/actors/train/reference_model.h"
 #include "tests/actors/train/small_recipe.h"

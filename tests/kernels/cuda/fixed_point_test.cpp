@@ -1,4 +1,4 @@
-#include "kernels/fixed_point.h"
+#include "kernels/ops/fixed_point.h"
 
 #include <gmock/gmock.h>
 

@@ -1,6 +1,6 @@
-#include "kernels/gemm_fp8.h"
+#include "kernels/ops/gemm_fp8.h"
 
-#include "kernels/rounding.h"
+#include "kernels/ops/rounding.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {

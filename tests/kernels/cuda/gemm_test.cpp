@@ -1,4 +1,4 @@
-#include "kernels/gemm.h"
+#include "kernels/ops/gemm.h"
 
 #include "tests/kernels/cuda/twins.h"
 

@@ -1,4 +1,4 @@
-#include "kernels/logits.h"
+#include "kernels/ops/logits.h"
 
 #include "tests/kernels/cuda/twins.h"
 

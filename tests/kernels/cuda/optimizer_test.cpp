@@ -1,7 +1,7 @@
-#include "kernels/optimizer.h"
+#include "kernels/ops/optimizer.h"
 
-#include "kernels/permute.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/permute.h"
+#include "kernels/ops/quantize.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {

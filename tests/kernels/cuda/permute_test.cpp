@@ -1,4 +1,4 @@
-#include "kernels/permute.h"
+#include "kernels/ops/permute.h"
 
 #include "tests/kernels/cuda/twins.h"
 

@@ -1,8 +1,8 @@
-#include "kernels/rounding.h"
+#include "kernels/ops/rounding.h"
 
-#include "kernels/logfmt.h"
-#include "kernels/mxfp8.h"
-#include "kernels/pack.h"
+#include "kernels/ops/logfmt.h"
+#include "kernels/ops/mxfp8.h"
+#include "kernels/ops/pack.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {

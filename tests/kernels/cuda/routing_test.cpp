@@ -1,4 +1,4 @@
-#include "kernels/routing.h"
+#include "kernels/ops/routing.h"
 
 #include "tests/kernels/cuda/twins.h"
 

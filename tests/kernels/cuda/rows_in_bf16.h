@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/layers/gradient.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {

@@ -1,4 +1,4 @@
-#include "kernels/swiglu.h"
+#include "kernels/ops/swiglu.h"
 
 #include "tests/kernels/cuda/twins.h"
 

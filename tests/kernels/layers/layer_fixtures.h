@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/layers/attention/gqa.h"
+#include "kernels/layers/attention/mla.h"
 #include "kernels/layers/ffn.h"
-#include "kernels/layers/gqa.h"
-#include "kernels/layers/mla.h"
 #include "kernels/layers/mtp.h"
 #include "tests/kernels/arrangements.h"
 #include "tests/kernels/fixtures.h"

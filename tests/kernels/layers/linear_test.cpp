@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "tests/kernels/layers/layer_fixtures.h"
 #include "tests/kernels/reference/tiles.h"
 

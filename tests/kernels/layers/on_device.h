@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "kernels/layers/gradient.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "tests/kernels/fixtures.h"
 
 namespace troupe::tests {

@@ -7,9 +7,9 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/layers/attention/gqa.h"
+#include "kernels/layers/attention/mla.h"
 #include "kernels/layers/ffn.h"
-#include "kernels/layers/gqa.h"
-#include "kernels/layers/mla.h"
 #include "kernels/layers/mtp.h"
 #include "tests/kernels/reference/attention.h"
 #include "tests/kernels/reference/embedding.h"

@@ -1,12 +1,12 @@
-// Tiles of codes by obvious loops, over the codecs of kernels/quantize.h.
+// Tiles of codes by obvious loops, over the codecs of kernels/ops/quantize.h.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
-#include "kernels/quantize.h"
-#include "kernels/rounding.h"
+#include "kernels/ops/quantize.h"
+#include "kernels/ops/rounding.h"
 
 namespace troupe::tests::reference {
 

@@ -7,7 +7,7 @@
 
 #include "config/load.h"
 #include "config/parameters.h"
-#include "kernels/quantize.h"
+#include "kernels/ops/quantize.h"
 #include "runtime/checkpoint/safetensors.h"
 #include "tests/runtime/checkpoint/fixtures.h"
 

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "runtime/cluster/cluster_error.h"
-#include "runtime/cluster/process_handle.h"
+#include "runtime/cluster/watch/process_handle.h"
 #include "runtime/telemetry/process_status.h"
 
 namespace troupe::tests {

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 
 #include "kernels/random.h"
-#include "runtime/data/bpe_trainer.h"
 #include "runtime/data/error.h"
+#include "runtime/data/tokenizer/bpe_trainer.h"
 
 namespace troupe::runtime {
 namespace {

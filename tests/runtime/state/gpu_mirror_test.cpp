@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/cuda/device.h"
-#include "kernels/permute.h"
+#include "kernels/cuda/device/device.h"
+#include "kernels/ops/permute.h"
 #include "runtime/state/arena.h"
 #include "tests/kernels/fixtures.h"
 

@@ -1,0 +1,153 @@
+// How a warpgroup writes the registers of its products (wgmma.cuh) to a matrix.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/gemm/product_result.h"
+
+namespace troupe::kernels::cuda {
+
+/// What a product is written as, as a type; else bfloat16 or f32.
+struct RoundedBf16 {};  ///< f32 that were rounded to bfloat16
+struct FixedPoint {};   ///< added to fixed-point sums
+
+/// Four lanes hold one row: after this each holds eight neighbouring columns of one of four chunks.
+__device__ inline void transpose_quad(uint32_t (&v)[4], int lane) {
+  const bool odd = lane & 1, high = lane & 2;
+  uint32_t x = __shfl_xor_sync(~0u, odd ? v[0] : v[1], 1);
+  uint32_t y = __shfl_xor_sync(~0u, odd ? v[2] : v[3], 1);
+  (odd ? v[0] : v[1]) = x;
+  (odd ? v[2] : v[3]) = y;
+  x = __shfl_xor_sync(~0u, high ? v[0] : v[2], 2);
+  y = __shfl_xor_sync(~0u, high ? v[1] : v[3], 2);
+  (high ? v[0] : v[2]) = x;
+  (high ? v[1] : v[3]) = y;
+}
+
+__device__ inline uint32_t bf16_pair(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+/// Where a warpgroup's 64 x kCols go: rows from `row` on and below `row_end`, columns from `col` on
+/// and below `cols`, of a matrix whose rows are `stride` apart.
+struct TileTarget {
+  int64_t stride;
+  int row, row_end;
+  int col, cols;
+};
+
+/// Writes them as bfloat16: `c` is row 0 of the matrix. Stride and columns are multiples of 8.
+template <int kCols>
+__device__ inline void store_bf16(const float (&total)[kCols / 2], __nv_bfloat16* c,
+                                  const TileTarget& to) {
+  const int row = to.row, row_end = to.row_end, col = to.col, cols = to.cols;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = row + 16 * warp + lane / 4 + 8 * half;
+    __nv_bfloat16* line = c + int64_t{r} * to.stride + col;
+#pragma unroll
+    for (int first = 0; first < kCols / 8; first += 4) {
+      if (first + 4 <= kCols / 8) {
+        uint32_t v[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int i = 4 * (first + j) + 2 * half;
+          v[j] = bf16_pair(total[i], total[i + 1]);
+        }
+        transpose_quad(v, lane);
+        const int x = 8 * (first + lane % 4);
+        if (r < row_end && col + x < cols) {
+          *reinterpret_cast<uint4*>(line + x) = make_uint4(v[0], v[1], v[2], v[3]);
+        }
+      } else {
+#pragma unroll
+        for (int j = first; j < kCols / 8; ++j) {
+          const int i = 4 * j + 2 * half, x = 8 * j + 2 * (lane % 4);
+          if (r < row_end && col + x < cols) {
+            *reinterpret_cast<uint32_t*>(line + x) = bf16_pair(total[i], total[i + 1]);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Where rows lie `cols` apart.
+template <int kCols>
+__device__ inline void store_bf16(const float (&total)[kCols / 2], __nv_bfloat16* c, int row,
+                                  int row_end, int col, int cols) {
+  store_bf16<kCols>(total, c, {cols, row, row_end, col, cols});
+}
+
+/// The same as f32, or as f32 that were rounded to bfloat16. Stride and columns are even.
+template <int kCols, bool kRounded = false>
+__device__ inline void store_f32(const float (&total)[kCols / 2], float* c, const TileTarget& to) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = to.row + 16 * warp + lane / 4 + 8 * half;
+    float* line = c + int64_t{r} * to.stride + to.col;
+#pragma unroll
+    for (int j = 0; j < kCols / 8; ++j) {
+      const int i = 4 * j + 2 * half, x = 8 * j + 2 * (lane % 4);
+      if (r < to.row_end && to.col + x < to.cols) {
+        float2 pair = make_float2(total[i], total[i + 1]);
+        if constexpr (kRounded) pair = __bfloat1622float2(__floats2bfloat162_rn(pair.x, pair.y));
+        *reinterpret_cast<float2*>(line + x) = pair;
+      }
+    }
+  }
+}
+
+/// What is added of x; nothing of one that is out of range or not finite.
+__device__ inline unsigned long long fixed_point_of(float x, const FixedPointRule& rule) {
+  if (!(fabsf(x) < rule.bound)) {
+    atomicOr(rule.faults, fabsf(x) <= 3.40282346638528859812e38f ? 1u : 2u);
+    return 0;
+  }
+  // f32 to f64 and times 2^s are exact; the one rounding is to the integer, to nearest even.
+  return static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(x) * rule.scale));
+}
+
+/// Adds a unit's gradient to its fixed-point sum. Stride and columns are even.
+template <int kCols>
+__device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned long long* sum,
+                                       const FixedPointRule& rule, const TileTarget& to) {
+  constexpr int batch = 8;  // so many loads are under way at a time
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = to.row + 16 * warp + lane / 4 + 8 * half;
+    unsigned long long* line = sum + int64_t{r} * to.stride + to.col;
+#pragma unroll
+    for (int first = 0; first < kCols / 8; first += batch) {
+      ulonglong2 old[batch];
+#pragma unroll
+      for (int j = 0; j < batch; ++j) {
+        const int x = 8 * (first + j) + 2 * (lane % 4);
+        const bool is_there = r < to.row_end && to.col + x < to.cols && !rule.is_shared;
+        old[j] = make_ulonglong2(0, 0);
+        if (is_there && !rule.is_first) old[j] = *reinterpret_cast<const ulonglong2*>(line + x);
+      }
+#pragma unroll
+      for (int j = 0; j < batch; ++j) {
+        const int i = 4 * (first + j) + 2 * half, x = 8 * (first + j) + 2 * (lane % 4);
+        if (r >= to.row_end || to.col + x >= to.cols) continue;
+        const unsigned long long a = fixed_point_of(total[i], rule);
+        const unsigned long long b = fixed_point_of(total[i + 1], rule);
+        if (rule.is_shared) {
+          atomicAdd(line + x, a);
+          atomicAdd(line + x + 1, b);
+        } else {
+          *reinterpret_cast<ulonglong2*>(line + x) = make_ulonglong2(old[j].x + a, old[j].y + b);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace troupe::kernels::cuda

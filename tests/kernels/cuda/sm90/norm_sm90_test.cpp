@@ -1,0 +1,95 @@
+#include "kernels/cuda/sm90/norm_sm90.h"
+
+#include "tests/kernels/cuda/rows_in_bf16.h"
+
+namespace troupe::tests {
+namespace {
+
+using namespace kernels;
+
+class NormSm90 : public Sm90Test {
+ protected:
+  struct Results {
+    std::vector<float> y, dx, dweight;
+  };
+  Results run(const Buffer& x, const Buffer& weight, const Buffer& dy, DType type) {
+    const int64_t T = x.view.rows(), D = x.view.cols();
+    const Tensor on = on_gpu(x, type), on_dy = on_gpu(dy, type), w = on_gpu(weight, DType::f32);
+    const Tensor y = scratch.of(type, {T, D}), dx = scratch.of(type, {T, D});
+    const Tensor inverse = scratch.f32({T}), dweight = scratch.f32({D});
+    rms_norm(*queue, {.x = on, .weight = w, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
+    rms_norm_backward_inputs(*queue,
+                             {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse, .dx = dx});
+    rms_norm_backward_weights(*queue,
+                              {.dy = on_dy, .x = on, .inverse_rms = inverse, .dweight = dweight});
+    return {numbers(y), numbers(dx), numbers(dweight)};
+  }
+};
+
+/// The formulas in f64.
+void expect_formulas(const Buffer& x, const Buffer& weight, const Buffer& dy,
+                     const std::vector<float>& y, const std::vector<float>& dx,
+                     const std::vector<float>& dweight, double tolerance) {
+  const int64_t T = x.view.rows(), D = x.view.cols();
+  const float *xs = values<float>(x.view), *w = values<float>(weight.view),
+              *dys = values<float>(dy.view);
+  std::vector<double> wanted_weight(static_cast<size_t>(D)), size(static_cast<size_t>(D));
+  for (int64_t t = 0; t < T; ++t) {
+    double square = 0, product = 0;
+    for (int64_t i = 0; i < D; ++i) {
+      square += double{xs[t * D + i]} * xs[t * D + i];
+      product += double{dys[t * D + i]} * w[i] * xs[t * D + i];
+    }
+    const double inverse = 1.0 / std::sqrt(square / static_cast<double>(D) + 1e-6);
+    for (int64_t i = 0; i < D; ++i) {
+      const auto at = static_cast<size_t>(t * D + i);
+      const double x_hat = xs[t * D + i] * inverse;
+      ASSERT_NEAR(y[at], x_hat * w[i], tolerance * (std::fabs(x_hat * w[i]) + 1e-3)) << t;
+      const double wanted =
+          inverse * (double{dys[t * D + i]} * w[i] -
+                     xs[t * D + i] * inverse * inverse * product / static_cast<double>(D));
+      ASSERT_NEAR(dx[at], wanted, tolerance * (std::fabs(wanted) + inverse)) << t;
+      wanted_weight[static_cast<size_t>(i)] += dys[t * D + i] * x_hat;
+      size[static_cast<size_t>(i)] += std::fabs(dys[t * D + i] * x_hat);
+    }
+  }
+  for (size_t i = 0; i < wanted_weight.size(); ++i) {
+    ASSERT_NEAR(dweight[i], wanted_weight[i], 1e-5 * size[i] + 1e-30) << i;
+  }
+}
+
+TEST_F(NormSm90, IsTheFormulaForEveryTypeAndWidth) {
+  for (const auto& [T, D] : {std::array<int64_t, 2>{1, 1}, {3, 15}, {70, 264}, {131, 768}}) {
+    for (const DType type : {DType::f32, DType::bf16}) {
+      const Buffer weight = normal({D}, 2);
+      Buffer x = normal({T, D}, 1), dy = normal({T, D}, 3);
+      if (type == DType::bf16) {
+        x = rounded(x);
+        dy = rounded(dy);
+      }
+
+      const Results found = run(x, weight, dy, type);
+
+      expect_formulas(x, weight, dy, found.y, found.dx, found.dweight,
+                      type == DType::bf16 ? 0.005 : 1e-5);
+    }
+  }
+}
+
+// Law 1.
+TEST_F(NormSm90, GivesARowItsBitsWhateverTheNumberOfRows) {
+  const Buffer x = normal({300, 512}, 1), weight = normal({512}, 2), dy = normal({300, 512}, 3);
+  const Results all = run(x, weight, dy, DType::f32);
+
+  for (const int64_t T : {1, 5, 128, 299}) {
+    Buffer some = x, some_dy = dy;
+    some.view = row_range(x.view, 0, T);
+    some_dy.view = row_range(dy.view, 0, T);
+    const Results found = run(some, weight, some_dy, DType::f32);
+    ASSERT_TRUE(std::equal(found.y.begin(), found.y.end(), all.y.begin())) << T;
+    ASSERT_TRUE(std::equal(found.dx.begin(), found.dx.end(), all.dx.begin())) << T;
+  }
+}
+
+}  // namespace
+}  // namespace troupe::tests
