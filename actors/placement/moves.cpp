@@ -27,8 +27,7 @@ int64_t bytes_to_move(const BlockBytes& bytes, Share has, Share needs) {
 
 /// 0: its owner, 1: the buddy, 2: another.
 int rank_of(const Holder& holder, int64_t block) {
-  const Placement& before = *holder.placement;
-  if (before.process_of_shard(before.owner(block)) == holder.process) return 0;
+  if (holder.owns(block)) return 0;
   return holder.share(block) == Share::whole ? 1 : 2;
 }
 
@@ -44,6 +43,17 @@ int sender_of(std::span<const Holder> holders, int64_t block, Share least) {
 }
 
 }  // namespace
+
+Share Holder::share(int64_t block) const {
+  Share most = placement ? placement->share(process, block) : Share::none;
+  for (const Holder& other : also) most = std::max(most, other.share(block));
+  return most;
+}
+
+bool Holder::owns(int64_t block) const {
+  const bool is_owner = placement && placement->process_of_shard(placement->owner(block)) == process;
+  return is_owner || std::any_of(also.begin(), also.end(), [&](const Holder& other) { return other.owns(block); });
+}
 
 const Move* Moves::find(int from, int to) const {
   const auto found = std::find_if(moves.begin(), moves.end(), [&](const Move& move) {

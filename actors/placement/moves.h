@@ -18,14 +18,15 @@ struct Move {
   std::vector<int64_t> rest;     ///< moments and EMA, for who has the weights already
 };
 
-/// What a process held when the run stopped: the share of one process of a placement.
+/// What a process held when the run stopped: the share of one process of a placement, and, where a change did
+/// not come to its end, that of one of the placement before it.
 struct Holder {
   const Placement* placement;  ///< null: it holds nothing
   int process;
+  std::vector<Holder> also = {};
 
-  Share share(int64_t block) const {
-    return placement ? placement->share(process, block) : Share::none;
-  }
+  Share share(int64_t block) const;
+  bool owns(int64_t block) const;
 };
 
 struct Moves {

@@ -19,19 +19,33 @@ const actors::Placement& HeldParts::placement(int processes, int buddy_stride) {
 
 actors::Holder HeldParts::holder(const wire::HeldPart& part) {
   if (part.processes() == 0) return {nullptr, 0};
-  return {&placement(part.processes(), std::max(1, part.buddy_stride())), part.process()};
+  actors::Holder holder{&placement(part.processes(), std::max(1, part.buddy_stride())), part.process()};
+  for (const wire::HeldPart& other : part.also()) holder.also.push_back(this->holder(other));
+  return holder;
 }
 
 actors::Moves HeldParts::moves(const wire::Regroup& regroup, int processes, int buddy_stride) {
-  std::vector<actors::Holder> holders;
-  for (const wire::HeldPart& part : regroup.held()) holders.push_back(holder(part));
-  return actors::make_moves(holders, placement(processes, buddy_stride), args_.arena);
+  return actors::make_moves(holders({regroup.held().begin(), regroup.held().end()}), placement(processes, buddy_stride), args_.arena);
+}
+
+std::vector<actors::Holder> HeldParts::holders(const std::vector<wire::HeldPart>& parts) {
+  std::vector<actors::Holder> all;
+  for (const wire::HeldPart& part : parts) all.push_back(holder(part));
+  return all;
+}
+
+bool HeldParts::have_all(const std::vector<wire::HeldPart>& parts) {
+  const std::vector<actors::Holder> all = holders(parts);
+  const auto count = static_cast<int64_t>(args_.arena.blocks().size());
+  for (int64_t block = 0; block < count; ++block) {
+    const auto has_it = [&](const actors::Holder& one) { return one.share(block) == actors::Share::whole; };
+    if (std::none_of(all.begin(), all.end(), has_it)) return false;
+  }
+  return true;
 }
 
 std::vector<int> HeldParts::choose(const std::vector<wire::HeldPart>& parts, int processes) {
-  std::vector<actors::Holder> holders;
-  for (const wire::HeldPart& part : parts) holders.push_back(holder(part));
-  return actors::choose_processes(holders, placement(processes), args_.arena);
+  return actors::choose_processes(holders(parts), placement(processes), args_.arena);
 }
 
 StatesHeld states_held(const runtime::StateArena& arena, const actors::Placement& placement, int process) {

@@ -30,6 +30,8 @@ class HeldParts {
   const actors::Placement& placement(int processes, int buddy_stride = 1);
   /// What has to move for the run to go on so.
   actors::Moves moves(const wire::Regroup& regroup, int processes, int buddy_stride);
+  /// Whether they hold every block.
+  bool have_all(const std::vector<wire::HeldPart>& parts);
   /// Of so many, which each is to be, the first the first, so that few bytes move.
   std::vector<int> choose(const std::vector<wire::HeldPart>& parts, int processes);
 
@@ -39,6 +41,7 @@ class HeldParts {
     std::unique_ptr<actors::Placement> placement;
   };
   actors::Holder holder(const wire::HeldPart& part);
+  std::vector<actors::Holder> holders(const std::vector<wire::HeldPart>& parts);
 
   const Args args_;
   std::map<std::pair<int, int>, Planned> planned_;  // by processes and stride

@@ -65,15 +65,16 @@ void RunLead::take_next_part(Part& part, runtime::JournalHistory& history) {
 void RunLead::gather_others(Part& part, const runtime::JournalHistory& history, HeldParts& parts) {
   const uint64_t state = history.commits.size();
   wire::HeldPart own;
-  const StatesHeld held = states_held(arena_, parts.placement(processes_, buddy_stride_), 0);
-  if (held.oldest == state && held.newest == state) {
-    own.set_processes(processes_);
-    own.set_buddy_stride(buddy_stride_);
+  for (const wire::HeldPart& part : held_) {
+    const StatesHeld held = states_held(arena_, parts.placement(part.processes(), part.buddy_stride()), 0);
+    if (held.oldest != state || held.newest != state) continue;
+    (own.processes() == 0 ? own : *own.add_also()) = part;
   }
   const int others = processes_ - 1 - static_cast<int>(change_->leaving.size());
   part.gathered = regroup(prepared_, leadership_.get(), children_, parts,
                           {.processes = change_->processes, .stayers = others,
-                           .leaving = change_->leaving, .state = state, .own = own, .choose = {}},
+                           .leaving = change_->leaving, .before = processes_, .state = state, .own = own, .have_all = {},
+                           .choose = {}},
                           signals_ ? &*signals_ : nullptr);
 }
 

@@ -219,11 +219,13 @@ bool RunLead::play(Part& part) {
                      .hands_out_state = part.hands_out_state,
                      .takes_over = part.gathered.takes_over,
                      .term = leadership_ ? leadership_->term().term : 0,
-                     .moves = part.is_moving ? &part.moves : nullptr});
+                     .moves = part.is_moving ? &part.moves : nullptr,
+                     .has_its_blocks = [this] { holds_its_part(); }});
     life_->has_processes(setup_.plan.processes);
   }
   processes_ = std::max(1, setup_.plan.processes);
-  buddy_stride_ = setup_.plan.buddy_stride;
+  held_.clear();
+  holds_its_part();
   const bool goes_on = train(part, company, leader.get(), std::move(storage));
   usual_step_ = company->deadlines.times.typical();
   if (goes_on) return true;
@@ -233,6 +235,17 @@ bool RunLead::play(Part& part) {
     std::cout << "note: failpoint " << text << " was not reached\n";
   }
   return false;
+}
+
+/// Under the plan that the run goes on by.
+void RunLead::holds_its_part() {
+  wire::HeldPart part;
+  part.set_processes(std::max(1, setup_.plan.processes));
+  part.set_buddy_stride(setup_.plan.buddy_stride);
+  const bool is_known = std::any_of(held_.begin(), held_.end(), [&](const wire::HeldPart& held) {
+    return held.processes() == part.processes() && held.buddy_stride() == part.buddy_stride();
+  });
+  if (!is_known) held_.push_back(std::move(part));
 }
 
 bool RunLead::train(Part& part, const std::shared_ptr<actors::Company>& company, Leader* leader,

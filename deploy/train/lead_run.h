@@ -47,6 +47,7 @@ class RunLead {
   bool train(Part& part, const std::shared_ptr<actors::Company>& company, Leader* leader,
              std::unique_ptr<actors::RunStorage> storage);
   [[noreturn]] void stopped_while_waiting(Leader& leader);
+  void holds_its_part();
   void tell_beginning(const Part& part, actors::Company& company);
   void tell_change(const Part& part, actors::Company& company);
   void step_done(const wire::StepDone& done, Leader* leader);
@@ -75,7 +76,8 @@ class RunLead {
   std::map<int, double> peak_flops_;  // by threads
   std::optional<wire::StepDone> last_;
   Clock::time_point last_done_;
-  int processes_ = 1, buddy_stride_ = 1;  // under the last plan for which all had their blocks
+  int processes_ = 1;  // under the last plan for which all had their blocks
+  std::vector<wire::HeldPart> held_;  // by that plan, and by those of changes that failed behind it
   std::chrono::milliseconds usual_step_{0};  ///< of the last part, as this process has measured it
   std::string told_where_;  // it computes
   std::optional<Leader::Change> change_;  // that is to be made

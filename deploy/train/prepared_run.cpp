@@ -186,8 +186,8 @@ Gathered gather(const PreparedRun& prepared, runtime::Leadership* leadership, co
     }
   }
   return regroup(prepared, leadership, processes, parts,
-                 {.processes = plan.processes, .stayers = plan.processes - 1, .leaving = {},
-                  .state = history.commits.size(), .own = {}, .choose = {}},
+                 {.processes = plan.processes, .stayers = 0, .leaving = {}, .before = 0,
+                  .state = history.commits.size(), .own = {}, .have_all = {}, .choose = {}},
                  nullptr);
 }
 
@@ -195,6 +195,7 @@ Gathered regroup(const PreparedRun& prepared, runtime::Leadership* leadership,
                  const NodeProcessesPtr& processes, HeldParts& parts, Regrouping to,
                  const StopSignals* signals) {
   const WaitingCheck check(*prepared.meeting, leadership, signals);
+  to.have_all = [&parts](const std::vector<wire::HeldPart>& held) { return parts.have_all(held); };
   to.choose = [&parts, count = to.processes](const std::vector<wire::HeldPart>& held) {
     return parts.choose(held, count);
   };

@@ -169,11 +169,16 @@ TEST_F(ElasticTest, ANodeOrTheLeaderThatIsKilledInTheMiddleOfAChangeLosesNothing
     std::filesystem::remove_all(folder_ / "run");
     Background run(command(long_train("--nodes 4")), folder_ / ("beside" + std::to_string(round)));
     ASSERT_TRUE(run.says("step 10 ")) << run.text();
-    const pid_t whom = round % 2 == 0 ? nodes_of(run).at(1) : leader_of(run);
+    const bool is_a_node = round % 2 == 0;
+    const pid_t whom = is_a_node ? nodes_of(run).at(1) : leader_of(run);
     Background drain(command("drain run 3"), folder_ / ("drain" + std::to_string(round++)));
     ASSERT_TRUE(run.says("note: the plan is to change: node 3 leaves")) << run.text();
     const auto moment = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
     std::this_thread::sleep_until(moment);  // nothing says when a moment of a change is there
+    if (is_a_node) {  // others get on meanwhile
+      ::kill(whom, SIGSTOP);
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
     ::kill(whom, SIGKILL);
 
     ASSERT_TRUE(run.says("step 40 ")) << run.text();

@@ -11,7 +11,7 @@
 
 #include "actors/placement/placement.h"
 #include "config/plan/buddies.h"
-#include "deploy/bench/median.h"
+#include "deploy/cluster/lead/node_claims.h"
 #include "deploy/cluster/secret_option.h"
 #include "deploy/cluster/tls_option.h"
 #include "deploy/process/machine.h"
@@ -89,27 +89,17 @@ Gathering::Gathering(MeetingPoint& at, NodeProcessesPtr processes)
 
 namespace {
 
-/// Tells those who have come to come again.
-void put_off_all(std::vector<runtime::Member>& members, const std::string& why) {
-  for (runtime::Member& member : members) {
-    try {
-      runtime::put_off(member.socket, why);
-    } catch (const ClusterError&) {
-      // it has gone
-    }
+/// Tells one who has come to come again.
+void put_off(runtime::Member& member, const std::string& why) {
+  try {
+    runtime::put_off(member.socket, why);
+  } catch (const ClusterError&) {
+    // it has gone
   }
 }
 
-/// What a node says that it holds, if that is of the state that the run stands at.
-wire::HeldPart held_by(const wire::NodeFacts& facts, uint64_t state) {
-  wire::HeldPart part;
-  const bool is_of_use = facts.is_at_rest() && facts.held_state() == state && facts.held_process() > 0 &&
-                         facts.held_process() < facts.held_processes();
-  if (!is_of_use) return part;
-  part.set_process(facts.held_process());
-  part.set_processes(facts.held_processes());
-  part.set_buddy_stride(facts.held_buddy_stride());
-  return part;
+void put_off_all(std::vector<runtime::Member>& members, const std::string& why) {
+  for (runtime::Member& member : members) put_off(member, why);
 }
 
 }  // namespace
@@ -121,8 +111,7 @@ std::optional<runtime::Member> Gathering::admit_one() {
     if (!member) return std::nullopt;
     const wire::NodeFacts& facts = member->facts;
     const bool is_holder = facts.held_process() > 0;
-    const bool is_of_use = takes_holders_ && facts.held_run() == at_.token &&
-                           (facts.is_at_rest() || !last_ || is_at(facts, *last_));
+    const bool is_of_use = takes_holders_ && facts.held_run() == at_.token && (!last_ || is_at(facts, *last_));
     if (is_holder && !is_of_use) {
       runtime::refuse(member->socket, "the run goes on without what this node holds");
     }
@@ -261,25 +250,6 @@ std::chrono::milliseconds Gathering::usual_step() const {
   return usual_step_of(facts, at_.token);
 }
 
-std::chrono::milliseconds usual_step_of(std::span<const wire::NodeFacts> facts, const std::string& run) {
-  const auto processes = static_cast<int64_t>(facts.size()) + 1;
-  std::vector<double> said;
-  for (const wire::NodeFacts& one : facts) {
-    if (one.usual_step_ms() <= 0 || one.held_run() != run) continue;
-    // Of more processes than there are now: each has more to do.
-    const int64_t more_work = std::max<int64_t>(1, (one.held_processes() + processes - 1) / processes);
-    said.push_back(static_cast<double>(more_work * one.usual_step_ms()));
-  }
-  return std::chrono::milliseconds(static_cast<int64_t>(median(std::move(said))));
-}
-
-bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last) {
-  if (facts.held_state() >= last.step()) return true;
-  const wire::Epoch& prepared = facts.held_prepared_epoch();
-  return facts.held_state() + 1 == last.step() && facts.held_prepared_step() == last.step() &&
-         prepared.term() == last.epoch().term() && prepared.n() == last.epoch().n();
-}
-
 std::unique_ptr<Gathering> gather_nodes(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes,
                                         std::vector<runtime::Member> spare) {
   auto gathering = std::make_unique<Gathering>(at, processes);
@@ -321,16 +291,23 @@ std::unique_ptr<Gathering> gather_others(MeetingPoint& at, const NodeProcessesPt
   processes->reap();
   const auto nodes = static_cast<size_t>(to.processes - 1);
   std::vector<runtime::Member> stayers, fresh;
+  std::vector<wire::HeldPart> held{to.own};
   const auto all_are_there = [&] {
     return stayers.size() >= static_cast<size_t>(to.stayers) && stayers.size() + fresh.size() >= nodes &&
-           gathering->guests_.size() >= to.leaving.size();
+           gathering->guests_.size() >= to.leaving.size() && to.have_all(held);
   };
-  const auto deadline = within(rejoin_time);
+  auto deadline = within(rejoin_time);
   while (!all_are_there() && std::chrono::steady_clock::now() < deadline) {
     auto member = gathering->admit_one();
     if (!member) continue;
+    if (member->facts.held_process() > 0 && !member->facts.is_at_rest()) {
+      put_off(*member, "the run is about to have other processes");
+      deadline = within(rejoin_time);  // it comes to rest first
+      continue;
+    }
     const wire::HeldPart part = held_by(member->facts, to.state);
-    const bool leaves = part.processes() == to.own.processes() && to.leaving.contains(part.process());
+    held.push_back(part);
+    const bool leaves = is_among(part, to.before, to.leaving);
     (part.processes() == 0 ? fresh : leaves ? gathering->guests_ : stayers).push_back(std::move(*member));
   }
   gathering->takes_holders_ = false;

@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -54,10 +53,13 @@ using NodeProcessesPtr = std::shared_ptr<NodeProcesses>;
 /// What is known of those who come when a run goes on with other processes.
 struct Regrouping {
   int processes;              ///< that it goes on with
-  int stayers;                ///< nodes that are expected again
+  int stayers;                ///< nodes that are expected again; behind a lost leader nobody knows how many
   std::set<int> leaving;      ///< likewise, and then they go: numbers of what they held
+  int before;                 ///< of so many processes
   uint64_t state;             ///< that they are to hold
   wire::HeldPart own;         ///< of process 0
+  /// Whether these, process 0 first, hold every block of the state.
+  std::function<bool(const std::vector<wire::HeldPart>&)> have_all;
   /// Of those that come, process 0 first: their processes.
   std::function<std::vector<int>(const std::vector<wire::HeldPart>&)> choose;
 };
@@ -141,13 +143,6 @@ struct Again {
 /// ones take the places of those that do not come. Without `nodes`: of some block nobody has a copy, or the run
 /// regroups. `last`: the last commit, which some may have to apply. Throws as above.
 Again gather_again(MeetingPoint& at, const NodeProcessesPtr& processes, int nodes, const wire::StepRecord& last);
-
-/// The median of what nodes of the run say; `facts` are of all processes but the first.
-std::chrono::milliseconds usual_step_of(std::span<const wire::NodeFacts> facts, const std::string& run);
-
-/// Whether a node that has its actors still holds what a run goes on with whose last commit is that: it has applied
-/// it, or prepared just that. Who was cut off meanwhile may have prepared another attempt of that step.
-bool is_at(const wire::NodeFacts& facts, const wire::StepRecord& last);
 
 /// For a run that goes on with other processes than before: those that were in it come again with what they
 /// hold, and new ones get what is left. Throws as above.

@@ -48,6 +48,7 @@ Leader::Leader(Args args)
                               .process = 0,
                               .moves = *args.moves})
                         : nullptr),
+      has_its_blocks_(std::move(args.has_its_blocks)),
       is_moving_(args.moves != nullptr),
       watch_(std::make_unique<NodeWatch>(NodeWatch::Args{
           .seal = {gathering_->secret(), gathering_->token()},

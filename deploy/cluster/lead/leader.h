@@ -36,6 +36,7 @@ class Leader {
     bool takes_over = false;  ///< from a lost leader, whose nodes hold the state
     uint64_t term = 0;        ///< of its lease; 0: there is none
     const actors::Moves* moves = nullptr;  ///< of a run that goes on with other processes (Gathering::regroup)
+    std::function<void()> has_its_blocks = {};  ///< called when this process has, though others may lack theirs
   };
   /// Everybody's actors are there and reach each other when this returns, and blocks are where they belong.
   /// Throws ClusterError.
@@ -175,6 +176,7 @@ class Leader {
   bool goes_on_ = false, has_parted_ = false;
   std::unique_ptr<Gathering> gathering_;
   std::unique_ptr<actors::Mover> mover_;   // null: nothing moves
+  const std::function<void()> has_its_blocks_;
   std::atomic<bool> is_moving_{false};     // parcels are its
   std::unique_ptr<NodeWatch> watch_;       // before the plane, whose thread asks it how a process has ended
   std::unique_ptr<runtime::DataPlane> plane_;

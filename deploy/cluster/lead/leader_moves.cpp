@@ -54,12 +54,19 @@ void Leader::move_blocks() {
       throw runtime::ClusterError("blocks of the run's state have not come in time");
     }
   }
+  if (has_its_blocks_) has_its_blocks_();
   gathering_->members().wait_until_moved(deadline);
   for (runtime::Member& guest : guests) runtime::wait_for_moved(guest, deadline);
   is_moving_ = false;
   wire::JoinFrame finish;
   finish.mutable_finish()->set_text("this node leaves the run");
-  for (runtime::Member& guest : guests) guest.socket.send(finish);
+  for (runtime::Member& guest : guests) {
+    try {
+      guest.socket.send(finish);
+    } catch (const runtime::ClusterError&) {
+      // it has gone before it was told to
+    }
+  }
 }
 
 }  // namespace troupe::deploy

@@ -58,11 +58,8 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
   way.facts.set_data_address(plane->address());
   try {
     const wire::NodeStart start = join_whoever_leads(way, line, takeover_time);
-    if (start.has_regroup()) {
-      way.is_between_parts = true;
-    } else {
-      way.facts.set_held_run(start.control_token());
-    }
+    if (start.has_regroup()) way.is_between_parts = true;
+    way.facts.set_held_run(start.control_token());
     search_by(way, start, line.socket());
     const bool is_leaving = start.process() >= start.processes();
     LeaderWatchPtr watch = is_leaving ? nullptr : watch_leader(way, start, line.socket());
@@ -82,14 +79,16 @@ Word play_one_part(Way& way, const runtime::TlsFiles& tls, Line& line, Door& doo
 }
 
 /// Comes to the run anew, with nothing of it, when it goes on without what this node holds: a host that was
-/// cut off comes back by itself. Without a lease nobody could say whether there is a run any more.
+/// cut off comes back by itself. Without a lease nobody could say whether there is a run any more, but who was
+/// late between two parts has just heard of it.
 bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held,
                 const ClusterError& error) {
-  if (!way.search || way.facts.held_run().empty()) return false;
+  if ((!way.search && !way.is_between_parts) || way.facts.held_run().empty()) return false;
   std::cerr << "note: " << error.what() << "; this node comes again with nothing" << std::endl;
   holds_nothing(way.facts);
   way.facts.clear_held_run();
   way.facts.clear_usual_step_ms();
+  way.is_between_parts = false;
   held.reset();
   line.set_socket(reach(way, takeover_time));
   return true;
@@ -115,9 +114,10 @@ void play_parts(Way& way, const runtime::TlsFiles& tls, Line& line, const StopSi
   std::unique_ptr<runtime::StateArena> held;
   for (int failures = 0;;) {
     try {
-      if (play_one_part(way, tls, line, door, signals, held) == Word::end) return;
+      const Word word = play_one_part(way, tls, line, door, signals, held);
+      if (word == Word::end) return;
       failures = 0;
-      line.set_socket(reach(way, takeover_time));
+      line.set_socket(reach(way, word == Word::failed ? rejoin_time : takeover_time));
     } catch (const RunHasEnded&) {
       throw;
     } catch (const ClusterError& error) {

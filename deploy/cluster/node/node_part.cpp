@@ -105,6 +105,10 @@ void says_what_it_has_measured(Way& way, const actors::Company& company) {
   way.facts.set_usual_step_ms(company.deadlines.times.typical().count());
 }
 
+bool held_nothing(const wire::NodeStart& start) {
+  return !start.has_regroup() || start.regroup().held(start.process()).processes() == 0;
+}
+
 /// Its part, with the actors that it has for it.
 void says_that_it_holds(Way& way, const actors::Company& company) {
   way.facts.set_held_process(company.process);
@@ -115,15 +119,35 @@ void says_that_it_holds(Way& way, const actors::Company& company) {
   way.facts.set_held_prepared_step(step);
   way.facts.set_held_state(states_held(company.arena, company.placement, company.process).oldest);
   way.facts.set_is_at_rest(false);
+  way.facts.clear_also_held();
+}
+
+/// What it held before the change that its part began with, as long as there was no step behind that.
+void says_what_it_held(Way& way, const wire::NodeStart& start) {
+  way.facts.clear_also_held();
+  if (held_nothing(start) || way.facts.held_state() != start.regroup().state()) return;
+  wire::HeldPart before = start.regroup().held(start.process());
+  for (const wire::HeldPart& other : before.also()) *way.facts.add_also_held() = other;
+  before.clear_also();
+  *way.facts.add_also_held() = std::move(before);
+}
+
+/// Behind a change. A step that was prepared may have been committed.
+bool is_before_its_first_step(const actors::Company& company, const wire::NodeStart& start) {
+  const uint64_t state = start.regroup().state();
+  if (!company.has_state || company.prepared.get().second > state) return false;
+  const StatesHeld held = states_held(company.arena, company.placement, company.process);
+  return held.oldest == state && held.newest == state;
 }
 
 /// It has no actors any more, and all of a state, or nothing that is of use.
-void comes_to_rest(Way& way, const actors::Company& company) {
+void comes_to_rest(Way& way, const actors::Company& company, const wire::NodeStart& start) {
   const StatesHeld held = states_held(company.arena, company.placement, company.process);
   way.is_between_parts = true;
   says_what_it_has_measured(way, company);
   if (!company.has_state || held.oldest != held.newest) return holds_nothing(way.facts);
   says_that_it_holds(way, company);
+  says_what_it_held(way, start);
   way.facts.set_is_at_rest(true);
 }
 
@@ -187,8 +211,11 @@ Word stay(Way& way, wire::NodeStart start, Line& line, runtime::DataPlane& plane
     } catch (const ClusterError& error) {
       why = watch->verdict().empty() ? error.what() : watch->verdict();
       if (way.search && !way.search->verdict().empty()) why = way.search->verdict();
-      if (!has_copies || signals.received() != 0) throw ClusterError(why);
+      if (signals.received() != 0) throw ClusterError(why);
     }
+    // The change that this part began with has failed elsewhere.
+    if (start.has_regroup() && is_before_its_first_step(*door.get(), start)) return Word::failed;
+    if (!has_copies) throw ClusterError(why);
     if (!door.get()->has_state) {
       holds_nothing(way.facts);
       way.is_between_parts = true;
@@ -274,10 +301,6 @@ class DoorOfPart {
   Door& door_;
 };
 
-bool held_nothing(const wire::NodeStart& start) {
-  return !start.has_regroup() || start.regroup().held(start.process()).processes() == 0;
-}
-
 }  // namespace
 
 void holds_nothing(wire::NodeFacts& facts) {
@@ -285,6 +308,7 @@ void holds_nothing(wire::NodeFacts& facts) {
   facts.clear_held_processes();
   facts.clear_held_buddy_stride();
   facts.clear_held_state();
+  facts.clear_also_held();
   facts.clear_held_prepared_epoch();
   facts.clear_held_prepared_step();
   facts.clear_is_at_rest();
@@ -305,6 +329,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   const Planned planned(start);
   const actors::Recipe& recipe = planned.recipe;
   if (!held || held_nothing(start)) {
+    holds_nothing(way.facts);
     held = std::make_unique<runtime::StateArena>(kernels::parameters(recipe.shape),
                                                  actors::state_format(recipe));
   }
@@ -353,12 +378,11 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
          .gave_up = [&](const std::string& why) { line.lost(why); }});
     line.ready();
     if (mover) move_blocks(*mover, *plane_here, line, door);
-    way.facts.set_held_run(start.control_token());
     way.is_between_parts = false;
     word = stay(way, start, line, *plane_here, door, system, desk, watch, signals);
   }
   door.set(nullptr);
-  if (word == Word::later) comes_to_rest(way, *company);
+  if (word != Word::end) comes_to_rest(way, *company, start);
   return word;
 }
 

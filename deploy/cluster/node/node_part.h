@@ -18,8 +18,9 @@ using LeaderWatchPtr = std::unique_ptr<LeaderWatch>;
 /// It hears of this process, and is given up when it is silent.
 LeaderWatchPtr watch_leader(const Way& way, const wire::NodeStart& start, const Line::SocketPtr& socket);
 
-/// What a leader says last: the run has ended for this node, or it is to come again, for another part.
-enum class Word { end, later };
+/// What a leader says last: the run has ended for this node, or it is to come again, for another part; or nothing,
+/// as the change that this part began with has failed elsewhere: then the node comes again by itself.
+enum class Word { end, later, failed };
 
 /// What a part is played with; all of it outlives it.
 struct PartArgs {

@@ -143,6 +143,24 @@ TEST_F(MovesTest, OfWhoLeavesAreMadeByItWhereNobodyHasACopy) {
   for (const Move& move : moves.moves) EXPECT_LT(move.to, 2) << "who leaves gets nothing";
 }
 
+// Commit law: a change that fails half-way takes nothing from anybody.
+TEST_F(MovesTest, BehindAChangeThatFailedAreFromWhatBothPlansGave) {
+  const Placement &before = in(4), &meant = in(3);
+  const auto has_both = [&](int now, int then) { return Holder{&meant, now, {{&before, then}}}; };
+  const Holder nothing{nullptr, 0};
+  // One of four is lost, and others had their blocks already: one of them while who leaves is there, or all.
+  const std::vector<Holder> one{{&before, 0}, nothing, has_both(2, 1), {&before, 3}};
+  const std::vector<Holder> all{has_both(0, 0), nothing, has_both(2, 1)};
+  for (const auto& holders : {one, all}) {
+    const Moves moves = make_moves(holders, meant, *arena_);
+
+    EXPECT_THAT(moves.lost, IsEmpty());
+    expect_the_difference(holders, meant, moves);
+  }
+  const std::vector<Holder> without_both{{&before, 0}, nothing, {&meant, 2}, {&before, 3}};
+  EXPECT_THAT(make_moves(without_both, meant, *arena_).lost, testing::Not(IsEmpty())) << "what this is for";
+}
+
 TEST_F(MovesTest, OfABlockThatNobodyHasAreNone) {
   const Moves pair_lost = make_moves(holders(in(4), {0, 3, -1}), in(3), *arena_);
   const Moves without_copies = make_moves(holders(in(3, 0), {0, 1}), in(2, 0), *arena_);
