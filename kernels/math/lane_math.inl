@@ -15,6 +15,17 @@ TROUPE_LANE F16 nearest_bf16(F16 value) {
                      as_float(quiet));
 }
 
+#if !defined(TROUPE_LANE_SCALES)
+/// a * 2^n for normal a and |n| <= 250. Two factors, so that results below the normal range are rounded once and
+/// not flushed.
+TROUPE_LANE F16 times_power_of_two(F16 a, I16 n) {
+  const I16 half = shift_right_arithmetic<1>(n);
+  const F16 first = as_float(shift_left<23>(half + set1_int(127)));
+  const F16 second = as_float(shift_left<23>(n - half + set1_int(127)));
+  return (a * first) * second;
+}
+#endif
+
 /// e^x. Largest error 1.06 ulp; exp(x) is +0 below -104 and +infinity above 88.73; NaN stays NaN.
 /// 2^n * e^r with n = round(x / ln 2); a Taylor polynomial of degree 7 on |r| <= 0.35.
 TROUPE_LANE F16 exp(F16 x) {
@@ -31,12 +42,7 @@ TROUPE_LANE F16 exp(F16 x) {
   p = fma(p, r, set1(1.66666667e-01f));
   p = fma(p, r, set1(5.00000000e-01f));
   p = fma(p * r, r, r) + set1(1.0f);
-  // Two factors, so that results below the normal range are rounded once and not flushed.
-  const I16 half = shift_right_arithmetic<1>(n);
-  const I16 rest = n - half;
-  const F16 a = as_float(shift_left<23>(half + set1_int(127)));
-  const F16 b = as_float(shift_left<23>(rest + set1_int(127)));
-  return (p * a) * b;
+  return times_power_of_two(p, n);
 }
 
 /// 1 / (1 + e^-x).

@@ -17,10 +17,26 @@ struct AttentionProduct {
   bool add;
 };
 
+/// How the rows of a block begin and end along k: all at once; each one step behind the row before it, so that the
+/// last begins where the depth does; or likewise the first ends where the depth does.
+enum class Stairs { none, rising, falling };
+
+/// sums[r] += a(r, k) * b[k] for rows [Begin, End).
+template <int Begin, int End, int Rows, int Vectors>
+inline void attention_step(const AttentionProduct& x, int64_t k, const F16 (&columns)[Vectors],
+                           F16 (&sums)[Rows][Vectors]) {
+#pragma GCC unroll 16
+  for (int r = Begin; r < End; ++r) {
+    const F16 factor = set1(x.a[r * x.a_row + k * x.a_depth]);
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = fma(factor, columns[v], sums[r][v]);
+  }
+}
+
 /// Rows x (16 * Vectors) elements of the product in registers, from row 0 and column j on. With
-/// Tail, `tail` lanes of the last vector are there.
-template <int Rows, int Vectors, bool Tail>
-inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, int tail) {
+/// Tail, `tail` lanes of the last vector are there. Inlined, it would share the registers with other blocks.
+template <int Rows, int Vectors, bool Tail, Stairs stairs>
+[[gnu::noinline]] void attention_block(const AttentionProduct& x, int64_t j, Range depth, int tail) {
   const auto lanes = [tail](int v) { return Tail && v + 1 == Vectors ? tail : 16; };
   F16 sums[Rows][Vectors];
 #pragma GCC unroll 16
@@ -30,20 +46,26 @@ inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, i
       sums[r][v] = x.add ? load_lanes(x.c + r * x.c_row + j + v * 16, lanes(v)) : zero();
     }
   }
-  for (int64_t k = depth.begin; k < depth.end; ++k) {
+  F16 columns[Vectors];
+  const auto load_columns = [&](int64_t k) {
     const float* b = x.b + k * x.b_row + j;
-    F16 columns[Vectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < Vectors; ++v) {
-      columns[v] = load_lanes(b + v * 16, lanes(v));
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) {
-      const F16 factor = set1(x.a[r * x.a_row + k * x.a_depth]);
-#pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) sums[r][v] = fma(factor, columns[v], sums[r][v]);
-    }
+    for (int v = 0; v < Vectors; ++v) columns[v] = load_lanes(b + v * 16, lanes(v));
+  };
+  const auto climb = [&]<int... Step>(std::integer_sequence<int, Step...>) {
+    ((load_columns(depth.begin - (Rows - 1) + Step),
+      attention_step<0, Step + 1>(x, depth.begin - (Rows - 1) + Step, columns, sums)),
+     ...);
+  };
+  const auto descend = [&]<int... Step>(std::integer_sequence<int, Step...>) {
+    ((load_columns(depth.end + Step), attention_step<Step + 1, Rows>(x, depth.end + Step, columns, sums)), ...);
+  };
+  if constexpr (stairs == Stairs::rising) climb(std::make_integer_sequence<int, Rows - 1>());
+  for (int64_t k = depth.begin; k < depth.end; ++k) {
+    load_columns(k);
+    attention_step<0, Rows>(x, k, columns, sums);
   }
+  if constexpr (stairs == Stairs::falling) descend(std::make_integer_sequence<int, Rows - 1>());
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 16
@@ -55,19 +77,20 @@ inline void attention_block(const AttentionProduct& x, int64_t j, Range depth, i
 
 /// As many accumulators as the registers hold beside what is multiplied.
 constexpr int attention_block_rows = f16_registers >= 32 ? 8 : 4;
-constexpr int attention_block_vectors = f16_registers >= 32 ? 2 : 1;
+constexpr int attention_block_vectors = f16_registers >= 32 ? 3 : 1;
 
 /// All columns of Rows rows.
-template <int Rows>
+template <int Rows, Stairs stairs = Stairs::none>
 inline void attention_rows(const AttentionProduct& x, int64_t columns, Range depth) {
-  constexpr int most = attention_block_vectors;
   int64_t j = 0;
-  for (; columns - j >= 16 * most; j += 16 * most) {
-    attention_block<Rows, most, false>(x, j, depth, 16);
+  if constexpr (attention_block_vectors == 3) {
+    // Four vectors go as two and two: one alone waits for its own sums.
+    for (; columns - j >= 48 && columns - j != 64; j += 48) attention_block<Rows, 3, false, stairs>(x, j, depth, 16);
+    for (; columns - j >= 32; j += 32) attention_block<Rows, 2, false, stairs>(x, j, depth, 16);
   }
-  for (; columns - j >= 16; j += 16) attention_block<Rows, 1, false>(x, j, depth, 16);
+  for (; columns - j >= 16; j += 16) attention_block<Rows, 1, false, stairs>(x, j, depth, 16);
   const int tail = static_cast<int>(columns - j);
-  if (tail > 0) attention_block<Rows, 1, true>(x, j, depth, tail);
+  if (tail > 0) attention_block<Rows, 1, true, stairs>(x, j, depth, tail);
 }
 
 inline AttentionProduct from_row(AttentionProduct x, int64_t row) {
@@ -102,12 +125,25 @@ inline void attention_stairs_product(const AttentionProduct& x, int64_t rows, Ra
 template <class DepthOf>
 inline void attention_ragged_product(const AttentionProduct& x, int64_t rows, int64_t columns,
                                      DepthOf depth_of) {
-  for (int64_t r = 0; r < rows; r += 8) {
-    const int64_t n = std::min<int64_t>(8, rows - r);
-    Range shared = depth_of(r);
+  constexpr int most = attention_block_rows;
+  for (int64_t r = 0; r < rows; r += most) {
+    const int64_t n = std::min<int64_t>(most, rows - r);
+    const Range first = depth_of(r);
+    Range shared = first;
+    bool rise = n == most, fall = n == most;
     for (int64_t i = 1; i < n; ++i) {
       const Range own = depth_of(r + i);
       shared = {std::max(shared.begin, own.begin), std::min(shared.end, own.end)};
+      rise = rise && own.begin == first.begin + i && own.end == first.end;
+      fall = fall && own.begin == first.begin && own.end == first.end + i;
+    }
+    if (rise && shared.begin <= shared.end) {
+      attention_rows<most, Stairs::rising>(from_row(x, r), columns, shared);
+      continue;
+    }
+    if (fall) {
+      attention_rows<most, Stairs::falling>(from_row(x, r), columns, shared);
+      continue;
     }
     if (shared.begin > shared.end) shared = {shared.begin, shared.begin};
     const auto alone = [&](bool before) {

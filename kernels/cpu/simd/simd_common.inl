@@ -71,3 +71,4 @@ inline float dot(const float* a, const float* b, int64_t count) {
 #define TROUPE_LANE inline
 #include "kernels/math/lane_math.inl"
 #undef TROUPE_LANE
+#undef TROUPE_LANE_SCALES
