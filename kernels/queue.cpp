@@ -1,6 +1,7 @@
 #include "kernels/queue.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -67,6 +68,7 @@ struct Queue::Lane {
   std::deque<Operation> operations;  // the front one is under way
   std::exception_ptr error;
   bool listed = false;  // in `ready`
+  bool goes_first = false;
 
   // On the GPU:
   std::unique_ptr<cuda::Stream> stream;
@@ -85,10 +87,13 @@ struct ThreadPool::State {
   std::mutex mutex;
   std::condition_variable work;
   std::condition_variable idle;     // some lane has become empty
-  std::deque<Queue::Lane*> ready;   // lanes whose front operation has parts to take
+  // Lanes whose front operation has parts to take. Those of the first that is not empty go first: callbacks
+  // where a lane goes first, such lanes, others.
+  std::array<std::deque<Queue::Lane*>, 3> ready;
   std::atomic<int64_t> listings{0};  // counts entries into `ready`: what spinning threads look at
   int sleepers = 0;
   bool stopping = false;
+  bool has_urgent_lanes = false;  // has had one that goes first
   std::vector<std::thread> threads;
 
   // Lanes whose front operation is the host's and waits for the stream. One thread looks after them:
@@ -105,9 +110,16 @@ struct ThreadPool::State {
       return;
     }
     lane.listed = true;
-    ready.push_back(&lane);
+    const bool tells = has_urgent_lanes && lane.operations.front().callback;
+    ready[tells ? 0 : lane.goes_first ? 1 : 2].push_back(&lane);
     listings.fetch_add(1, std::memory_order_release);
-    if (sleepers > 0 && (own_pool != this || ready.size() > 1)) work.notify_one();
+    const size_t count = ready[0].size() + ready[1].size() + ready[2].size();
+    if (sleepers > 0 && (own_pool != this || count > 1)) work.notify_one();
+  }
+  /// Null: nothing is ready.
+  std::deque<Queue::Lane*>* first_ready() {
+    const auto found = std::find_if(ready.begin(), ready.end(), [](const auto& lanes) { return !lanes.empty(); });
+    return found == ready.end() ? nullptr : &*found;
   }
 
   void work_loop();
@@ -120,22 +132,23 @@ struct ThreadPool::State {
 /// Waits for a lane with a part to take. False when the pool stops.
 bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane,
                              int64_t& part) {
-  while (ready.empty()) {
+  std::deque<Queue::Lane*>* lanes = nullptr;
+  while (!(lanes = first_ready())) {
     if (stopping) return false;
     const int64_t seen = listings.load(std::memory_order_relaxed);
     lock.unlock();
     for (int i = 0; i < idle_spins && listings.load(std::memory_order_acquire) == seen; ++i) relax();
     lock.lock();
-    if (!ready.empty() || stopping) continue;
+    if (first_ready() || stopping) continue;
     ++sleepers;
-    work.wait(lock, [this] { return !ready.empty() || stopping; });
+    work.wait(lock, [this] { return first_ready() || stopping; });
     --sleepers;
   }
-  lane = ready.front();
+  lane = lanes->front();
   Operation& operation = lane->operations.front();
   part = operation.taken++;
   if (operation.taken == operation.parts) {
-    ready.pop_front();
+    lanes->pop_front();
     lane->listed = false;
   } else if (sleepers > 0) {
     work.notify_one();
@@ -287,6 +300,12 @@ Queue::~Queue() {
   std::unique_lock lock(pool_.mutex);
   fence();
   pool_.idle.wait(lock, [this] { return lane_->operations.empty(); });
+}
+
+void Queue::go_first() {
+  std::lock_guard lock(pool_.mutex);
+  lane_->goes_first = true;
+  pool_.has_urgent_lanes = true;
 }
 
 int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }

@@ -73,6 +73,10 @@ class Queue {
   Arithmetic arithmetic() const { return arithmetic_; }
   int threads() const;
 
+  /// Another process waits for what this lane makes: from now on it is taken before other lanes of the pool, and
+  /// callbacks, which tell who waits, before work.
+  void go_first();
+
   /// Enqueues an operation of `parts` independent parts (0: nothing happens).
   void run(int64_t parts, Part part);
 

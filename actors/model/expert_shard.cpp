@@ -6,6 +6,7 @@
 namespace troupe::actors {
 
 ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
+  if (company().has_others()) queue().go_first();
   return {
       seen("resume", [this](resume_atom, uint64_t ticket) { resume(ticket); }),
       seen("fault", [this](fault_atom, const std::string& what) { fail(what); }),

@@ -260,6 +260,40 @@ TEST(Queue, ManyLanesStayInOrderUnderLoad) {
   }
 }
 
+TEST(Queue, LanesThatGoFirstAreTakenBeforeOthersInTurnAndCallbacksBeforeWork) {
+  std::vector<std::string> order;
+  const auto play = [&](bool has_urgent) {
+    order.clear();
+    ThreadPool pool(1);
+    Queue busy(pool), early(pool), left(pool), right(pool), telling(pool);
+    if (has_urgent) left.go_first();
+    if (has_urgent) right.go_first();
+    std::latch begun(1), go_on(1);
+    busy.run(1, [&](int64_t) {
+      begun.count_down();
+      go_on.wait();
+    });
+    begun.wait();  // whatever comes now waits for the only thread
+    const auto run = [&](Queue& queue, const char* name) {
+      queue.run(1, [&order, name](int64_t) { order.push_back(name); });
+    };
+    run(early, "early");
+    run(early, "early 2");
+    run(left, "left");
+    run(left, "left 2");
+    telling.then([&](std::exception_ptr) { order.push_back("callback"); });
+    run(right, "right");
+    run(right, "right 2");
+    go_on.count_down();
+    for (Queue* queue : {&busy, &early, &left, &right, &telling}) queue->wait();
+    return order;
+  };
+
+  EXPECT_THAT(play(false),
+              testing::ElementsAre("early", "left", "callback", "right", "early 2", "left 2", "right 2"));
+  EXPECT_THAT(play(true), testing::ElementsAre("callback", "left", "right", "left 2", "right 2", "early", "early 2"));
+}
+
 TEST(Queue, RangesOfPartsCoverTheItemsOnce) {
   for (const int64_t items : {0, 1, 7, 100}) {
     for (const int64_t parts : {1, 3, 7, 13}) {
