@@ -28,6 +28,20 @@ std::vector<Operation> one_f_one_b(const ScheduleArgs& args, int stage) {
   return list;
 }
 
+/// A pair begins when both of it can and ends as a whole, so a stage is two forwards further ahead than the next
+/// one: one further, and each pair would wait for as long as it takes.
+std::vector<Operation> combined_one_f_one_b(const ScheduleArgs& args, int stage) {
+  const auto& mine = args.micro_batches;
+  const size_t ahead = std::min(mine.size(), static_cast<size_t>(2 * (args.stages - stage) - 1));
+  std::vector<Operation> list;
+  for (size_t i = 0; i < mine.size() + ahead; ++i) {
+    const bool has_both = i >= ahead && i < mine.size();
+    if (i < mine.size()) list.push_back({Kind::forward, stage, mine[i], has_both});
+    if (i >= ahead) list.push_back({Kind::backward, stage, mine[i - ahead]});
+  }
+  return list;
+}
+
 std::vector<Operation> zero_bubble(const ScheduleArgs& args, int stage) {
   const auto& mine = args.micro_batches;
   const size_t ahead = std::min(mine.size(), static_cast<size_t>(args.stages - stage - 1));
@@ -96,10 +110,10 @@ Lists lists_of(const ScheduleArgs& args) {
   if (args.kind == Parallel::DUALPIPE) return dual_pipe(args);
   if (args.kind == Parallel::DUALPIPE_V) return dual_pipe_v(args);
   Lists lists;
-  for (int stage = 0; stage < args.stages; ++stage) {
-    lists.push_back(args.kind == Parallel::ZERO_BUBBLE ? zero_bubble(args, stage)
-                                                       : one_f_one_b(args, stage));
-  }
+  const auto list_of = args.kind == Parallel::ZERO_BUBBLE            ? zero_bubble
+                       : args.kind == Parallel::COMBINED_ONE_F_ONE_B ? combined_one_f_one_b
+                                                                     : one_f_one_b;
+  for (int stage = 0; stage < args.stages; ++stage) lists.push_back(list_of(args, stage));
   return lists;
 }
 

@@ -2,12 +2,11 @@
 //
 // A rank is a worker of the pipeline. It holds one stage, or, for the bidirectional schedules, two:
 //
-//   ONE_F_ONE_B, ZERO_BUBBLE  PP ranks: rank r holds stage r
-//   DUALPIPE                  PP ranks: rank r holds r and PP-1-r; half of the micro-batches go up
-//   the
-//                             ranks, the other half down
-//   DUALPIPE_V                PP/2 ranks: rank r holds r and PP-1-r; every micro-batch goes up the
-//                             ranks and back
+//   ONE_F_ONE_B, ZERO_BUBBLE, COMBINED_ONE_F_ONE_B
+//                PP ranks: rank r holds stage r
+//   DUALPIPE     PP ranks: rank r holds r and PP-1-r; half of the micro-batches go up the ranks, the other half
+//                down
+//   DUALPIPE_V   PP/2 ranks: rank r holds r and PP-1-r; every micro-batch goes up the ranks and back
 #pragma once
 
 #include <map>
@@ -83,8 +82,11 @@ class PipelineLists {
 /// ONE_F_ONE_B (PipeDream-Flush, arXiv:2006.09503): stage s runs PP-s-1 forwards ahead, then
 /// alternates. ZERO_BUBBLE (ZB-H1, arXiv:2401.10241): the same with backward in two parts; stage s
 /// is s micro-batches late with its weight gradients, which fill what were bubbles. Both keep
-/// activations of at most PP micro-batches a rank. DUALPIPE, DUALPIPE_V (DeepSeek-V3 report,
-/// arXiv:2412.19437, 3.2.1, and the released programs): at most PP+1.
+/// activations of at most PP micro-batches a rank. COMBINED_ONE_F_ONE_B (Megatron-Core's combined
+/// 1F1B): stage s runs 2 (PP-s) - 1 forwards ahead, then each backward beside the next forward, so
+/// that one computes while the other's rows travel to experts and back, in a single stage, too; its
+/// rank keeps 2 (PP-s). DUALPIPE, DUALPIPE_V (DeepSeek-V3 report, arXiv:2412.19437, 3.2.1, and the
+/// released programs): at most PP+1.
 ///
 /// Throws ConfigError with the objection, if there is one.
 PipelineLists make_lists(const ScheduleArgs& args);

@@ -35,7 +35,9 @@ TEST(Schedule, EveryLayoutHasThePlainLoopsHashAndRecords) {
   for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{2, 1, 5, 2, 1, 2},
                                Layout{4, 3, 2, 3, 2, 3}, Layout{2, 2, 4, 4, 1, 1},
                                Layout{2, 2, 1, 2, 1, 2, config::Parallel::DUALPIPE},
-                               Layout{2, 2, 2, 2, 1, 2, config::Parallel::DUALPIPE_V}}) {
+                               Layout{2, 2, 2, 2, 1, 2, config::Parallel::DUALPIPE_V},
+                               Layout{1, 2, 2, 2, 1, 2, config::Parallel::COMBINED_ONE_F_ONE_B},
+                               Layout{2, 2, 2, 2, 2, 2, config::Parallel::COMBINED_ONE_F_ONE_B}}) {
     const Outcome outcome = play(recipe, layout);
     EXPECT_EQ(outcome.hash, plain.hash) << to_string(layout) << outcome.error;
     ASSERT_EQ(outcome.steps.size(), plain.steps.size());

@@ -59,7 +59,8 @@ TEST(Launch, EverySchedulesHashIsThePlainLoops) {
         {4, 5, 1, 3, 1, 2, Parallel::ZERO_BUBBLE}, {2, 2, 1, 2, 1, 2, Parallel::DUALPIPE},
         {4, 4, 1, 2, 2, 3, Parallel::DUALPIPE},    {2, 2, 2, 3, 2, 1, Parallel::DUALPIPE},
         {2, 2, 1, 1, 1, 2, Parallel::DUALPIPE_V},  {4, 4, 2, 2, 1, 2, Parallel::DUALPIPE_V},
-        {2, 4, 3, 4, 2, 2, Parallel::DUALPIPE_V}};
+        {2, 4, 3, 4, 2, 2, Parallel::DUALPIPE_V},  {2, 1, 2, 2, 2, 2, Parallel::COMBINED_ONE_F_ONE_B},
+        {4, 2, 1, 2, 1, 2, Parallel::COMBINED_ONE_F_ONE_B}};
 
     for (const Layout& layout : layouts) {
       const Outcome outcome = play_with_actors(recipe, layout, learnable(recipe));
@@ -86,7 +87,8 @@ TEST(Launch, WhoTakesWhichMicroBatchShowsInNoBit) {
   const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
   for (const Layout& layout :
        {Layout{2, 1, 3, 2, 2, 2}, Layout{2, 3, 2, 2, 3, 2}, Layout{2, 2, 4, 2, 1, 2, Parallel::ZERO_BUBBLE},
-        Layout{2, 2, 2, 2, 2, 2, Parallel::DUALPIPE}, Layout{4, 4, 3, 2, 1, 2, Parallel::DUALPIPE_V}}) {
+        Layout{2, 2, 2, 2, 2, 2, Parallel::DUALPIPE}, Layout{4, 4, 3, 2, 1, 2, Parallel::DUALPIPE_V},
+        Layout{2, 1, 2, 2, 2, 2, Parallel::COMBINED_ONE_F_ONE_B}}) {
     const Failpoint kill{.role = Role::stage, .index = 1, .step = 3, .phase = Phase::backward};
     const Trouble trouble{.failpoints = {kill}, .prepare = [&](Company& company) {
                             company.shares = at_random(layout.data);
@@ -108,7 +110,8 @@ TEST(Launch, AKillInAnyScheduleLeavesTheHash) {
   using config::Parallel;
   const Recipe recipe = recipe_of(4, 8, 2);
   const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
-  for (const auto schedule : {Parallel::ZERO_BUBBLE, Parallel::DUALPIPE, Parallel::DUALPIPE_V}) {
+  for (const auto schedule :
+       {Parallel::ZERO_BUBBLE, Parallel::DUALPIPE, Parallel::DUALPIPE_V, Parallel::COMBINED_ONE_F_ONE_B}) {
     for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard}) {
       const Failpoint f{.role = role, .index = 1, .step = 2, .phase = Phase::backward};
 

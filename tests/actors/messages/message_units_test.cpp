@@ -83,7 +83,8 @@ TEST_F(Units, EveryLayoutRecordsTheSameFile) {
   for (const Layout& layout : {many_, Layout{4, 3, 1, 4, 2, 3}, Layout{2, 1, 4, 3, 1, 1},
                                Layout{2, 2, 1, 2, 1, 2, Parallel::ZERO_BUBBLE},
                                Layout{2, 2, 1, 2, 1, 2, Parallel::DUALPIPE},
-                               Layout{2, 2, 2, 2, 1, 2, Parallel::DUALPIPE_V}}) {
+                               Layout{2, 2, 2, 2, 1, 2, Parallel::DUALPIPE_V},
+                               Layout{2, 1, 2, 2, 1, 2, Parallel::COMBINED_ONE_F_ONE_B}}) {
     const auto steps = record(layout);
     for (size_t i = 0; i < steps.size(); ++i) {
       EXPECT_EQ(first_difference(wanted[i], steps[i]), "") << to_string(layout);

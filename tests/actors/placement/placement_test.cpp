@@ -143,7 +143,9 @@ TEST(Processes, PlayEveryScheduleWithThePlainLoopsHash) {
   const SpreadArgs runs[] = {{{1, 2, 1, 2, 1, 2, Parallel::ZERO_BUBBLE}, 2},
                              {{1, 4, 1, 2, 1, 4, Parallel::DUALPIPE}, 4},
                              {{1, 2, 2, 2, 1, 4, Parallel::DUALPIPE}, 4},
-                             {{1, 4, 2, 2, 1, 4, Parallel::DUALPIPE_V}, 4}};
+                             {{1, 4, 2, 2, 1, 4, Parallel::DUALPIPE_V}, 4},
+                             {{1, 1, 2, 2, 1, 2, Parallel::COMBINED_ONE_F_ONE_B}, 2},
+                             {{1, 2, 2, 2, 1, 4, Parallel::COMBINED_ONE_F_ONE_B}, 4}};
   for (const SpreadArgs& run : runs) {
     const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
     EXPECT_EQ(outcome.hash, wanted) << run.processes << " processes, " << to_string(run.layout)

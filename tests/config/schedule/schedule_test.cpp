@@ -17,7 +17,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr Parallel::Schedule every_kind[] = {Parallel::ONE_F_ONE_B, Parallel::ZERO_BUBBLE,
-                                             Parallel::DUALPIPE, Parallel::DUALPIPE_V};
+                                             Parallel::DUALPIPE, Parallel::DUALPIPE_V,
+                                             Parallel::COMBINED_ONE_F_ONE_B};
 
 TEST(OneFOneB, TheFirstOfThreeStagesRunsTwoAhead) {
   const std::vector<int> mine{0, 2, 4, 6};
@@ -35,6 +36,19 @@ TEST(ZeroBubble, AStageIsAsManyMicroBatchesLateWithItsWeights) {
 
   EXPECT_EQ(notation(lists.of(0)), "F0 F1 F2 I0 W0 F3 I1 W1 I2 W2 I3 W3");
   EXPECT_EQ(notation(lists.of(2)), "F0 I0 F1 I1 F2 I2 W0 F3 I3 W1 W2 W3");
+}
+
+TEST(CombinedOneFOneB, ABackwardIsBesideAForwardInASingleStageToo) {
+  const auto mine = first_micro_batches(6);
+
+  const PipelineLists one = make_lists({Parallel::COMBINED_ONE_F_ONE_B, 1, first_micro_batches(4)});
+  const PipelineLists three = make_lists({Parallel::COMBINED_ONE_F_ONE_B, 3, mine});
+
+  EXPECT_EQ(notation(one.of(0)), "F0 F1&B0 F2&B1 F3&B2 B3");
+  EXPECT_EQ(notation(three.of(0)), "F0 F1 F2 F3 F4 F5&B0 B1 B2 B3 B4 B5");
+  EXPECT_EQ(notation(three.of(1)), "F0 F1 F2 F3&B0 F4&B1 F5&B2 B3 B4 B5");
+  EXPECT_EQ(notation(three.of(2)), "F0 F1&B0 F2&B1 F3&B2 F4&B3 F5&B4 B5");
+  EXPECT_EQ(notation(make_lists({Parallel::COMBINED_ONE_F_ONE_B, 1, first_micro_batches(1)}).of(0)), "F0 B0");
 }
 
 TEST(DualPipe, HalfOfTheMicroBatchesGoesUpTheRanksAndHalfDown) {
@@ -149,7 +163,8 @@ TEST(Schedules, DoEverythingOnceAndNeverWaitInACircle) {
   EXPECT_GT(played, 800);
 }
 
-// Report, table 2: PP, PP, PP+1, PP+1. Weights included: what a backward_weight waits for is kept.
+// Report, table 2: PP, PP, PP+1, PP+1; of the combined one 2 PP. Weights included: what a
+// backward_weight waits for is kept.
 TEST(Schedules, KeepActivationsOfNoMoreMicroBatchesThanTheReportSays) {
   for (const auto kind : every_kind) {
     for (const int stages : {4, 8, 16}) {
@@ -161,8 +176,9 @@ TEST(Schedules, KeepActivationsOfNoMoreMicroBatchesThanTheReportSays) {
           largest = std::max(largest, largest_live(lists.of(rank)));
         }
         const bool is_dual = kind == Parallel::DUALPIPE || kind == Parallel::DUALPIPE_V;
+        const int wanted = kind == Parallel::COMBINED_ONE_F_ONE_B ? 2 * stages : stages + (is_dual ? 1 : 0);
 
-        EXPECT_EQ(largest, is_dual ? stages + 1 : stages) << Parallel::Schedule_Name(kind);
+        EXPECT_EQ(largest, wanted) << Parallel::Schedule_Name(kind);
       }
     }
   }
@@ -171,7 +187,7 @@ TEST(Schedules, KeepActivationsOfNoMoreMicroBatchesThanTheReportSays) {
 TEST(Schedules, PairAForwardWithAWholeBackward) {
   const auto numbers = first_micro_batches(20);
   int pairs = 0;
-  for (const auto kind : {Parallel::DUALPIPE, Parallel::DUALPIPE_V}) {
+  for (const auto kind : {Parallel::DUALPIPE, Parallel::DUALPIPE_V, Parallel::COMBINED_ONE_F_ONE_B}) {
     const PipelineLists lists = make_lists({kind, 8, numbers});
     for (int rank = 0; rank < lists.ranks(); ++rank) {
       const auto& list = lists.of(rank);
@@ -180,7 +196,7 @@ TEST(Schedules, PairAForwardWithAWholeBackward) {
         ASSERT_LT(i + 1, list.size());
         EXPECT_EQ(list[i].kind, Kind::forward);
         EXPECT_EQ(list[i + 1].kind, Kind::backward);
-        EXPECT_NE(list[i].stage, list[i + 1].stage);
+        EXPECT_FALSE(list[i].stage == list[i + 1].stage && list[i].micro_batch == list[i + 1].micro_batch);
         EXPECT_FALSE(list[i + 1].is_beside_next);
         ++pairs;
       }

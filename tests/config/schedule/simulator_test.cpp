@@ -36,6 +36,8 @@ TEST(Simulate, ShowsTheBubblesOfTheReport) {
     EXPECT_EQ(play(Parallel::ZERO_BUBBLE, stages, n).largest_idle(), zero_bubble);
     EXPECT_EQ(play(Parallel::DUALPIPE, stages, n).largest_idle(), dual);
     EXPECT_EQ(play(Parallel::DUALPIPE_V, stages, n).largest_idle(), dual);
+    // A pair that hides nothing: what the other waits for, no more.
+    EXPECT_EQ(play(Parallel::COMBINED_ONE_F_ONE_B, stages, n).largest_idle(), one_f_one_b);
   }
 }
 
@@ -67,7 +69,8 @@ TEST(Simulate, AllRanksOfDualPipeIdleAlikeIfAPairHidesNothing) {
 
 TEST(Simulate, NothingBeginsBeforeWhatItNeedsHasArrived) {
   for (const auto kind :
-       {Parallel::ONE_F_ONE_B, Parallel::ZERO_BUBBLE, Parallel::DUALPIPE, Parallel::DUALPIPE_V}) {
+       {Parallel::ONE_F_ONE_B, Parallel::ZERO_BUBBLE, Parallel::DUALPIPE, Parallel::DUALPIPE_V,
+        Parallel::COMBINED_ONE_F_ONE_B}) {
     ScheduleCosts costs = unit_costs(6);
     costs.stages[2] = {.forward = 1.5, .backward = 3.5, .backward_weight = 1.25};
     costs.beside = 0.75;
