@@ -16,8 +16,8 @@ TROUPE_LANE F16 nearest_bf16(F16 value) {
 }
 
 #if !defined(TROUPE_LANE_SCALES)
-/// a * 2^n for normal a and |n| <= 250. Two factors, so that results below the normal range are rounded once and
-/// not flushed.
+/// a * 2^n for a in [1/2, 2) and n in [-252, 128]; NaN stays NaN, whatever n. Two factors, the first product exact,
+/// so that results below the normal range are rounded once and not flushed.
 TROUPE_LANE F16 times_power_of_two(F16 a, I16 n) {
   const I16 half = shift_right_arithmetic<1>(n);
   const F16 first = as_float(shift_left<23>(half + set1_int(127)));

@@ -51,7 +51,7 @@ inline I16 shift_right_arithmetic(I16 a) {
 inline F16 as_float(I16 a) { return {_mm512_castsi512_ps(a.v)}; }
 inline I16 as_int(F16 a) { return {_mm512_castps_si512(a.v)}; }
 
-/// In one instruction what kernels/math/lane_math.inl writes out.
+/// In one instruction what kernels/math/lane_math.inl writes out, for what it says there.
 #define TROUPE_LANE_SCALES
 inline F16 times_power_of_two(F16 a, I16 n) { return {_mm512_scalef_ps(a.v, _mm512_cvtepi32_ps(n.v))}; }
 
