@@ -17,29 +17,27 @@ bool is_bidirectional(Parallel::Schedule kind) {
   return kind == Parallel::DUALPIPE || kind == Parallel::DUALPIPE_V;
 }
 
-std::vector<Operation> one_f_one_b(const ScheduleArgs& args, int stage) {
+/// So many forwards ahead, then a forward and a backward in turn, or beside each other.
+std::vector<Operation> alternating(const ScheduleArgs& args, int stage, int most_ahead, bool in_pairs) {
   const auto& mine = args.micro_batches;
-  const size_t ahead = std::min(mine.size(), static_cast<size_t>(args.stages - stage - 1));
+  const size_t ahead = std::min(mine.size(), static_cast<size_t>(most_ahead));
   std::vector<Operation> list;
   for (size_t i = 0; i < mine.size() + ahead; ++i) {
-    if (i < mine.size()) list.push_back({Kind::forward, stage, mine[i]});
+    const bool has_both = i >= ahead && i < mine.size();
+    if (i < mine.size()) list.push_back({Kind::forward, stage, mine[i], in_pairs && has_both});
     if (i >= ahead) list.push_back({Kind::backward, stage, mine[i - ahead]});
   }
   return list;
 }
 
+std::vector<Operation> one_f_one_b(const ScheduleArgs& args, int stage) {
+  return alternating(args, stage, args.stages - stage - 1, false);
+}
+
 /// A pair begins when both of it can and ends as a whole, so a stage is two forwards further ahead than the next
 /// one: one further, and each pair would wait for as long as it takes.
 std::vector<Operation> combined_one_f_one_b(const ScheduleArgs& args, int stage) {
-  const auto& mine = args.micro_batches;
-  const size_t ahead = std::min(mine.size(), static_cast<size_t>(2 * (args.stages - stage) - 1));
-  std::vector<Operation> list;
-  for (size_t i = 0; i < mine.size() + ahead; ++i) {
-    const bool has_both = i >= ahead && i < mine.size();
-    if (i < mine.size()) list.push_back({Kind::forward, stage, mine[i], has_both});
-    if (i >= ahead) list.push_back({Kind::backward, stage, mine[i - ahead]});
-  }
-  return list;
+  return alternating(args, stage, 2 * (args.stages - stage) - 1, true);
 }
 
 std::vector<Operation> zero_bubble(const ScheduleArgs& args, int stage) {

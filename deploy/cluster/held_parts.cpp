@@ -25,7 +25,8 @@ actors::Holder HeldParts::holder(const wire::HeldPart& part) {
 }
 
 actors::Moves HeldParts::moves(const wire::Regroup& regroup, int processes, int buddy_stride) {
-  return actors::make_moves(holders({regroup.held().begin(), regroup.held().end()}), placement(processes, buddy_stride), args_.arena);
+  return actors::make_moves(holders({regroup.held().begin(), regroup.held().end()}),
+                            placement(processes, buddy_stride), args_.arena);
 }
 
 std::vector<actors::Holder> HeldParts::holders(const std::vector<wire::HeldPart>& parts) {

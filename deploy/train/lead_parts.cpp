@@ -65,16 +65,17 @@ void RunLead::take_next_part(Part& part, runtime::JournalHistory& history) {
 void RunLead::gather_others(Part& part, const runtime::JournalHistory& history, HeldParts& parts) {
   const uint64_t state = history.commits.size();
   wire::HeldPart own;
-  for (const wire::HeldPart& part : held_) {
-    const StatesHeld held = states_held(arena_, parts.placement(part.processes(), part.buddy_stride()), 0);
+  for (const wire::HeldPart& one : held_) {
+    const StatesHeld held = states_held(arena_, parts.placement(one.processes(), one.buddy_stride()), 0);
     if (held.oldest != state || held.newest != state) continue;
-    (own.processes() == 0 ? own : *own.add_also()) = part;
+    (own.processes() == 0 ? own : *own.add_also()) = one;
   }
-  const int others = processes_ - 1 - static_cast<int>(change_->leaving.size());
+  const int before = held_.front().processes();
+  const int others = before - 1 - static_cast<int>(change_->leaving.size());
   part.gathered = regroup(prepared_, leadership_.get(), children_, parts,
                           {.processes = change_->processes, .stayers = others,
-                           .leaving = change_->leaving, .before = processes_, .state = state, .own = own, .have_all = {},
-                           .choose = {}},
+                           .leaving = change_->leaving, .before = before, .state = state, .own = own,
+                           .have_all = {}, .choose = {}},
                           signals_ ? &*signals_ : nullptr);
 }
 

@@ -223,7 +223,6 @@ bool RunLead::play(Part& part) {
                      .has_its_blocks = [this] { holds_its_part(); }});
     life_->has_processes(setup_.plan.processes);
   }
-  processes_ = std::max(1, setup_.plan.processes);
   held_.clear();
   holds_its_part();
   const bool goes_on = train(part, company, leader.get(), std::move(storage));

@@ -76,8 +76,8 @@ class RunLead {
   std::map<int, double> peak_flops_;  // by threads
   std::optional<wire::StepDone> last_;
   Clock::time_point last_done_;
-  int processes_ = 1;  // under the last plan for which all had their blocks
-  std::vector<wire::HeldPart> held_;  // by that plan, and by those of changes that failed behind it
+  // By the last plan for which all had their blocks, and by those of changes that failed behind it.
+  std::vector<wire::HeldPart> held_;
   std::chrono::milliseconds usual_step_{0};  ///< of the last part, as this process has measured it
   std::string told_where_;  // it computes
   std::optional<Leader::Change> change_;  // that is to be made

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "runtime/cluster/cluster_error.h"
+#include "tests/deploy/cluster/lead/held_part.h"
 
 namespace troupe::deploy {
 namespace {
@@ -15,14 +16,6 @@ namespace {
 using namespace std::chrono_literals;
 using runtime::within;
 using testing::ElementsAre;
-
-wire::HeldPart part(int process, int processes) {
-  wire::HeldPart part;
-  part.set_process(process);
-  part.set_processes(processes);
-  part.set_buddy_stride(1);
-  return part;
-}
 
 class GatheringTest : public testing::Test {
  protected:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/deploy/cluster/lead/held_part.h"
+
 namespace troupe::deploy {
 namespace {
 
@@ -44,14 +46,6 @@ TEST(Holder, IsNoneThatWasCutOffMeanwhile) {
   wire::NodeFacts at_rest = holder(6, 7, epoch(3, 12));
   at_rest.set_is_at_rest(true);
   EXPECT_FALSE(is_at(at_rest, last_commit())) << "what it had prepared went with its actors";
-}
-
-wire::HeldPart part(int process, int processes) {
-  wire::HeldPart part;
-  part.set_process(process);
-  part.set_processes(processes);
-  part.set_buddy_stride(1);
-  return part;
 }
 
 /// The second of three, which was the fourth of four before a change that failed.
