@@ -24,7 +24,13 @@ bool has_several_lanes(const config::Plan& plan, const Placement& placement, int
       stages += placement.process_of({Role::stage, rank, worker}) == process;
     }
   }
-  return stages > 1 || plan.attention > 1;
+  std::map<std::pair<int, int>, int> replicas;  // of a stage's expert shard
+  for (size_t i = 0; i < plan.process_of_expert_shard.size(); ++i) {
+    const int number = static_cast<int>(i), stage = number / (plan.expert * plan.expert_replicas);
+    if (plan.process_of_expert_shard[i] == process) ++replicas[{stage, number % plan.expert}];
+  }
+  const bool has_twins = std::ranges::any_of(replicas, [](const auto& one) { return one.second > 1; });
+  return stages > 1 || plan.attention > 1 || has_twins;
 }
 
 /// MoE layers of a stage, MTP's behind the last stage's own.
@@ -53,8 +59,8 @@ std::vector<Address> cast_of(const config::Plan& plan, const kernels::ModelShape
       const auto of_stage = moe_layers_of(plan, shape, stage);
       moe_layers.insert(moe_layers.end(), of_stage.begin(), of_stage.end());
       if (config::expert_rank_of(plan, stage) != rank || of_stage.empty()) continue;
-      for (int shard = 0; shard < plan.expert; ++shard) {
-        cast.push_back({Role::expert_shard, stage, 0, shard});
+      for (int i = 0; i < plan.expert_replicas * plan.expert; ++i) {
+        cast.push_back({Role::expert_shard, stage, i / plan.expert, i % plan.expert});
       }
     }
     for (int worker = 0; worker < plan.data; ++worker) {
@@ -135,7 +141,7 @@ std::vector<int64_t> Company::moe_layers(int stage) const {
   return moe_layers_of(plan, recipe.shape, stage);
 }
 
-ExpertHolders Company::expert_holders(int stage) const {
+ExpertHolders Company::expert_holders(int stage, int replica) const {
   ExpertHolders holders;
   holders.shards = static_cast<int>(plan.experts.size());
   holders.owner.assign(static_cast<size_t>(recipe.shape.experts), 0);
@@ -143,7 +149,7 @@ ExpertHolders Company::expert_holders(int stage) const {
   for (int shard = 0; shard < holders.shards; ++shard) {
     const auto& range = plan.experts[static_cast<size_t>(shard)];
     std::fill_n(holders.owner.begin() + range.first, range.count, shard);
-    const int at = placement.process_of({Role::expert_shard, stage, 0, shard});
+    const int at = placement.process_of({Role::expert_shard, stage, replica, shard});
     if (at != process) others[at].push_back(shard);
   }
   for (auto& [at, shards] : others) holders.hosts.push_back(std::move(shards));

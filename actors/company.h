@@ -155,8 +155,8 @@ class Company {
   int64_t moe_index(int64_t layer) const { return layer - recipe.shape.dense_layers; }
   bool is_first() const { return process == 0; }
   bool has_others() const { return placement.processes() > 1; }
-  /// Who holds the experts of a stage's MoE layers, as seen from this process.
-  ExpertHolders expert_holders(int stage) const;
+  /// Who holds the experts of a stage's MoE layers in a replica, as seen from this process.
+  ExpertHolders expert_holders(int stage, int replica) const;
   /// Micro-batches of a step, ascending, by data worker that takes them: as many as `shares` says, or none
   /// said, as the plan deals.
   std::vector<std::vector<int>> hands(std::span<const int> shares, int64_t micro_batches) const;

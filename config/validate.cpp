@@ -154,6 +154,7 @@ void check_parallel(const Run& run, Checks& checks) {
   at_least_one("parallel.pipeline", parallel.has_pipeline(), parallel.pipeline());
   at_least_one("parallel.data", parallel.has_data(), parallel.data());
   at_least_one("parallel.expert", parallel.has_expert(), parallel.expert());
+  at_least_one("parallel.expert_replicas", parallel.has_expert_replicas(), parallel.expert_replicas());
   at_least_one("parallel.attention", parallel.has_attention(), parallel.attention());
   at_least_one("parallel.optimizer", parallel.has_optimizer(), parallel.optimizer());
   if (run.cluster().has_threads()) {

@@ -62,7 +62,7 @@ void ExpertShardActor::hand_on(const TokenMessage& message, const runtime::Tenso
     *header.mutable_offsets() = part.offsets();
     header.set_is_part(true);
     header.set_leaves_weights(message.header->leaves_weights());
-    const Address to{Role::expert_shard, place().stage, 0, part.shard()};
+    const Address to{Role::expert_shard, place().stage, place().worker, part.shard()};
     if (is_forward) {
       send_when_done(to, forward_atom_v,
                      {header, {rows, message.tensors.at(next), message.tensors.at(next + 1)}});

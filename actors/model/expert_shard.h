@@ -6,8 +6,8 @@
 
 namespace troupe::actors {
 
-/// A range of routed experts, in every MoE layer of its stage, for all data workers. An expert is
-/// addressed by its layer and id: shard, and place within the shard's rows.
+/// A range of routed experts, in every MoE layer of its stage, for all data workers of its replica, whose number its
+/// address has as worker. An expert is addressed by its layer and id: shard, and place within the shard's rows.
 class ExpertShardActor : public LaneActor<ExpertShard> {
  public:
   using Super::Super;

@@ -31,8 +31,7 @@ caf::result<void> RouterActor::begin(const Pb<wire::BeginStep>& step) {
 
 void RouterActor::forward(const TokenMessage& message) {
   if (!takes(message, Phase::forward)) return;
-  auto passage = std::make_shared<Passage>(company(), place().index,
-                                           view(message.id().micro_batch()));
+  auto passage = std::make_shared<Passage>(company(), place(), view(message.id().micro_batch()));
   passages_[message.id().micro_batch()] = passage;  // before what may throw
   passage->id = message.id();
   passage->x = message.tensors.at(0);
@@ -157,7 +156,8 @@ void RouterActor::ask_for_weights(const std::shared_ptr<Passage>& passage) {
 }
 
 Address RouterActor::expert_shard(size_t index) {
-  return {Role::expert_shard, company().stage_of(place().index), 0, static_cast<int>(index)};
+  return {Role::expert_shard, company().stage_of(place().index), company().plan.replica_of(place().worker),
+          static_cast<int>(index)};
 }
 
 /// From another process sums come first.

@@ -15,10 +15,10 @@ class RouterActor : public LaneActor<Router> {
 
  private:
   struct Passage {
-    Passage(Company& company, int64_t layer, StepView view)
+    Passage(Company& company, const Address& place, StepView view)
         : scratch(company.device),
-          block(company.tensors, company.recipe, layer, view,
-                company.expert_holders(company.stage_of(layer))) {}
+          block(company.tensors, company.recipe, place.index, view,
+                company.expert_holders(company.stage_of(place.index), company.plan.replica_of(place.worker))) {}
     kernels::Scratch scratch;
     RoutedBlock block;
     wire::UnitId id;                           // as the stage sent it

@@ -125,7 +125,8 @@ int Placement::process_of(const Address& address) const {
     case Role::router:
       return process(plan_.process_of_worker, address.stage * plan_.data + address.worker);
     case Role::expert_shard:
-      return process(plan_.process_of_expert_shard, address.stage * plan_.expert + address.index);
+      return process(plan_.process_of_expert_shard,
+                     (address.stage * plan_.expert_replicas + address.worker) * plan_.expert + address.index);
     case Role::optimizer_shard: return process_of_shard(address.index);
     case Role::crew: return address.index;
     default: return 0;
@@ -165,9 +166,12 @@ std::vector<int> Placement::users_of(const std::string& name) const {
   if (!expert || name.find("shared_experts.") != std::string::npos) return processes_of_stage(stage);
   for (size_t shard = 0; shard < plan_.experts.size(); ++shard) {
     const auto& range = plan_.experts[shard];
-    if (*expert >= range.first && *expert < range.first + range.count) {
-      return {process_of({Role::expert_shard, stage, 0, static_cast<int>(shard)})};
+    if (*expert < range.first || *expert >= range.first + range.count) continue;
+    std::vector<int> found;
+    for (int replica = 0; replica < plan_.expert_replicas; ++replica) {
+      add(found, {process_of({Role::expert_shard, stage, replica, static_cast<int>(shard)})});
     }
+    return found;
   }
   return {0};
 }

@@ -51,8 +51,8 @@ class Placement {
   int process_of(const Address& address) const;
   int process_of_shard(int optimizer_shard) const { return optimizer_shard % processes_; }
 
-  /// Processes that compute with a tensor, ascending: those of its stage's workers, or the one that
-  /// has its expert. Embedding and head are also used where MTP modules are.
+  /// Processes that compute with a tensor, ascending: those of its stage's workers, or those that
+  /// have its expert. Embedding and head are also used where MTP modules are.
   const std::vector<int>& users(int tensor) const { return users_[static_cast<size_t>(tensor)]; }
   bool uses(int process, int tensor) const;
   /// Whether it also has a copy of some of its blocks.

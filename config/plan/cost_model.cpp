@@ -19,10 +19,10 @@ double bytes_of_rows(const PlanArgs& args) {
          args.model.model.hidden_size();
 }
 
-/// Of a worker in `process` with one micro-batch, in all MoE layers of a stage, both ways.
+/// Of a data worker's part in `process` with one micro-batch, in all MoE layers of a stage, both ways.
 double expert_bytes(const PlanArgs& args, const Plan& plan, const ExpertTraffic& traffic, int stage,
-                    int process) {
-  return traffic.bytes(stage, process) *
+                    int data_worker, int process) {
+  return traffic.bytes(stage, plan.replica_of(data_worker), process) *
          static_cast<double>(largest_step(args.run.run).micro_batch_tokens) *
          moe_layers_of(args.model.model, plan.stages[static_cast<size_t>(stage)]);
 }
@@ -65,7 +65,7 @@ StageTimes times_of(const PlanArgs& args, const Plan& plan, const MachineRates& 
   const double flops = plan.stages[static_cast<size_t>(stage)].flops *
                        static_cast<double>(largest_step(args.run.run).micro_batch_tokens);
   const int process = process_of(plan, expert_rank_of(plan, stage), 0);
-  const double exchange = expert_bytes(args, plan, traffic, stage, process) / 2 *
+  const double exchange = expert_bytes(args, plan, traffic, stage, 0, process) / 2 *
                           (rates.bandwidth > 0 ? 1 / rates.bandwidth : 0);
   return {.forward = flops / 3 / rates.flops,
           .backward = 2 * flops / 3 / rates.flops,
@@ -124,6 +124,16 @@ double busiest_process(const PlanArgs& args, const Plan& plan, const MachineRate
   return std::ranges::max(process_flops(work, shares_of(plan.micro_batches))) / rates.flops;
 }
 
+/// To what the process computes already.
+void add(std::vector<UnitWork::Part>& parts, const UnitWork::Part& more) {
+  const auto found = std::ranges::find(parts, more.process, &UnitWork::Part::process);
+  if (found == parts.end()) {
+    parts.push_back(more);
+  } else {
+    found->flops += more.flops;
+  }
+}
+
 /// Of the routed experts of a stage, for a token.
 double routed_flops(const Model& model, const StagePlan& stage) {
   return 6.0 * 3.0 * model.hidden_size() * model.expert_intermediate_size() *
@@ -155,10 +165,14 @@ UnitWork unit_work(const PlanArgs& args, const Plan& plan) {
                 .experts = std::vector<double>(static_cast<size_t>(std::max(1, plan.processes)))};
   for (int s = 0; s < plan.pipeline; ++s) {
     const double routed = routed_flops(model, plan.stages[static_cast<size_t>(s)]) * tokens;
-    for (int e = 0; e < plan.expert; ++e) {
-      const int process = plan.process_of_expert_shard[static_cast<size_t>(s * plan.expert + e)];
-      work.experts[static_cast<size_t>(process)] +=
-          routed * plan.experts[static_cast<size_t>(e)].count / model.experts();
+    for (int i = 0; i < plan.expert_replicas * plan.expert; ++i) {
+      const int replica = i / plan.expert, e = i % plan.expert;
+      const int process = plan.process_of_expert(s, replica, e);
+      const double flops = routed * plan.experts[static_cast<size_t>(e)].count / model.experts();
+      if (plan.expert_replicas == 1) work.experts[static_cast<size_t>(process)] += flops;
+      for (int d = 0; d < plan.data && plan.expert_replicas > 1; ++d) {
+        if (plan.replica_of(d) == replica) add(work.workers[static_cast<size_t>(d)], {process, flops});
+      }
     }
   }
   return work;
@@ -198,7 +212,7 @@ WireBytes wire_bytes(const PlanArgs& args, const Plan& plan) {
         bytes.pipeline += comes ? 2 * bytes_of_rows(args) : 0;
       }
       for (const auto& [process, count] : passing) {
-        bytes.experts += count * expert_bytes(args, plan, traffic, s, process);
+        bytes.experts += count * expert_bytes(args, plan, traffic, s, d, process);
       }
     }
   }

@@ -31,7 +31,7 @@ struct UnitWork {
     int process;
     double flops;
   };
-  std::vector<std::vector<Part>> workers;  ///< of each data worker, for one of its own; without experts
+  std::vector<std::vector<Part>> workers;  ///< of each data worker, for one of its own; without experts that serve all
   std::vector<double> experts;  ///< of each process, for anybody's; every expert is asked alike
 };
 UnitWork unit_work(const PlanArgs& args, const Plan& plan);

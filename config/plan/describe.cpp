@@ -124,7 +124,7 @@ std::string describe_expert_shard(const Plan& plan, int e) {
   const ExpertRange& range = plan.experts[static_cast<size_t>(e)];
   std::vector<int> processes;
   for (int s = 0; s < plan.pipeline; ++s) {
-    processes.push_back(plan.process_of_expert_shard[static_cast<size_t>(s * plan.expert + e)]);
+    for (int r = 0; r < plan.expert_replicas; ++r) processes.push_back(plan.process_of_expert(s, r, e));
   }
   std::sort(processes.begin(), processes.end());
   processes.erase(std::unique(processes.begin(), processes.end()), processes.end());
@@ -136,11 +136,12 @@ std::string describe_placement(const PlanArgs& args, const Plan& plan) {
   const int processes = std::max(1, plan.processes);
   std::string text = fmt::format(
       "placement   {} {} x {} data = {} workers in {} process{}, {} thread{} each; {}; "
-      "{} attention, {} expert, {} optimizer shards; redundancy {}: {}\n",
+      "{} attention, {}{} expert, {} optimizer shards; redundancy {}: {}\n",
       plan.ranks(), plan.ranks() == plan.pipeline ? "pipeline" : "ranks of the pipeline", plan.data,
       plan.ranks() * plan.data, processes, processes == 1 ? "" : "es", plan.threads,
       plan.threads == 1 ? "" : "s", Parallel::Schedule_Name(plan.schedule), plan.attention,
-      plan.expert, plan.optimizer_shards, plan.redundancy,
+      plan.expert_replicas > 1 ? fmt::format("{} x ", plan.expert_replicas) : "", plan.expert, plan.optimizer_shards,
+      plan.redundancy,
       plan.redundancy == 0 ? "no buddies" : "a buddy on another node");
   text += some_lines(plan.pipeline, [&](int s) { return describe_stage(args, plan, s); });
   text += some_lines(plan.ranks(), [&](int rank) { return describe_rank(plan, rank); });

@@ -61,7 +61,7 @@ double chance_of_none(const Model& model, const std::vector<int>& held) {
   return none / all;
 }
 
-ExpertTraffic::ExpertTraffic(const PlanArgs& args, const Plan& plan) {
+ExpertTraffic::ExpertTraffic(const PlanArgs& args, const Plan& plan) : replicas_(plan.expert_replicas) {
   const Model& model = args.model.model;
   const auto precision = args.run.run.train().precision();
   if (model.experts() == 0) return;
@@ -69,12 +69,11 @@ ExpertTraffic::ExpertTraffic(const PlanArgs& args, const Plan& plan) {
   for (const ExpertRange& range : plan.experts) {
     answered.push_back(answered_bytes(model, precision, held_by(model, range)));
   }
-  for (int stage = 0; stage < plan.pipeline; ++stage) {
+  for (int i = 0; i < plan.pipeline * replicas_; ++i) {
     std::map<int, std::vector<int>> held;  // by process, then group
     auto& bytes = by_process_.emplace_back();
     for (size_t e = 0; e < plan.experts.size(); ++e) {
-      const int process =
-          plan.process_of_expert_shard[static_cast<size_t>(stage * plan.expert) + e];
+      const int process = plan.process_of_expert(i / replicas_, i % replicas_, static_cast<int>(e));
       const auto of_shard = held_by(model, plan.experts[e]);
       auto& of_process = held.try_emplace(process, of_shard.size(), 0).first->second;
       for (size_t group = 0; group < of_shard.size(); ++group) of_process[group] += of_shard[group];
@@ -87,10 +86,10 @@ ExpertTraffic::ExpertTraffic(const PlanArgs& args, const Plan& plan) {
   }
 }
 
-double ExpertTraffic::bytes(int stage, int process) const {
+double ExpertTraffic::bytes(int stage, int replica, int process) const {
   double away = 0;
   if (by_process_.empty()) return away;
-  for (const auto& [other, bytes] : by_process_[static_cast<size_t>(stage)]) {
+  for (const auto& [other, bytes] : by_process_[static_cast<size_t>(stage * replicas_ + replica)]) {
     away += other == process ? 0 : bytes;
   }
   return away;

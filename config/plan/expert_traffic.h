@@ -19,11 +19,13 @@ class ExpertTraffic {
  public:
   ExpertTraffic(const PlanArgs& args, const Plan& plan);
 
-  /// Of a worker of `process`, forward and backward together, in one layer of `stage`.
-  double bytes(int stage, int process) const;
+  /// Of a worker of `process` whose rows go to that replica's experts, forward and backward together, in one
+  /// layer of `stage`.
+  double bytes(int stage, int replica, int process) const;
 
  private:
-  std::vector<std::map<int, double>> by_process_;  // of each stage: to and from whom
+  const int replicas_;
+  std::vector<std::map<int, double>> by_process_;  // of each stage and replica: to and from whom
 };
 
 }  // namespace troupe::config

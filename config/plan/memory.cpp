@@ -5,6 +5,7 @@
 
 #include "config/parameters.h"
 #include "config/phases.h"
+#include "config/plan/expert_traffic.h"
 #include "config/plan/layer_memory.h"
 #include "config/plan/parameter_groups.h"
 #include "config/plan/size_text.h"
@@ -39,10 +40,27 @@ int64_t stage_recomputed_floats(const Model& m, const StagePlan& stage) {
 /// that is kept for others (kernels/buffer.h).
 constexpr double buffer_share = (1 + 1.0 / 16) * (1 + 1.0 / 8);
 
+bool computes_on_gpu(const PlanArgs& args) { return args.run.run.cluster().device() == Cluster::CUDA; }
+
+/// Of each process, whether its workers' rows go to experts of others.
+std::vector<bool> senders_of_rows(const PlanArgs& args, const Plan& plan) {
+  std::vector<bool> send(static_cast<size_t>(std::max(1, plan.processes)), false);
+  const ExpertTraffic traffic(args, plan);
+  for (int rank = 0; rank < plan.ranks(); ++rank) {
+    for (const int stage : stages_of_rank(plan.schedule, plan.pipeline, rank)) {
+      for (int d = 0; d < plan.data; ++d) {
+        const int process = plan.process_of_worker[static_cast<size_t>(rank * plan.data + d)];
+        if (traffic.bytes(stage, plan.replica_of(d), process) > 0) send[static_cast<size_t>(process)] = true;
+      }
+    }
+  }
+  return send;
+}
+
 /// Of what a worker keeps, the part of rows that cross between processes in addition.
-double crossing_share(const PlanArgs& args, const Plan& plan) {
+double crossing_share(const PlanArgs& args) {
   const Model& model = args.model.model;
-  if (plan.expert < 2 || model.experts() == 0) return 0;
+  if (model.experts() == 0) return 0;
   const int32_t layer = model.layers() - 1;
   return static_cast<double>(crossing_floats(model)) /
          static_cast<double>(saved_floats(model, layer));
@@ -162,10 +180,10 @@ double scratch_of_rank(const PlanArgs& args, const Plan& plan, int rank) {
     const int end = stage.first_layer + stage.layers + (is_last && model.mtp_layers() > 0 ? 1 : 0);
     for (int layer = stage.first_layer; layer < end; ++layer) {
       const auto floats = static_cast<double>(backward_floats(model, layer) * tokens);
-      // A layer's experts are spread over the data workers, and so are their units.
+      // A layer's experts are spread over the data workers that they serve, and so are their units.
       const auto units =
           static_cast<double>(layer_parameters(model, std::min(layer, model.layers() - 1)));
-      bytes = std::max(bytes, 4 * (floats + units / std::max(1, plan.data)));
+      bytes = std::max(bytes, 4 * (floats + units * plan.expert_replicas / std::max(1, plan.data)));
     }
     if (is_last) head = (1 + model.mtp_layers()) * head_bytes(model, tokens);
   }
@@ -217,6 +235,7 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
   const int stored = stored_bytes(args.run.run.train().optimizer());
   double all = 0;
   for (const Holdings& h : holdings) all += h.owned;
+  const std::vector<bool> sends_rows = senders_of_rows(args, plan);
   std::vector<MemoryEstimate> memory;
   for (size_t p = 0; p < holdings.size(); ++p) {
     const Holdings& h = holdings[p];
@@ -224,8 +243,9 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
     m.activation_bytes = bounded(kept[p]);
     m.scratch_bytes = bounded(passing[p]);
     m.buffer_bytes = bounded((buffer_share - 1) * (kept[p] + passing[p]));
-    double arriving = 8 * (h.shared + h.kept) + 4 * h.fetched;
-    if (holdings.size() > 1) arriving += crossing_share(args, plan) * kept[p];
+    double arriving = 8 * h.shared + 4 * (h.kept + h.fetched);
+    if (plan.redundancy > 0) arriving += 4 * h.owned;  // its own rounded sums, on their way
+    if (sends_rows[p]) arriving += crossing_share(args) * kept[p];
     if (p == 0) {
       // A state that is saved is whole there: what others own comes, and all of it is copied.
       arriving += stored * (all - h.owned);
@@ -234,7 +254,7 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
       m.moment_bytes = bounded(static_cast<double>(m.moment_bytes) +
                                (stored - 4) * (all - h.owned - h.kept));
       // After the last step it is copied into what activations have left.
-      const bool is_last_alone = !args.run.run.checkpoint().has_every();
+      const bool is_last_alone = !args.run.run.checkpoint().has_every() && !computes_on_gpu(args);
       const double free = is_last_alone ? kept[p] + passing[p] : 0;
       m.checkpoint_bytes = bounded(std::max(0.0, stored * all - free));
     }
@@ -244,9 +264,22 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
   return memory;
 }
 
+namespace {
+
+/// Where a GPU computes, its memory has activations; the host the state, which comes there to be saved or stands there.
+double host_bytes(const MemoryEstimate& m, bool is_of_gpu) {
+  const double of_gpu = static_cast<double>(m.activation_bytes) + static_cast<double>(m.scratch_bytes) +
+                        static_cast<double>(m.buffer_bytes);
+  return m.total() - (is_of_gpu ? of_gpu : 0);
+}
+
+}  // namespace
+
 void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes) {
   double needed = 0;
-  for (const MemoryEstimate& process : estimate_processes(args, plan)) needed += process.total();
+  for (const MemoryEstimate& process : estimate_processes(args, plan)) {
+    needed += host_bytes(process, computes_on_gpu(args));
+  }
   if (needed <= static_cast<double>(memory_bytes)) return;
   throw ConfigError(describe(
       {args.run.origins.place("model"), "model",

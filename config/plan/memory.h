@@ -45,7 +45,7 @@ std::vector<MemoryEstimate> estimate_processes(const PlanArgs& args, const Plan&
 /// What `train.recompute` saves of the activations of one micro-batch in the layers of `stage`.
 int64_t recomputed_bytes(const PlanArgs& args, const StagePlan& stage);
 
-/// Throws ConfigError if the processes together, on one machine, need more than `memory_bytes`.
+/// Throws ConfigError if the processes together, on one machine, need more than its `memory_bytes`; not of a GPU's.
 void check_memory(const PlanArgs& args, const Plan& plan, int64_t memory_bytes);
 
 }  // namespace troupe::config

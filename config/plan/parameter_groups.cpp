@@ -45,8 +45,9 @@ std::vector<ParameterGroup> parameter_groups(const PlanArgs& args, const Plan& p
     }
     groups.push_back({common, processes_of_stage(plan, s)});
     for (int e = 0; of_expert > 0 && e < plan.expert; ++e) {
-      const int process = plan.process_of_expert_shard[static_cast<size_t>(s * plan.expert + e)];
-      groups.push_back({of_expert * plan.experts[static_cast<size_t>(e)].count, {process}});
+      std::set<int> users;
+      for (int r = 0; r < plan.expert_replicas; ++r) users.insert(plan.process_of_expert(s, r, e));
+      groups.push_back({of_expert * plan.experts[static_cast<size_t>(e)].count, {users.begin(), users.end()}});
     }
   }
   return groups;

@@ -155,6 +155,16 @@ ProcessRange processes_of_rank(const Plan& plan, int rank) {
   return {first, std::max(1, (rank + 1) * processes / plan.ranks() - first)};
 }
 
+/// Of those of a rank, from those of the replica's first worker to those of the next one's.
+ProcessRange processes_of_replica(const Plan& plan, const ProcessRange& of_rank, int replica) {
+  const auto begin = [&](int r) {
+    int worker = 0;
+    while (worker < plan.data && plan.replica_of(worker) < r) ++worker;
+    return worker < plan.data ? of_rank.of(worker, plan.data) : of_rank.first + of_rank.count;
+  };
+  return {begin(replica), std::max(1, begin(replica + 1) - begin(replica))};
+}
+
 bool has_two_stages(Parallel::Schedule schedule) {
   return schedule == Parallel::DUALPIPE || schedule == Parallel::DUALPIPE_V;
 }
@@ -196,8 +206,9 @@ void place(Plan& plan) {
   }
   for (int stage = 0; stage < plan.pipeline; ++stage) {
     const ProcessRange processes = processes_of_rank(plan, expert_rank_of(plan, stage));
-    for (int e = 0; e < plan.expert; ++e) {
-      plan.process_of_expert_shard.push_back(processes.of(e, plan.expert));
+    for (int r = 0; r < plan.expert_replicas; ++r) {
+      const ProcessRange its = processes_of_replica(plan, processes, r);
+      for (int e = 0; e < plan.expert; ++e) plan.process_of_expert_shard.push_back(its.of(e, plan.expert));
     }
   }
 }
@@ -224,7 +235,9 @@ Plan make_plan(const PlanArgs& args) {
   const int wanted_data = divide_up(plan.processes * at_once, std::max(1, plan.ranks()));
   plan.data = chosen(parallel.has_data(), parallel.data(),
                      planned_data(plan, wanted_data, micro_batches));
-  plan.expert = chosen(parallel.has_expert(), parallel.expert(), std::min(plan.data, experts));
+  plan.expert_replicas = std::min(parallel.has_expert_replicas() ? parallel.expert_replicas() : 1, plan.data);
+  plan.expert = chosen(parallel.has_expert(), parallel.expert(),
+                       std::min(divide_up(plan.data, plan.expert_replicas), experts));
   plan.attention = chosen(parallel.has_attention(), parallel.attention(), 1);
   const int shards = chosen(parallel.has_optimizer(), parallel.optimizer(), at_once);
   plan.optimizer_shards = divide_up(shards, plan.processes) * plan.processes;

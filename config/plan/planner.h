@@ -27,16 +27,18 @@ struct ExpertRange {
 struct Plan {
   int pipeline;   ///< stages
   int data;       ///< data workers; workers are ranks x data
-  int expert;     ///< expert shards of a MoE layer
+  int expert;     ///< expert shards of a MoE layer, in each replica
   int attention;  ///< attention shards of a stage
   int optimizer_shards;
   int threads;  ///< that compute, of a process
   int processes;  ///< that the workers are spread over
   int redundancy;  ///< further copies of each state block, in other processes
+  int expert_replicas = 1;  ///< sets of expert shards
   int buddy_stride = 1;  ///< they are so many processes further on; which machines these are on is not the plan's
   Parallel::Schedule schedule;
   std::vector<int> process_of_worker;        ///< of worker rank * data + d
-  std::vector<int> process_of_expert_shard;  ///< of shard e in `stage`: stage * expert + e
+  /// Of shard e of replica r in `stage`: (stage * expert_replicas + r) * expert + e.
+  std::vector<int> process_of_expert_shard;
   std::vector<StagePlan> stages;
   /// Of each data worker, ascending: those of the run's largest step. A smaller one has those below
   /// its own number of them.
@@ -45,6 +47,11 @@ struct Plan {
 
   /// Workers of a data worker's pipeline. For most schedules as many as stages.
   int ranks() const { return ranks_of(schedule, pipeline); }
+  /// Whose experts a data worker's rows go to.
+  int replica_of(int data_worker) const { return data_worker * expert_replicas / data; }
+  int process_of_expert(int stage, int replica, int shard) const {
+    return process_of_expert_shard[static_cast<size_t>((stage * expert_replicas + replica) * expert + shard)];
+  }
 };
 
 struct PlanArgs {
@@ -59,7 +66,8 @@ Plan make_plan(const PlanArgs& args);
 
 /// Spreads workers and expert shards over the plan's processes: a rank of the pipeline has
 /// neighbouring processes to itself where there are enough, and its workers and the expert shards of
-/// its stages are each spread evenly over them. Of two ranks that hold a stage, the first that a
+/// its stages (those of a replica over the processes of the workers that it serves) are each spread evenly over
+/// them. Of two ranks that hold a stage, the first that a
 /// micro-batch going up meets has its expert shards. A process may be left without work.
 void place(Plan& plan);
 

@@ -104,11 +104,12 @@ struct Way {
 config::Plan single(config::Plan plan, const actors::Recipe& recipe) {
   int micro_batches = 0;
   for (const auto& dealt : plan.micro_batches) micro_batches += static_cast<int>(dealt.size());
-  plan.pipeline = plan.data = plan.expert = plan.attention = plan.optimizer_shards = 1;
+  plan.pipeline = plan.data = plan.expert = plan.expert_replicas = plan.attention = plan.optimizer_shards = 1;
   plan.stages = {{0, static_cast<int>(recipe.shape.layers), 0, 0}};
   plan.experts = {{0, static_cast<int>(recipe.shape.experts)}};
   plan.micro_batches = {{}};
   for (int m = 0; m < micro_batches; ++m) plan.micro_batches[0].push_back(m);
+  config::place(plan);
   return plan;
 }
 

@@ -49,7 +49,7 @@ TEST(Company, EveryExpertAndMicroBatchHasOneOwner) {
   const Small small({1, 1, 2, 3, 1, 1});
   const auto experts = static_cast<size_t>(small.recipe.shape.experts);
 
-  const std::vector<int> owners = small.company->expert_holders(0).owner;
+  const std::vector<int> owners = small.company->expert_holders(0, 0).owner;
 
   ASSERT_EQ(owners.size(), experts);
   for (size_t e = 0; e < experts; ++e) {

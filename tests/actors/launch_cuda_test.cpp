@@ -180,7 +180,8 @@ TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
     const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
 
     for (const int redundancy : {0, 1}) {
-      for (const Layout& layout : {Layout{2, 1, 2, 2, 1, 2}, Layout{2, 2, 1, 2, 1, 4}}) {
+      for (const Layout& layout : {Layout{2, 1, 2, 2, 1, 2}, Layout{2, 2, 1, 2, 1, 4},
+                                   with_replicas({2, 1, 2, 1, 1, 2}, 2)}) {
         const SpreadOutcome outcome = play_spread(
             {.layout = on_gpu(layout), .processes = 2, .redundancy = redundancy}, recipe, learnable(recipe));
         EXPECT_EQ(outcome.hash, wanted)

@@ -19,13 +19,19 @@ struct Layout {
   int threads, pipeline, data, expert, attention, optimizer_shards;
   config::Parallel::Schedule schedule = config::Parallel::ONE_F_ONE_B;
   kernels::Device device = kernels::Device::cpu;
+  int expert_replicas = 1;
 };
+
+inline Layout with_replicas(Layout layout, int replicas) {
+  layout.expert_replicas = replicas;
+  return layout;
+}
 
 inline std::string to_string(const Layout& l) {
   return "threads " + std::to_string(l.threads) + " pipeline " + std::to_string(l.pipeline) +
          " data " + std::to_string(l.data) + " expert " + std::to_string(l.expert) +
          " attention " + std::to_string(l.attention) + " optimizer " +
-         std::to_string(l.optimizer_shards) + " " +
+         std::to_string(l.optimizer_shards) + " replicas " + std::to_string(l.expert_replicas) + " " +
          config::Parallel::Schedule_Name(l.schedule) + " on " + kernels::to_string(l.device);
 }
 
@@ -44,6 +50,7 @@ inline config::Plan plan_of(const Layout& l, const actors::Recipe& recipe) {
   plan.pipeline = l.pipeline;
   plan.data = l.data;
   plan.expert = l.expert;
+  plan.expert_replicas = l.expert_replicas;
   plan.attention = l.attention;
   plan.optimizer_shards = l.optimizer_shards;
   plan.threads = l.threads;

@@ -41,7 +41,7 @@ TEST_F(Gpus, HoweverManyProcessesAndGpusEndWithTheHashOfOne) {
   for (const char* precision : {"BF16", "FP8"}) {
     const std::string wanted = hash_of(on_gpu(precision, ""));
     for (const char* spread : {"--nodes 2 --set parallel.data=2 --set parallel.expert=2",
-                               "--nodes 2 --set parallel.pipeline=2", "--nodes 2 --set cluster.redundancy=0",
+                               "--nodes 2 --set parallel.expert_replicas=2", "--nodes 2 --set parallel.pipeline=2", "--nodes 2 --set cluster.redundancy=0",
                                "--nodes 4 --set parallel.data=2 --set parallel.expert=2"}) {
       EXPECT_EQ(hash_of(on_gpu(precision, spread)), wanted) << precision << " " << spread << output_;
       EXPECT_THAT(output_, HasSubstr("processes; the state is in the GPU's memory"));

@@ -81,6 +81,21 @@ TEST(Placement, SpreadsExpertsOverMoreProcessesThanThereAreWorkers) {
               ElementsAre(3));
 }
 
+TEST(Placement, ExpertsStandOnceInEachReplica) {
+  const Recipe recipe = recipe_of(3, 4);
+  const runtime::StateArena arena(kernels::parameters(recipe.shape));
+  const auto plan = spread_plan({with_replicas({1, 1, 4, 2, 1, 4}, 2), 4}, recipe);
+  const Placement placement(plan, recipe.shape, arena);
+
+  for (int replica = 0; replica < 2; ++replica) {
+    for (int shard = 0; shard < 2; ++shard) {
+      EXPECT_EQ(placement.process_of({Role::expert_shard, 0, replica, shard}), 2 * replica + shard);
+    }
+  }
+  EXPECT_THAT(placement.users(arena.index("model.layers.1.mlp.experts.0.up_proj.weight")), ElementsAre(0, 2));
+  EXPECT_THAT(placement.users(arena.index("model.layers.1.mlp.experts.3.up_proj.weight")), ElementsAre(1, 3));
+}
+
 // Two ranks hold each stage, so both compute with its tensors.
 TEST(Placement, AStageOfDualPipeIsUsedAtBothRanksThatHoldIt) {
   const Recipe recipe = recipe_of(4, 8);
@@ -187,6 +202,26 @@ TEST(Processes, RowsThatTravelInFewerBytesAreTheSame) {
   }
 }
 
+// Law 2: how often experts stand, and whom they serve, shows in no bit; replicas that share a process, too.
+TEST(Processes, ReplicasOfExpertsChangeNoBit) {
+  using config::Parallel;
+  for (const auto precision : {kernels::Precision::fp32, kernels::Precision::fp8}) {
+    Recipe recipe = recipe_of(4, 8);
+    recipe.precision = precision;
+    const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+    const SpreadArgs runs[] = {{with_replicas({1, 1, 2, 1, 1, 2}, 2), 2},
+                               {with_replicas({1, 1, 2, 1, 1, 2}, 2), 2, 1},
+                               {with_replicas({2, 1, 4, 2, 1, 4}, 2), 4, 1},
+                               {with_replicas({1, 2, 2, 1, 1, 4, Parallel::DUALPIPE}, 2), 4},
+                               {with_replicas({1, 1, 3, 2, 1, 3}, 2), 2, 1},
+                               {with_replicas({2, 1, 2, 1, 1, 1}, 2), 1}};
+    for (const SpreadArgs& run : runs) {
+      const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << run.processes << " processes, " << to_string(run.layout) << outcome.error;
+    }
+  }
+}
+
 TEST(Processes, OneThatHasTheStateHandsItOut) {
   const Recipe recipe = recipe_of(4, 4);
   for (const int redundancy : {0, 1}) {
@@ -216,7 +251,8 @@ TEST(Processes, SeveralNewcomersAtOnceLackNothing) {
   recipe.optimizer.set_ema_decay(0.9);
   const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
   for (const std::set<int>& newcomers : {std::set<int>{0, 2}, {1, 3}, {3}}) {
-    for (const Layout& layout : {Layout{1, 1, 4, 2, 1, 4}, Layout{1, 2, 2, 2, 1, 8}}) {
+    for (const Layout& layout : {Layout{1, 1, 4, 2, 1, 4}, Layout{1, 2, 2, 2, 1, 8},
+                                 with_replicas({1, 1, 4, 2, 1, 4}, 2)}) {
       const SpreadOutcome outcome = play_spread(
           {.layout = layout, .processes = 4, .redundancy = 1, .newcomers = newcomers}, recipe,
           learnable(recipe));

@@ -57,7 +57,7 @@ std::vector<double> planned_flops(const Planned& p) {
 }
 
 TEST(ProcessFlops, OfAllProcessesAreThoseOfTheStep) {
-  for (const char* layout : {"parallel.data=4", "parallel.pipeline=2", "parallel.expert=2"}) {
+  for (const char* layout : {"parallel.data=4", "parallel.pipeline=2", "parallel.expert=2", "parallel.expert_replicas=2"}) {
     const Planned p({layout, "cluster.nodes=4"});
 
     const std::vector<double> flops = planned_flops(p);

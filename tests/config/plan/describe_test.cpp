@@ -35,7 +35,7 @@ TEST(DescribePlan, PlansDeepSeekV3AsTheReportDoesInLessThanASecond) {
 
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
   EXPECT_THAT(text, HasSubstr("16 pipeline x 128 data = 2048 workers in 2048 processes, 1 thread "
-                              "each; DUALPIPE; 1 attention, 64 expert, 2048 optimizer shards; "
+                              "each; DUALPIPE; 1 attention, 2 x 64 expert, 2048 optimizer shards; "
                               "redundancy 1: a buddy on another node"));
   EXPECT_THAT(text, HasSubstr("step        15360 micro-batches"));
   EXPECT_THAT(text,

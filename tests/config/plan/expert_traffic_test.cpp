@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "config/parameters.h"
 #include "config/plan/cost_model.h"
 #include "tests/config/plan/planned.h"
 
@@ -14,7 +15,7 @@ double bytes_of(const std::vector<std::string>& settings) {
                                "cluster.nodes=2"};
   all.insert(all.end(), settings.begin(), settings.end());
   const Planned p(all);
-  return ExpertTraffic(p.args, p.plan).bytes(0, 0) / p.model.model.hidden_size();
+  return ExpertTraffic(p.args, p.plan).bytes(0, 0, 0) / p.model.model.hidden_size();
 }
 
 TEST(ChanceOfNone, IsThatOfDrawingWithoutPuttingBack) {
@@ -62,10 +63,18 @@ TEST(ExpertTraffic, IsARowBackForEachExpertOfASharedGroup) {
   EXPECT_NEAR(bytes, 2 * ((1 - 8.0 / 16 * 7 / 15) * 4 + 1 * 4), 1e-9);
 }
 
+TEST(WireBytes, OfExpertsAreNoneWhereEachWorkerHasAllOfThem) {
+  const Planned p({"parallel.pipeline=1", "parallel.data=2", "parallel.expert_replicas=2", "cluster.nodes=2"});
+
+  EXPECT_EQ(p.plan.expert, 1);
+  EXPECT_EQ(wire_bytes(p.args, p.plan).experts, 0);
+  EXPECT_GT(wire_bytes(p.args, p.plan).state, 12.0 * static_cast<double>(count_parameters(p.model.model).routed));
+}
+
 TEST(WireBytes, OfExpertsAreThoseOfEveryTokenAndMoeLayer) {
   const Planned p({"parallel.pipeline=1", "parallel.data=2", "parallel.expert=2", "cluster.nodes=2",
                    "model.with.mtp_layers=0"});
-  const double one = ExpertTraffic(p.args, p.plan).bytes(0, 0);
+  const double one = ExpertTraffic(p.args, p.plan).bytes(0, 0, 0);
 
   EXPECT_GT(one, 0);
   EXPECT_NEAR(wire_bytes(p.args, p.plan).experts, 8 * 2 * 64 * 7 * one, 1);

@@ -132,6 +132,29 @@ TEST(Place, GivesTheTwoStagesOfARankToTheSameProcesses) {
   EXPECT_THAT(plan.process_of_expert_shard, ElementsAre(0, 1, 2, 3, 2, 3, 0, 1));
 }
 
+TEST(Planner, GivesEachReplicaOfTheExpertsWorkersOfItsOwn) {
+  const Plan plan = plan_of({"parallel.data=4", "parallel.expert_replicas=2", "cluster.nodes=4"}, 8);
+  EXPECT_EQ(plan.expert, 2);
+  EXPECT_THAT(plan.process_of_expert_shard, ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(plan.replica_of(1), 0);
+  EXPECT_EQ(plan.replica_of(2), 1);
+
+  const Plan fewer = plan_of({"parallel.data=1", "parallel.expert_replicas=2"}, 8);
+  EXPECT_EQ(fewer.expert_replicas, 1) << "no more than workers";
+}
+
+// A process has no experts of which the rows of its own workers are never.
+TEST(Place, PutsAReplicaWhereItsWorkersAre) {
+  const Plan uneven = plan_of({"parallel.data=3", "parallel.expert_replicas=2", "cluster.nodes=3"}, 8);
+  EXPECT_THAT(uneven.process_of_worker, ElementsAre(0, 1, 2));
+  EXPECT_EQ(uneven.replica_of(1), 0);
+  EXPECT_THAT(uneven.process_of_expert_shard, ElementsAre(0, 1, 2, 2));
+
+  const Plan more = plan_of({"parallel.pipeline=1", "parallel.data=2", "parallel.expert=2",
+                             "parallel.expert_replicas=2", "cluster.nodes=4"}, 8);
+  EXPECT_THAT(more.process_of_expert_shard, ElementsAre(0, 1, 2, 3)) << "more processes than workers";
+}
+
 TEST(BalancedCut, MakesTheMostCostlyPartCheapest) {
   EXPECT_THAT(balanced_cut({1, 1, 1, 1, 1, 5}, 2), ElementsAre(5, 1));
   EXPECT_THAT(balanced_cut({5, 1, 1, 1, 1, 1}, 3), ElementsAre(1, 4, 1));
