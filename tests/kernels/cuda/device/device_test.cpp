@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <functional>
 #include <new>
 
 #include "kernels/ops/embedding.h"
@@ -119,26 +120,29 @@ TEST_F(DeviceTest, AQueueThatRecoversGoesOnBehindAnError) {
   EXPECT_EQ(values<float>(x.view)[0], 2.0f);
 }
 
+// Each operation enqueues the next one, so only cancel can end it; what the GPU has begun ends first.
 TEST_F(DeviceTest, CancelSkipsWhatHasNotBegunAndWaitsForTheRest) {
   Queue queue(pool_, Device::cuda);
   const Buffer x = allocate_shared(DType::f32, {1, 4});
-  std::fill_n(values<float>(x.view), 4, 1.0f);
-  std::atomic<bool> begun{false}, may_end{false};
-  queue.run(1, [&](int64_t) {
-    begun = true;
-    while (!may_end) std::this_thread::yield();
-  });
-  add(queue, {.a = x, .b = x, .y = x});
-  std::atomic<int> callbacks{0};
-  queue.then([&](std::exception_ptr error) { callbacks += error ? 1 : 100; });
-  while (!begun) std::this_thread::yield();
+  std::fill_n(values<float>(x.view), 4, 0.0f);
+  int runs = 0, callbacks = 0, failed = 0;
+  std::function<void(int64_t)> again = [&](int64_t) {
+    ++runs;
+    add(queue, {.a = x, .b = x, .y = x});
+    queue.run(1, again);
+    queue.then([&](std::exception_ptr error) { ++callbacks, failed += error != nullptr; });
+  };
 
-  std::thread canceller([&] { queue.cancel(std::make_exception_ptr(KernelError("enough"))); });
-  while (values<float>(x.view)[1] == 1.0f && callbacks == 0 && !may_end) may_end = true;
-  canceller.join();
+  queue.run(1, again);
+  queue.cancel(std::make_exception_ptr(KernelError("enough")));
 
-  EXPECT_EQ(callbacks, 1);
+  EXPECT_EQ(callbacks, runs);
+  EXPECT_LE(failed, 2) << "of the last operations that have run";
   queue.wait();  // nothing is left to throw
+  values<float>(x.view)[1] = 1.0f;
+  add(queue, {.a = x, .b = x, .y = x});
+  queue.wait();
+  EXPECT_EQ(values<float>(x.view)[1], 2.0f);
 }
 
 TEST_F(DeviceTest, ATensorOfTheHostIsRefusedBeforeAnythingIsQueued) {
