@@ -129,6 +129,9 @@ class Company {
   };
   PreparedStep prepared;
 
+  /// Of how many blocks sums go in one message, 128 MiB: so that the first are added while others are on their way.
+  size_t blocks_at_once = 256;
+
   std::atomic<uint64_t> epochs{0};           ///< n of the newest epoch of the run's term
   std::atomic<bool> is_stop_requested{false}, is_pause_requested{false};
 

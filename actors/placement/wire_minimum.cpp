@@ -15,7 +15,7 @@ int64_t bytes_of_blocks(const Company& company) {
     bytes += elements(edge.blocks) * (placement.buddy(edge.owner) == edge.user ? 8 : 8 + 4);
   }
   for (int shard = 0; shard < company.plan.optimizer_shards; ++shard) {
-    if (placement.buddy(shard) >= 0) bytes += elements(placement.owned_by(shard)) * 8;
+    if (placement.buddy(shard) >= 0) bytes += elements(placement.owned_by(shard)) * 4;
   }
   return bytes;
 }

@@ -46,11 +46,41 @@ const BlockEdge& OptimizerShardActor::edge_from(const TokenMessage& message,
                            to_string(shard(sender)) + ", which sent it some");
 }
 
+/// Sums of some blocks go in several messages, numbered as layers.
+int OptimizerShardActor::messages_of(const std::vector<int64_t>& blocks) const {
+  const size_t each = company().blocks_at_once;
+  return static_cast<int>((blocks.size() + each - 1) / each);
+}
+
+std::span<const int64_t> OptimizerShardActor::blocks_of_message(const std::vector<int64_t>& blocks, int number) const {
+  if (number < 0 || number >= messages_of(blocks)) {
+    throw std::runtime_error(to_string(place()) + " got message " + std::to_string(number) +
+                             " of sums, wanted one of " + std::to_string(messages_of(blocks)));
+  }
+  const size_t first = static_cast<size_t>(number) * company().blocks_at_once;
+  return std::span(blocks).subspan(first, std::min(company().blocks_at_once, blocks.size() - first));
+}
+
+template <class Atom, class TensorsOf>
+void OptimizerShardActor::send_sums(int to, Atom atom, const wire::BeginStep& step, const std::vector<int64_t>& blocks,
+                                    TensorsOf tensors_of) {
+  for (int number = 0; number < messages_of(blocks); ++number) {
+    wire::TokenHeader header = *header_of(step.epoch(), step.step(), place().index);
+    header.mutable_id()->set_layer(number);
+    send_when_done(shard(to), atom, TokenMessage{header, tensors_of(blocks_of_message(blocks, number))});
+  }
+}
+
+/// One of the messages with a shard's sums is in the lane; with the last it has been heard.
+void OptimizerShardActor::heard_sums(Verb verb, const wire::UnitId& id, const std::vector<int64_t>& blocks) {
+  const int sender = static_cast<int>(id.sender());
+  if (++sums_come_[{verb, sender}] == messages_of(blocks)) heard(verb, id.step(), sender);
+}
+
 void OptimizerShardActor::send_gradients(const wire::BeginStep& step) {
   for (const BlockEdge& edge : owned_by_others_) {
-    send_when_done(shard(edge.owner), gradients_atom_v,
-                   TokenMessage{header_of(step.epoch(), step.step(), place().index),
-                                memory_.gradients(edge.blocks)});
+    send_sums(edge.owner, gradients_atom_v, step, edge.blocks,
+              [this](std::span<const int64_t> blocks) { return memory_.gradients(blocks); });
   }
 }
 
@@ -63,18 +93,20 @@ void OptimizerShardActor::gradients(const TokenMessage& message) {
 /// Integers: whoever comes first (sum law).
 void OptimizerShardActor::add_gradients() {
   for (const TokenMessage& message : std::exchange(unadded_, {})) {
-    memory_.add_gradients(edge_from(message, used_by_others_).blocks, message.tensors);
+    const std::vector<int64_t>& blocks = edge_from(message, used_by_others_).blocks;
+    memory_.add_gradients(blocks_of_message(blocks, message.id().layer()), message.tensors);
     release_when_done(std::make_shared<TokenMessage>(message));
-    heard(Verb::gradients, message.id().step(), static_cast<int>(message.id().sender()));
+    heard_sums(Verb::gradients, message.id(), blocks);
   }
 }
 
 /// The ward gives its reduced gradients to its buddy too: prepared is what both hold (commit law).
-/// What its own process has added there has been sent to the owner before, which these sums have in them.
+/// What its own process has added there has been sent to the owner before, which these sums have in them. They are
+/// rounded as an update rounds them, so both make the same of them.
 void OptimizerShardActor::send_reduced(const wire::BeginStep& step) {
   if (buddy_ < 0) return;
-  send_when_done(shard(buddy_), reduced_atom_v,
-                 TokenMessage{header_of(step.epoch(), step.step(), place().index), memory_.gradients(blocks_)});
+  send_sums(buddy_, reduced_atom_v, step, blocks_,
+            [this](std::span<const int64_t> blocks) { return memory_.rounded_gradients(blocks); });
 }
 
 void OptimizerShardActor::reduced(const TokenMessage& message) {
@@ -83,9 +115,9 @@ void OptimizerShardActor::reduced(const TokenMessage& message) {
     throw std::runtime_error(to_string(place()) + " holds no copies of the blocks of " +
                              to_string(shard(static_cast<int>(message.id().sender()))));
   }
-  memory_.set_gradients(ward_blocks_, message.tensors);
+  memory_.set_rounded_gradients(blocks_of_message(ward_blocks_, message.id().layer()), message.tensors);
   release_when_done(std::make_shared<TokenMessage>(message));
-  heard(Verb::reduced, message.id().step(), ward_);
+  heard_sums(Verb::reduced, message.id(), ward_blocks_);
 }
 
 /// A buddy makes its ward's weights itself.

@@ -14,6 +14,15 @@ namespace {
 /// What belongs to an attempt of a step, and goes with it.
 bool is_of_step(Verb verb) { return verb == Verb::gradients || verb == Verb::reduced; }
 
+/// Of all tensors that the process adds to or holds copies of.
+void lay_together(Company& company) {
+  std::vector<int> held;
+  for (int tensor = 0; tensor < company.arena.tensors(); ++tensor) {
+    if (company.placement.holds(company.process, tensor)) held.push_back(tensor);
+  }
+  company.arena.mirror()->lay_together(held);
+}
+
 wire::UnitHash unit_of(const Company& company, wire::UnitHash::Kind kind, int64_t id) {
   const runtime::Block& block = company.arena.blocks()[static_cast<size_t>(id)];
   wire::UnitHash unit;
@@ -47,6 +56,7 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
     own(from_others_, edge, edge.user);
   }
   guard_ = make_guard();
+  if (queue().is_cuda() && company->has_others()) lay_together(*company);
 }
 
 /// Of everything that is held here; of what goes into the run's hash alone where states are not verified.
@@ -96,6 +106,7 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::begin, *step)) return stale;
   begin_epoch(*step);
   unadded_.clear();
+  sums_come_.clear();
   may_add_ = false;
   std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
   std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
@@ -127,33 +138,39 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
   for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
   wait_for({Verb::gradients, step->step(), std::move(senders), [this, step, promise] {
               send_reduced(*step);
+              const auto norms = take_norms(*step);  // while the ward's sums are on their way
               std::set<int> ward;
-              if (ward_ >= 0) ward.insert(ward_);
+              if (ward_ >= 0 && !ward_blocks_.empty()) ward.insert(ward_);
               wait_for({Verb::reduced, step->step(), std::move(ward),
-                        [this, step, promise] { take_norms(step, promise); }});
+                        [this, step, promise, norms] { answer_prepare(step, promise, norms); }});
             }});
   return *promise;
 }
 
-void OptimizerShardActor::take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise) {
-  const auto n = static_cast<int64_t>(blocks_.size());
+/// Of each of its blocks: f64 in memory of as many bytes, when the lane has passed.
+std::shared_ptr<kernels::Buffer> OptimizerShardActor::take_norms(const wire::BeginStep& step) {
   static_assert(sizeof(double) == sizeof(int64_t));
-  const auto memory = std::make_shared<kernels::Buffer>(
-      kernels::allocate_shared(kernels::DType::i64, {n}));
-  auto* const norms = static_cast<double*>(memory->view.data);
-  kernels::squared_norms(queue(), {.gradients = summed_gradients(),
-                                   .scale_bits = step->scale_bits(), .sums = norms});
+  auto memory = std::make_shared<kernels::Buffer>(
+      kernels::allocate_shared(kernels::DType::i64, {static_cast<int64_t>(blocks_.size())}));
+  kernels::squared_norms(queue(), {.gradients = summed_gradients(), .scale_bits = step.scale_bits(),
+                                   .sums = static_cast<double*>(memory->view.data)});
+  release_when_done(memory);  // a new epoch drops the answer, not what is in the lane
+  return memory;
+}
+
+void OptimizerShardActor::answer_prepare(const Pb<wire::BeginStep>& step, const PreparedPtr& promise,
+                                         const std::shared_ptr<kernels::Buffer>& memory) {
   std::shared_ptr<const std::vector<uint8_t>> differs;
   if (company().verifies_state) {
     differs = guard_.check(queue(), company().arena, step->step() - 1);
   }
-  release_when_done(memory);  // a new epoch drops the answer, not what is in the lane
-  deliver_when_done(*promise, [this, memory, norms, n, differs, step, promise] {
+  deliver_when_done(*promise, [this, memory, differs, step, promise] {
+    const auto* const norms = static_cast<const double*>(memory->view.data);
     wire::Prepared prepared;
     *prepared.mutable_epoch() = step->epoch();
     prepared.set_step(step->step());
     prepared.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
-    prepared.mutable_squared_norms()->Add(norms, norms + n);
+    prepared.mutable_squared_norms()->Add(norms, norms + blocks_.size());
     prepared.set_faults(company().arena.faults());
     if (differs) {
       for (const int64_t id : guard_.damaged(*differs)) prepared.add_damaged(static_cast<uint64_t>(id));

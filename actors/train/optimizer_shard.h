@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <set>
+#include <span>
 
 #include "actors/lane_actor.h"
 #include "actors/train/shard_memory.h"
@@ -47,13 +49,21 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void apply_when_idle(const AppliedPtr& promise, const Pb<wire::StepRecord>& record, bool with_hashes);
   void answer_commit(const AppliedPtr& promise, uint64_t step, bool with_hashes);
   std::vector<kernels::ConstTensor> summed_gradients();
-  void take_norms(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
+  std::shared_ptr<kernels::Buffer> take_norms(const wire::BeginStep& step);
+  void answer_prepare(const Pb<wire::BeginStep>& step, const PreparedPtr& promise,
+                      const std::shared_ptr<kernels::Buffer>& norms);
   void apply(const wire::StepRecord& record);
   void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks);
   void record_weights(const wire::BeginStep& step);
   void record_gradients(const wire::BeginStep& step);
   StateGuard make_guard() const;
 
+  int messages_of(const std::vector<int64_t>& blocks) const;
+  std::span<const int64_t> blocks_of_message(const std::vector<int64_t>& blocks, int number) const;
+  template <class Atom, class TensorsOf>
+  void send_sums(int to, Atom atom, const wire::BeginStep& step, const std::vector<int64_t>& blocks,
+                 TensorsOf tensors_of);
+  void heard_sums(Verb verb, const wire::UnitId& id, const std::vector<int64_t>& blocks);
   void send_gradients(const wire::BeginStep& step);
   void send_reduced(const wire::BeginStep& step);
   void send_copies(const wire::StepRecord& record);
@@ -85,6 +95,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   uint64_t applies_ = 0;                           // that this life has put into its lane
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
+  std::map<std::pair<Verb, int>, int> sums_come_;  // messages of the step, by verb and sender
   using Taken = std::tuple<Verb, uint64_t, int, uint64_t, uint64_t>;  // verb, step, sender, epoch
   static Taken taken(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch) {
     return {verb, step, sender, epoch.term(), epoch.n()};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <numeric>
 #include <string>
 
 #include "kernels/ops/fixed_point.h"
@@ -47,38 +48,105 @@ void ShardMemory::expect_to_fit(std::span<const BlockRange> ranges, const Tensor
                             std::to_string(ranges.size()) + " ranges of blocks");
 }
 
-void ShardMemory::for_ranges(Ids blocks, const Tensors& come, const Each& each) {
-  const std::vector<BlockRange> ranges = arena_.ranges(blocks);
-  expect_to_fit(ranges, come, 1);
+/// Pairs what has come with the blocks' sums, cut where either is.
+void ShardMemory::for_pieces(Ids blocks, const Tensors& come, const Each& each) {
+  const Tensors own = gradients(blocks);
+  const auto count_of = [](const Tensors& tensors) {
+    return std::accumulate(tensors.begin(), tensors.end(), int64_t{0},
+                           [](int64_t sum, const runtime::TensorRef& tensor) { return sum + tensor.view.count(); });
+  };
+  if (count_of(come) != count_of(own)) {
+    throw runtime::StateError("found sums of " + std::to_string(count_of(come)) + " elements, wanted " +
+                              std::to_string(count_of(own)));
+  }
   std::vector<kernels::Buffer> copies;
-  for (size_t i = 0; i < ranges.size(); ++i) each(ranges[i], in_reach(come[i].view, copies));
+  size_t at = 0;
+  int64_t used = 0;  // of own[at]
+  for (const runtime::TensorRef& one : come) {
+    const Tensor tensor = in_reach(one.view, copies);
+    for (int64_t first = 0; first < tensor.count();) {
+      const int64_t n = std::min(tensor.count() - first, own[at].view.count() - used);
+      each(elements(own[at].view, used, n), elements(tensor, first, n));
+      first += n;
+      used += n;
+      if (used < own[at].view.count()) continue;
+      ++at;
+      used = 0;
+    }
+  }
   if (!copies.empty()) queue_.then([copies = std::move(copies)](std::exception_ptr) {});
 }
 
+namespace {
+
+/// Tensors that are sent, neighbours of one allocation as one.
+class Joined {
+ public:
+  /// `allocation` is that of the tensor's memory; null: it is joined with none.
+  void add(const Tensor& tensor, const void* allocation) {
+    constexpr int64_t most = int64_t{64} << 20;  // bytes of one: several are on their way at a time
+    if (allocation != nullptr && allocation == allocation_) {
+      Tensor& before = tensors_.back().view;
+      const int64_t bytes = before.count() * kernels::size_of(before.dtype);
+      const int64_t more = tensor.count() * kernels::size_of(tensor.dtype);
+      if (static_cast<char*>(before.data) + bytes == tensor.data && bytes + more <= most) {
+        before = elements(before, 0, before.count() + tensor.count());
+        return;
+      }
+    }
+    allocation_ = allocation;
+    tensors_.push_back({tensor, nullptr});
+  }
+  ShardMemory::Tensors take() { return std::move(tensors_); }
+
+ private:
+  ShardMemory::Tensors tensors_;
+  const void* allocation_ = nullptr;
+};
+
+}  // namespace
+
 ShardMemory::Tensors ShardMemory::gradients(Ids blocks) {
-  Tensors out;
-  for (const BlockRange& range : arena_.ranges(blocks)) out.push_back({gradient(range), nullptr});
-  return out;
+  Joined out;
+  for (const BlockRange& range : arena_.ranges(blocks)) {
+    const Tensor sums = gradient(range);
+    out.add(sums, queue_.is_cuda() ? arena_.mirror()->allocation_of_sums(range.tensor) : nullptr);
+  }
+  return out.take();
 }
 
 /// Integers: in whatever order they come (sum law).
 void ShardMemory::add_gradients(Ids blocks, const Tensors& sums) {
-  for_ranges(blocks, sums, [&](const BlockRange& range, const Tensor& come) {
-    kernels::add_fixed_point(queue_, {.addend = come, .sum = gradient(range)});
+  for_pieces(blocks, sums, [&](const Tensor& own, const Tensor& come) {
+    kernels::add_fixed_point(queue_, {.addend = come, .sum = own});
   });
 }
 
-void ShardMemory::set_gradients(Ids blocks, const Tensors& sums) {
-  for_ranges(blocks, sums, [&](const BlockRange& range, const Tensor& come) {
-    kernels::copy(queue_, {.x = come, .y = gradient(range)});
+ShardMemory::Tensors ShardMemory::rounded_gradients(Ids blocks) {
+  Tensors out;
+  for (const runtime::TensorRef& sums : gradients(blocks)) {
+    const kernels::Buffer rounded = kernels::allocate(queue_.device(), kernels::DType::f32, {sums.view.count()});
+    kernels::round_sum(queue_, {.sum = sums.view, .rounded = rounded});
+    queue_.then([memory = rounded.memory](std::exception_ptr) {});  // also of a message that is never sent
+    out.push_back({rounded.view, rounded.memory});
+  }
+  return out;
+}
+
+void ShardMemory::set_rounded_gradients(Ids blocks, const Tensors& rounded) {
+  for_pieces(blocks, rounded, [&](const Tensor& own, const Tensor& come) {
+    kernels::set_rounded_sum(queue_, {.sum = own, .rounded = come});
   });
 }
 
 ShardMemory::Tensors ShardMemory::ready(Ids blocks, uint64_t state, bool are_whole) {
-  Tensors out;
+  Joined out;
   const std::vector<BlockRange> ranges = arena_.ranges(blocks);
   for (const BlockRange& range : ranges) {
-    for (const Tensor& part : parts(range, state, are_whole)) out.push_back({part, nullptr});
+    for (const Tensor& part : parts(range, state, are_whole)) {
+      const bool may_join = queue_.is_cuda() && !are_whole;
+      out.add(part, may_join ? arena_.mirror()->allocation_of_weights(range.tensor, state) : nullptr);
+    }
   }
   if (!queue_.is_cuda()) {
     for (const int64_t id : blocks) arena_.block(id, state);  // what a GPU has made, in an earlier part of the run
@@ -87,7 +155,7 @@ ShardMemory::Tensors ShardMemory::ready(Ids blocks, uint64_t state, bool are_who
       for (const BlockRange& range : ranges) mirror->bring(range, state);
     });
   }
-  return out;
+  return out.take();
 }
 
 ShardMemory::Tensors ShardMemory::weights(Ids blocks, uint64_t state) { return ready(blocks, state, false); }
@@ -104,9 +172,28 @@ void ShardMemory::set_whole(Ids blocks, uint64_t state, const Tensors& parts) {
   set_parts(blocks, state, parts, true, Taken::anyway);
 }
 
-void ShardMemory::set_parts(Ids blocks, uint64_t state, const Tensors& come, bool are_whole, Taken taken) {
+/// Weights of neighbouring ranges may have come as one: a tensor for each range.
+ShardMemory::Tensors ShardMemory::cut(std::span<const BlockRange> ranges, const Tensors& come) const {
+  Tensors out;
+  size_t at = 0;
+  int64_t used = 0;  // of come[at]
+  for (const BlockRange& range : ranges) {
+    if (at < come.size() && used == come[at].view.count()) {
+      ++at;
+      used = 0;
+    }
+    if (at == come.size() || used + range.count > come[at].view.count()) break;
+    out.push_back({elements(come[at].view, used, range.count), come[at].owner});
+    used += range.count;
+  }
+  const bool is_all = out.size() == ranges.size() && at + 1 == come.size() && used == come[at].view.count();
+  return is_all ? out : come;  // which do not fit
+}
+
+void ShardMemory::set_parts(Ids blocks, uint64_t state, const Tensors& joined, bool are_whole, Taken taken) {
   const std::vector<BlockRange> ranges = arena_.ranges(blocks);
   const size_t each = are_whole ? parts_of_whole() : 1;
+  const Tensors come = are_whole ? joined : cut(ranges, joined);
   expect_to_fit(ranges, come, each);
   const auto is_taken = [&](int64_t id) {
     const uint64_t stands_at = arena_.stamp(id, state);

@@ -16,8 +16,9 @@
 namespace troupe::actors {
 
 /// Tensors that go out are the state's own memory, which outlives every message of its company, and are ready
-/// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks (of whole ones, one for each part), and are
-/// kept by the caller until the lane has passed what is enqueued here. Throws StateError where they do not fit.
+/// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks or for some
+/// neighbouring ones (of whole blocks one for each part; sums come in pieces, wherever these are cut), and are kept by
+/// the caller until the lane has passed what is enqueued here. Throws StateError where they do not fit.
 class ShardMemory {
  public:
   using Ids = std::span<const int64_t>;
@@ -25,13 +26,16 @@ class ShardMemory {
 
   ShardMemory(runtime::StateArena& arena, kernels::Queue& queue) : arena_(arena), queue_(queue) {}
 
-  /// Sums of the blocks' gradients, [elements] i64 each.
+  /// Sums of the blocks' gradients, [elements] i64 each: those of neighbouring tensors in one, if they lie so.
   Tensors gradients(Ids blocks);
-  /// Enqueues that sums of others are added to the blocks', or take their place.
+  /// Enqueues that sums of others are added to the blocks'.
   void add_gradients(Ids blocks, const Tensors& sums);
-  void set_gradients(Ids blocks, const Tensors& sums);
+  /// The same sums as an update takes them, [elements] f32 in memory of their own: for who holds copies.
+  Tensors rounded_gradients(Ids blocks);
+  /// Enqueues that they take the place of the blocks' sums.
+  void set_rounded_gradients(Ids blocks, const Tensors& rounded);
 
-  /// The blocks' weights, [elements] f32 each, of a state that is made or being made in the lane.
+  /// The blocks' weights, [elements] f32 each, of a state that is made or being made in the lane; joined as sums are.
   Tensors weights(Ids blocks, uint64_t state);
   /// Enqueues that they are the blocks' weights of that state. Blocks that stand at a newer one are left as they
   /// are, and with Taken::missing those that stand at it, of which others read meanwhile.
@@ -48,16 +52,17 @@ class ShardMemory {
   void copy_on_host(const runtime::TensorRef& from, const kernels::Tensor& to);
 
  private:
-  using Each = std::function<void(const runtime::BlockRange& range, const kernels::Tensor& come)>;
+  using Each = std::function<void(const kernels::Tensor& sums, const kernels::Tensor& come)>;
   using Parts = std::vector<kernels::Tensor>;
   kernels::Tensor gradient(const runtime::BlockRange& range);
   Parts parts(const runtime::BlockRange& range, uint64_t state, bool are_whole);
   size_t parts_of_whole() const { return arena_.format().has_ema ? 4 : 3; }
   Tensors ready(Ids blocks, uint64_t state, bool are_whole);
-  void set_parts(Ids blocks, uint64_t state, const Tensors& come, bool are_whole, Taken taken);
+  Tensors cut(std::span<const runtime::BlockRange> ranges, const Tensors& come) const;
+  void set_parts(Ids blocks, uint64_t state, const Tensors& joined, bool are_whole, Taken taken);
   kernels::Tensor in_reach(const kernels::Tensor& come, std::vector<kernels::Buffer>& copies);
   void expect_to_fit(std::span<const runtime::BlockRange> ranges, const Tensors& come, size_t parts) const;
-  void for_ranges(Ids blocks, const Tensors& come, const Each& each);
+  void for_pieces(Ids blocks, const Tensors& come, const Each& each);
 
   runtime::StateArena& arena_;
   kernels::Queue& queue_;

@@ -136,6 +136,42 @@ void add_fixed_point(Queue& queue, const AddFixedPointArgs& args) {
   });
 }
 
+namespace {
+
+void expect_rounded(const char* what, const RoundedSumArgs& args) {
+  expect_flat(what, args.sum, DType::i64);
+  expect_flat(what, args.rounded, DType::f32);
+  expect_same_count(what, args.rounded, args.sum);
+}
+
+/// Calls f(sum, rounded) with each element of the two.
+template <class F>
+void for_each_element(Queue& queue, const RoundedSumArgs& args, F f) {
+  const int64_t count = args.sum.count(), parts = part_count(queue, count, 2);
+  queue.run(parts, [f, args, count, parts](int64_t part) {
+    const auto [begin, end] = part_range(count, parts, part);
+    for (int64_t i = begin; i < end; ++i) f(values<int64_t>(args.sum)[i], values<float>(args.rounded)[i]);
+  });
+}
+
+}  // namespace
+
+void round_sum(Queue& queue, const RoundedSumArgs& args) {
+  const OperatorLabel label("round_sum");
+  expect_rounded("round_sum", args);
+  if (queue.is_cuda()) return cuda::round_sum(queue, args);
+  for_each_element(queue, args, [](const int64_t& sum, float& rounded) {
+    rounded = static_cast<float>(static_cast<double>(sum));
+  });
+}
+
+void set_rounded_sum(Queue& queue, const RoundedSumArgs& args) {
+  const OperatorLabel label("set_rounded_sum");
+  expect_rounded("set_rounded_sum", args);
+  if (queue.is_cuda()) return cuda::set_rounded_sum(queue, args);
+  for_each_element(queue, args, [](int64_t& sum, const float& rounded) { sum = static_cast<int64_t>(rounded); });
+}
+
 }  // namespace troupe::kernels
 
 #else

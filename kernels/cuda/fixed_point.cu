@@ -39,4 +39,19 @@ void add_fixed_point(Queue& queue, const AddFixedPointArgs& args) {
            [=] __device__(int64_t i) { sum[i] += addend[i]; });
 }
 
+void round_sum(Queue& queue, const RoundedSumArgs& args) {
+  const int64_t* const sum = rows_of<int64_t>("round_sum sum", args.sum).data;
+  float* const rounded = rows_of<float>("round_sum rounded", args.rounded).data;
+  for_each(queue, "round_sum", args.sum.count(), [=] __device__(int64_t i) {
+    rounded[i] = __double2float_rn(__ll2double_rn(sum[i]));
+  });
+}
+
+void set_rounded_sum(Queue& queue, const RoundedSumArgs& args) {
+  int64_t* const sum = rows_of<int64_t>("set_rounded_sum sum", args.sum).data;
+  const float* const rounded = rows_of<float>("set_rounded_sum rounded", args.rounded).data;
+  for_each(queue, "set_rounded_sum", args.sum.count(),
+           [=] __device__(int64_t i) { sum[i] = __float2ll_rn(rounded[i]); });
+}
+
 }  // namespace troupe::kernels::cuda

@@ -70,9 +70,20 @@ struct AddFixedPointArgs {
 
 void add_fixed_point(Queue& queue, const AddFixedPointArgs& args);
 
+/// A sum as `adamw` takes it, in half of its bytes: f32(f64(integer)), not scaled. An f32 of that size is an
+/// integer, so it goes back into a sum without a further rounding, and adamw makes the same of both.
+struct RoundedSumArgs {
+  Tensor sum;      ///< i64; in of round_sum, out of set_rounded_sum
+  Tensor rounded;  ///< f32, as many elements; the other way round
+};
+void round_sum(Queue& queue, const RoundedSumArgs& args);
+void set_rounded_sum(Queue& queue, const RoundedSumArgs& args);
+
 /// On the GPU, with arguments that have been checked.
 namespace cuda {
 void add_fixed_point(Queue& queue, const AddFixedPointArgs& args);
+void round_sum(Queue& queue, const RoundedSumArgs& args);
+void set_rounded_sum(Queue& queue, const RoundedSumArgs& args);
 }  // namespace cuda
 
 }  // namespace troupe::kernels

@@ -83,7 +83,7 @@ struct PlaneOptions {
   std::string network = {};        ///< network devices of UCX, as "lo" or "eth0"; empty: all
   bool has_checksums = false;      ///< xxh3 of every payload, checked on arrival
   uint64_t credit_parcels = 256;   ///< to one peer, unconfirmed
-  uint64_t credit_bytes = 256u << 20;
+  uint64_t credit_bytes = 1u << 30;
   int spin_us = 20;                ///< that the progress thread looks for work before it sleeps
 };
 

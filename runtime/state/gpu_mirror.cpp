@@ -19,12 +19,16 @@ using kernels::Tensor;
 
 namespace {
 
-Buffer shaped_as(const ConstTensor& t, DType dtype) {
-  Buffer buffer = kernels::allocate(Device::cuda, dtype, {t.count()});
+/// As many elements of `buffer`, in the shape of t.
+Buffer shaped_like(const ConstTensor& t, Buffer buffer) {
   buffer.view.rank = t.rank;
   buffer.view.shape = t.shape;
   buffer.view.row_stride = t.cols();
   return buffer;
+}
+
+Buffer shaped_as(const ConstTensor& t, DType dtype) {
+  return shaped_like(t, kernels::allocate(Device::cuda, dtype, {t.count()}));
 }
 
 }  // namespace
@@ -166,10 +170,64 @@ std::vector<ConstTensor> GpuMirror::bf16_weights(std::span<const int> tensors, u
 void GpuMirror::make_gradient(int tensor) {
   Mirrored& mine = of(tensor);
   if (mine.gradient) return;
-  mine.gradient = shaped_as(arena_.host_weight(tensor, 0), DType::i64);
-  kernels::zero_now(mine.gradient);
+  const Buffer memory = kernels::allocate(Device::cuda, DType::i64, {arena_.host_weight(tensor, 0).count()});
+  kernels::zero_now(memory);
+  set_gradient_memory(tensor, memory);
+}
+
+/// Which is zero.
+void GpuMirror::set_gradient_memory(int tensor, const Buffer& memory) {
+  Mirrored& mine = of(tensor);
+  mine.gradient = shaped_like(arena_.host_weight(tensor, 0), memory);
   // Not one is taken: that they are there says that several queues add to the sum.
   mine.locks = std::make_unique<kernels::FixedPointLocks>(0);
+}
+
+void GpuMirror::lay_together(std::span<const int> tensors) {
+  std::vector<int> in_order(tensors.begin(), tensors.end());  // of blocks, as they travel
+  std::ranges::sort(in_order, {}, [this](int tensor) { return of(tensor).first_block; });
+  lay_together(in_order, DType::i64, [](Mirrored& mine) { return mine.gradient.memory != nullptr; },
+               [this](int tensor, const Buffer& memory) {
+                 kernels::zero_now(memory);
+                 set_gradient_memory(tensor, memory);
+               });
+  for (size_t version = 0; version < 2; ++version) {
+    lay_together(in_order, DType::f32,
+                 [version](Mirrored& mine) { return mine.versions[version].parts[0].memory != nullptr; },
+                 [this, version](int tensor, const Buffer& memory) {
+                   of(tensor).versions[version].parts[0] = shaped_like(arena_.host_weight(tensor, version), memory);
+                 });
+  }
+}
+
+template <class Has, class Give>
+void GpuMirror::lay_together(std::span<const int> tensors, DType dtype, Has has, Give give) {
+  constexpr int64_t alignment = 16;  // elements; few tensors have not whole ones
+  std::vector<std::pair<int, int64_t>> places;
+  int64_t elements = 0;
+  for (const int tensor : tensors) {
+    std::lock_guard lock(of(tensor).mutex);
+    if (has(of(tensor))) continue;
+    places.push_back({tensor, elements});
+    elements += (arena_.host_weight(tensor, 0).count() + alignment - 1) / alignment * alignment;
+  }
+  if (places.empty()) return;
+  const Buffer all = kernels::allocate(Device::cuda, dtype, {elements});
+  for (const auto& [tensor, first] : places) {
+    std::lock_guard lock(of(tensor).mutex);
+    const int64_t count = arena_.host_weight(tensor, 0).count();
+    give(tensor, Buffer{runtime::elements(all, first, count), all.memory});
+  }
+}
+
+const void* GpuMirror::allocation_of_weights(int tensor, uint64_t state) {
+  std::lock_guard lock(of(tensor).mutex);
+  return of(tensor).versions[state % 2].parts[0].memory.get();
+}
+
+const void* GpuMirror::allocation_of_sums(int tensor) {
+  std::lock_guard lock(of(tensor).mutex);
+  return of(tensor).gradient.memory.get();
 }
 
 void GpuMirror::share_sums(bool are_shared) {

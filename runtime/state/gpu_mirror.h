@@ -47,6 +47,12 @@ class GpuMirror {
   /// Whether units of one tensor are added by several queues at a time; else the order of the calls of
   /// `gradient` is that of the units. While no step is under way: what it has left of sums is forgotten.
   void share_sums(bool are_shared);
+  /// Sums and weights of these tensors that have no memory yet lie one behind the other from now on, so that they
+  /// travel as few: a GPU's memory is shown to another process by allocations.
+  void lay_together(std::span<const int> tensors);
+  /// What allocation has a tensor's sums, or its weights of a state; null: none yet.
+  const void* allocation_of_sums(int tensor);
+  const void* allocation_of_weights(int tensor, uint64_t state);
   /// Where units of the step add the tensor's gradient: 0 until then.
   kernels::GradientSum gradient(int tensor, int scale_bits, int64_t units);
   /// A step, or an epoch of it, begins: blocks of what has been asked for become 0.
@@ -126,6 +132,9 @@ class GpuMirror {
   bool are_laid_out(std::span<const int> tensors);
   void lay_out(std::span<const int> tensors);
   void make_gradient(int tensor);
+  void set_gradient_memory(int tensor, const kernels::Buffer& memory);
+  template <class Has, class Give>
+  void lay_together(std::span<const int> tensors, kernels::DType dtype, Has has, Give give);
   kernels::ConstTensor locked_weight(int tensor, uint64_t state, const UnitEpoch& attempt);
   void pack(int tensor, uint64_t state, const UnitEpoch& attempt);
 

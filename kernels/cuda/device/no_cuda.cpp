@@ -30,6 +30,8 @@ void attention_backward(Queue&, const AttentionBackwardArgs&) { open(); }
 void embed(Queue&, const EmbedArgs&) { open(); }
 void embed_backward_weights(Queue&, const EmbedWeightGradientArgs&) { open(); }
 void add_fixed_point(Queue&, const AddFixedPointArgs&) { open(); }
+void round_sum(Queue&, const RoundedSumArgs&) { open(); }
+void set_rounded_sum(Queue&, const RoundedSumArgs&) { open(); }
 void round_logfmt(Queue&, const RoundLogfmtArgs&) { open(); }
 void cross_entropy(Queue&, const CrossEntropyArgs&) { open(); }
 void cross_entropy_backward(Queue&, const CrossEntropyBackwardArgs&) { open(); }

@@ -232,6 +232,36 @@ TEST(Processes, OneThatHasTheStateHandsItOut) {
   }
 }
 
+// Sums go in as many messages as they are large, each added when it comes.
+TEST(Processes, SumsInSeveralMessagesChangeNoBit) {
+  const Recipe recipe = recipe_of(5, 5);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const size_t blocks : {size_t{1}, size_t{3}, size_t{1000}}) {
+    for (const Layout& layout : {Layout{1, 1, 2, 2, 1, 4}, with_replicas({1, 1, 2, 1, 1, 2}, 2)}) {
+      const SpreadArgs run{.layout = layout, .processes = 2, .redundancy = 1,
+                           .spoil = [&](Company& company) { company.blocks_at_once = blocks; }};
+      const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << blocks << to_string(layout) << outcome.error;
+    }
+  }
+}
+
+// Law 3: of an attempt that was given up some messages have come, and some buffers wait to be sent.
+TEST(Processes, AnAttemptThatEndsAmongItsSumsChangesNoBit) {
+  const Recipe recipe = recipe_of(4, 4);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  for (const char* where : {"optimizer_shard/0@2:prepare", "optimizer_shard/1@2:prepare", "expert_shard/1@2:backward"}) {
+    for (const Fault fault : {Fault::kill, Fault::drop, Fault::fail}) {
+      Failpoint f = parse_failpoint(fault, where);
+      const SpreadArgs run{.layout = with_replicas({1, 1, 2, 1, 1, 2}, 2), .processes = 2, .redundancy = 1,
+                           .trouble = {.failpoints = {f}, .deadline = std::chrono::seconds(2)},
+                           .spoil = [](Company& company) { company.blocks_at_once = 1; }};
+      const SpreadOutcome outcome = play_spread(run, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << to_string(f) << outcome.error;
+    }
+  }
+}
+
 // Commit law: a buddy holds what its ward does, and applies the same.
 TEST(Processes, BuddiesChangeNoBit) {
   Recipe recipe = recipe_of(5, 5);

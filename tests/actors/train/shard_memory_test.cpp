@@ -65,7 +65,7 @@ TEST_F(ShardMemoryTest, NeighbouringBlocksOfATensorTravelAsOne) {
 // What an arena that was cleared by a mark sends is zeros.
 TEST_F(ShardMemoryTest, SumsThatNothingWasAddedToAreSentAsZeros) {
   const std::vector<int64_t> blocks{0, 1};
-  memory_.set_gradients(blocks, {sums(2 * block, 77)});
+  memory_.set_rounded_gradients(blocks, {weights(2 * block, 77)});
   arena_.clear_gradients(queue_, blocks);
   queue_.wait();
 
@@ -77,7 +77,7 @@ TEST_F(ShardMemoryTest, SumsThatNothingWasAddedToAreSentAsZeros) {
 
 TEST_F(ShardMemoryTest, SumsAreAddedOrTakeThePlaceOfOthers) {
   const std::vector<int64_t> blocks{1, 2, 3};
-  memory_.set_gradients(blocks, {sums(block + block / 2, 10), sums(5, 20)});
+  memory_.set_rounded_gradients(blocks, {weights(block + block / 2, 10), weights(5, 20)});
   memory_.add_gradients(blocks, {sums(block + block / 2, 1), sums(5, 2)});
   queue_.wait();
   EXPECT_EQ(sum_of(0), 0);
@@ -85,10 +85,36 @@ TEST_F(ShardMemoryTest, SumsAreAddedOrTakeThePlaceOfOthers) {
   EXPECT_EQ(sum_of(2), 11);
   EXPECT_EQ(sum_of(3), 22);
 
-  memory_.set_gradients(blocks, {sums(block + block / 2, 5), sums(5, 6)});
+  memory_.set_rounded_gradients(blocks, {weights(block + block / 2, 5), weights(5, 6)});
   queue_.wait();
   EXPECT_EQ(sum_of(2), 5);
   EXPECT_EQ(sum_of(3), 6);
+}
+
+// Where tensors lie otherwise they are cut otherwise.
+TEST_F(ShardMemoryTest, SumsMayBeCutAnywhere) {
+  const std::vector<int64_t> blocks{0, 1, 2, 3};
+  memory_.add_gradients(blocks, {sums(block + 7, 1), sums(block - 6, 2), sums(block / 2 - 1, 3), sums(5, 4)});
+  queue_.wait();
+  EXPECT_EQ(sum_of(0), 1);
+  EXPECT_EQ(sum_of(1), 1);
+  EXPECT_EQ(values<int64_t>(arena_.mutable_block_gradient(1))[7], 2);
+  EXPECT_EQ(values<int64_t>(arena_.mutable_block_gradient(2))[0], 2);
+  EXPECT_EQ(values<int64_t>(arena_.mutable_block_gradient(2))[1], 3);
+  EXPECT_EQ(sum_of(3), 4);
+}
+
+// What a buddy gets of a sum is what an update takes of it.
+TEST_F(ShardMemoryTest, RoundedSumsTakeThePlaceOfTheBuddys) {
+  const std::vector<int64_t> blocks{1, 3};
+  constexpr int64_t large = (int64_t{1} << 40) + 1;
+  memory_.add_gradients(blocks, {sums(block, large), sums(5, -7)});
+  const ShardMemory::Tensors sent = memory_.rounded_gradients(blocks);
+  queue_.wait();
+  memory_.set_rounded_gradients(blocks, sent);
+  queue_.wait();
+  EXPECT_EQ(sum_of(1), int64_t{1} << 40);
+  EXPECT_EQ(sum_of(3), -7);
 }
 
 // A message that a newer state has overtaken, or whose block is applied here already.
@@ -106,6 +132,24 @@ TEST_F(ShardMemoryTest, WeightsOfBlocksThatAreThereStayAsTheyAre) {
   EXPECT_EQ(weight_of(3, 4), 3.0f);
   for (const int64_t id : blocks) EXPECT_EQ(arena_.stamp(id, 4), 4u);
   EXPECT_EQ(weight_of(0, 3), 0.0f);  // the other version is another state's
+}
+
+TEST_F(ShardMemoryTest, WeightsOfNeighbouringRangesMayComeAsOne) {
+  const std::vector<int64_t> blocks{0, 2, 3};
+  std::vector<float> numbers(static_cast<size_t>(block + block / 2 + 5), 1.0f);
+  std::fill(numbers.begin() + block, numbers.end(), 2.0f);
+  std::fill(numbers.end() - 5, numbers.end(), 3.0f);
+  const TensorRef all = weights(static_cast<int64_t>(numbers.size()), 0.0f);
+  std::copy(numbers.begin(), numbers.end(), values<float>(all.view));
+
+  memory_.set_weights(blocks, 1, {all});
+  queue_.wait();
+
+  EXPECT_EQ(weight_of(0, 1), 1.0f);
+  EXPECT_EQ(weight_of(2, 1), 2.0f);
+  EXPECT_EQ(weight_of(3, 1), 3.0f);
+  EXPECT_THAT([&] { memory_.set_weights(blocks, 1, {weights(block + 1, 1.0f), weights(block / 2 + 4, 1.0f)}); },
+              ThrowsMessage<StateError>(HasSubstr("found 2 tensors")));
 }
 
 // Of who takes a lost one's place, or of memory that has changed: also over what stands at that state.
@@ -138,7 +182,7 @@ TEST_F(ShardMemoryTest, WholeBlocksAreWeightsAndMomentsOfEachRange) {
 TEST_F(ShardMemoryTest, TensorsThatAreNotTheBlocksAreRefused) {
   const std::vector<int64_t> blocks{0, 1, 3};
   EXPECT_THAT([&] { memory_.add_gradients(blocks, {sums(2 * block, 1)}); },
-              ThrowsMessage<StateError>(HasSubstr("found 1 tensors, wanted 1 of the sizes of each of 2 ranges")));
+              ThrowsMessage<StateError>(HasSubstr("found sums of 131072 elements, wanted 131077")));
   EXPECT_THAT([&] { memory_.set_weights(blocks, 1, {weights(block, 1.0f), weights(5, 1.0f)}); },
               ThrowsMessage<StateError>(HasSubstr("2 ranges")));
 }

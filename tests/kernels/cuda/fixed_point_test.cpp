@@ -51,6 +51,18 @@ TEST_F(FixedPointCudaTest, UnitsAreAddedAndFaultsFoundAsOnTheCpu) {
   }
 }
 
+TEST_F(FixedPointCudaTest, SumsAreRoundedAndComeBackAsOnTheCpu) {
+  const Buffer sums = allocate(DType::i64, {1001});
+  for (int64_t i = 0; i < 1001; ++i) values<int64_t>(sums.view)[i] = (i * 0x9e3779b97f4a7c15 ^ i << 40) >> (2 + i % 60);
+  expect_twins([&](Side& side) {
+    const Tensor sum = side.plain(sums), back = side.plain(allocate_zeros(DType::i64, {1001}));
+    const Tensor rounded = side.plain(allocate_zeros(DType::f32, {1001}));
+    round_sum(side.queue, {.sum = sum, .rounded = rounded});
+    set_rounded_sum(side.queue, {.sum = back, .rounded = rounded});
+    return side.bytes({rounded, back});
+  });
+}
+
 TEST_F(FixedPointCudaTest, SeveralStreamsAddToOneSum) {
   constexpr int64_t n = 1000;
   constexpr int units = 40;

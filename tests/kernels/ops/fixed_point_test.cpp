@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/ops/optimizer.h"
 #include "tests/kernels/arrangements.h"
 
 namespace troupe::tests {
@@ -290,6 +291,41 @@ TEST(FixedPoint, ComesBackAsTheNearestDouble) {
   EXPECT_EQ(from_fixed_point(std::numeric_limits<int64_t>::min(), 62), -2.0);
 }
 
+// Commit law: who gets a sum rounded makes the same update of it as who has it whole.
+TEST(FixedPoint, ARoundedSumIsWhatAnUpdateTakesOfIt) {
+  std::vector<int64_t> sums{0, 1, -1, (1 << 24) + 1, -(1 << 24) - 1, (int64_t{1} << 53) + 1, (int64_t{1} << 61) + 7};
+  uint64_t bits = 7;
+  for (int i = 0; i < 5000; ++i) {
+    bits = (bits ^ bits >> 29) * 0x9e3779b97f4a7c15u + 1;
+    sums.push_back(static_cast<int64_t>(bits) >> (2 + i % 60));  // of all sizes below 2^62
+  }
+  const auto n = static_cast<int64_t>(sums.size());
+  const Buffer whole = allocate(DType::i64, {n});
+  std::copy(sums.begin(), sums.end(), values<int64_t>(whole.view));
+  const Buffer weight = normal({n}, 1), moment1 = normal({n}, 2), moment2 = allocate_f32({n});
+  std::fill_n(values<float>(moment2.view), n, 0.25f);
+  const auto updated = [&](Queue& queue, const Buffer& sum) {
+    const Buffer out = allocate_f32({n}), m = allocate_f32({n}), v = allocate_f32({n});
+    adamw(queue, {.step = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.7f, 0.1f, 0.05f}, .weight_decay = 0.1f, .gradient = sum,
+                  .scale_bits = 50, .weight = weight, .moment1 = moment1, .moment2 = moment2, .new_weight = out,
+                  .new_moment1 = m, .new_moment2 = v});
+    queue.wait();
+    return std::tuple(to_vector(out), to_vector(m), to_vector(v));
+  };
+  expect_same_bits_everywhere([&](Queue& queue) {
+    const Buffer rounded = allocate_f32({n}), back = allocate(DType::i64, {n});
+    round_sum(queue, {.sum = whole, .rounded = rounded});
+    set_rounded_sum(queue, {.sum = back, .rounded = rounded});
+    queue.wait();
+    for (size_t i = 0; i < sums.size(); ++i) {
+      EXPECT_EQ(to_vector(rounded)[i], static_cast<float>(static_cast<double>(sums[i]))) << sums[i];
+      if (i > 20) break;
+    }
+    EXPECT_EQ(updated(queue, back), updated(queue, whole));
+    return vector_of<int64_t>(back);
+  });
+}
+
 TEST(FixedPoint, RefusesWhatItCannotAdd) {
   ThreadPool pool(1);
   Queue queue(pool);
@@ -317,6 +353,8 @@ TEST(FixedPoint, RefusesWhatItCannotAdd) {
   EXPECT_THAT(error(), HasSubstr("unit is [24] i64"));
   EXPECT_THAT(kernel_error([&] { add_fixed_point(queue, {.addend = small, .sum = sum}); }),
               HasSubstr("addend is [23] i64, but the sum is [24] i64"));
+  EXPECT_THAT(kernel_error([&] { round_sum(queue, {.sum = small, .rounded = unit}); }),
+              HasSubstr("round_sum is [4, 6] f32, but the sum is [23] i64"));
 }
 
 }  // namespace

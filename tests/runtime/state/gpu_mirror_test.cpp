@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -129,6 +130,32 @@ TEST_F(GpuMirrorTest, AStateIsBroughtOnceAndNotOverWhatWasMade) {
   const auto now = seen(mirror().weights(all, 0));
   EXPECT_EQ(now[3], host(0, 0)[3]);
   EXPECT_EQ(now[block + 3], 1.0f);
+}
+
+// As few as they can be they travel to another process.
+TEST_F(GpuMirrorTest, SumsAndWeightsThatAreLaidTogetherAreNeighbours) {
+  kernels::ThreadPool pool(1);
+  kernels::Queue queue(pool, kernels::Device::cuda);
+  const Tensor before = mirror().gradient_of(queue, {2, 3, 1, 0, 16 * 64});
+  const std::vector<int> all{1, 2, 0};  // blocks are in the order of names
+  mirror().lay_together(all);
+
+  const Tensor a = mirror().gradient_of(queue, {0, 0, 2, 0, 2 * block});
+  const Tensor b = mirror().gradient_of(queue, {1, 2, 1, 0, 32 * 64});
+  EXPECT_EQ(values<int64_t>(a) + a.count(), values<int64_t>(b));
+  EXPECT_EQ(mirror().allocation_of_sums(0), mirror().allocation_of_sums(1));
+  EXPECT_EQ(mirror().gradient_of(queue, {2, 3, 1, 0, 16 * 64}).data, before.data) << "it had memory already";
+  EXPECT_NE(mirror().allocation_of_sums(2), mirror().allocation_of_sums(1));
+  for (const uint64_t state : {0, 1}) {
+    const Tensor first = mirror().weights({0, 0, 2, 0, 2 * block}, state);
+    EXPECT_EQ(values<float>(first) + 2 * block, values<float>(mirror().weights({1, 2, 1, 0, 32 * 64}, state)));
+    EXPECT_EQ(mirror().allocation_of_weights(0, state), mirror().allocation_of_weights(2, state));
+  }
+  EXPECT_EQ(seen(mirror().weight(1, 0, {})), host(2, 0));
+  queue.wait();
+  const kernels::Buffer here = kernels::on_host(b);
+  const int64_t* const sums = values<int64_t>(here.view);
+  EXPECT_EQ(std::count(sums, sums + here.view.count(), 0), here.view.count());
 }
 
 // A plan with one worker a process may follow one with several, and the other way.
