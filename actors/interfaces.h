@@ -136,7 +136,7 @@ using OptimizerShard = caf::typed_actor<
     caf::result<void>(gradients_atom, TokenMessage),            // sums [n] i64 of blocks
     caf::result<void>(weights_atom, TokenMessage),              // of blocks after a step, [n] f32
     caf::result<void>(state_atom, TokenMessage),                // weights, moments, EMA of blocks
-    caf::result<void>(reduced_atom, TokenMessage),              // whole sums of the ward's blocks
+    caf::result<void>(reduced_atom, TokenMessage),              // whole sums of the ward's, [n] f32
     caf::result<void>(restored_atom, TokenMessage),             // what this process, a new one, lacks
     caf::result<void>(restore_atom, Pb<wire::StepRecord>, int32_t),  // a process gets what it lacks
     caf::result<void>(gather_atom, Pb<wire::StepRecord>),       // that state comes to process 0

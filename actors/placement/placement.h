@@ -13,8 +13,8 @@
 
 namespace troupe::actors {
 
-/// What one optimizer shard sends another of a step, in one message: the gradients of these blocks,
-/// summed over its process, or, the other way, their new weights.
+/// What one optimizer shard sends another of a step: the gradients of these blocks, summed over its
+/// process, in messages of Company::blocks_at_once; or, the other way, their new weights in one.
 struct BlockEdge {
   int user;   ///< shard of a process that computes with the blocks
   int owner;  ///< shard that holds their state

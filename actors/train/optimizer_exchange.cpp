@@ -46,10 +46,10 @@ const BlockEdge& OptimizerShardActor::edge_from(const TokenMessage& message,
                            to_string(shard(sender)) + ", which sent it some");
 }
 
-/// Sums of some blocks go in several messages, numbered as layers.
+/// Sums of some blocks go in several messages, numbered as layers; those of none in an empty one (unit law).
 int OptimizerShardActor::messages_of(const std::vector<int64_t>& blocks) const {
   const size_t each = company().blocks_at_once;
-  return static_cast<int>((blocks.size() + each - 1) / each);
+  return std::max(1, static_cast<int>((blocks.size() + each - 1) / each));
 }
 
 std::span<const int64_t> OptimizerShardActor::blocks_of_message(const std::vector<int64_t>& blocks, int number) const {

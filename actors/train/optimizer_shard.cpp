@@ -17,8 +17,11 @@ bool is_of_step(Verb verb) { return verb == Verb::gradients || verb == Verb::red
 /// Of all tensors that the process adds to or holds copies of.
 void lay_together(Company& company) {
   std::vector<int> held;
-  for (int tensor = 0; tensor < company.arena.tensors(); ++tensor) {
-    if (company.placement.holds(company.process, tensor)) held.push_back(tensor);
+  const std::vector<runtime::Block>& blocks = company.arena.blocks();
+  for (size_t id = 0; id < blocks.size(); ++id) {
+    if (!held.empty() && held.back() == blocks[id].tensor) continue;
+    const Share share = company.placement.share(company.process, static_cast<int64_t>(id));
+    if (share != Share::none) held.push_back(blocks[id].tensor);
   }
   company.arena.mirror()->lay_together(held);
 }
@@ -140,7 +143,7 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
               send_reduced(*step);
               const auto norms = take_norms(*step);  // while the ward's sums are on their way
               std::set<int> ward;
-              if (ward_ >= 0 && !ward_blocks_.empty()) ward.insert(ward_);
+              if (ward_ >= 0) ward.insert(ward_);
               wait_for({Verb::reduced, step->step(), std::move(ward),
                         [this, step, promise, norms] { answer_prepare(step, promise, norms); }});
             }});

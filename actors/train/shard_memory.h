@@ -15,7 +15,7 @@
 
 namespace troupe::actors {
 
-/// Tensors that go out are the state's own memory, which outlives every message of its company, and are ready
+/// Tensors that go out are the state's own memory (rounded sums: memory of theirs), which outlives every message of its company, and are ready
 /// when the lane has passed what was enqueued. Those that come in are one for each range of the blocks or for some
 /// neighbouring ones (of whole blocks one for each part; sums come in pieces, wherever these are cut), and are kept by
 /// the caller until the lane has passed what is enqueued here. Throws StateError where they do not fit.

@@ -16,7 +16,7 @@ class BulkCopies {
  public:
   static constexpr int most_stages = 8;
 
-  /// `barriers`: most_stages of this warp alone. Stages in shared memory, `stages` of `bytes`, 128-byte aligned.
+  /// `barriers`: most_stages of this warp alone. Stages in shared memory, at least 2 of `bytes`, 16-byte aligned.
   __device__ BulkCopies(uint64_t* barriers, uint32_t memory, uint32_t bytes, uint32_t stages)
       : barriers_(shared_address(barriers)), memory_(memory), bytes_(bytes), stages_(stages),
         is_first_(threadIdx.x % 32 == 0) {

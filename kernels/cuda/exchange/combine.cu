@@ -195,8 +195,9 @@ __device__ void send_sums(const CombineKernel& kernel, int source, uint64_t* bar
     const auto place = [&](int i) {
       return chunk.first * kept + __shfl_sync(0xffffffffu, i < 32 ? places[0] : places[1], i % 32);
     };
-    wait_until(of_chunk(call.windows[call.rank].sums_made, call, source, c),
-               static_cast<uint32_t>(parts_of(call) * chunk.count), call);
+    const auto wanted = static_cast<uint32_t>(parts_of(call) * chunk.count);
+    const uint32_t made_here = wait_until(of_chunk(call.windows[call.rank].sums_made, call, source, c), wanted, call);
+    if (made_here < wanted) return;  // a fault: the source is not told, and finds it out
     const uint16_t* const made = made_for(call, source, 0);
     copies.run(count, [&](int i) { return made + place(i) * D; }, [&](int i) { return there.sums + place(i) * D; });
     copies.finish();

@@ -6,7 +6,8 @@
 // straight into the order of experts; `combine` brings back one sum a routing group, and adds them (law 2).
 //
 // What is written into a window for one generation may be written over when that generation's combine has
-// passed on the rank itself. Ranks call both in the same order with generations that ascend from 1.
+// passed on the rank itself. Ranks call both in the same order with generations that ascend from 1. Who has lost a peer
+// sends no further sums, so the others find it lost; behind such a fault all windows are zero again before ranks go on.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,7 +29,7 @@ struct ExchangeShape {
   int groups;          ///< routing groups: a multiple of ranks
   int kept_groups;     ///< that a token's experts are of, at most
   int64_t columns;     ///< D of what experts answer: a multiple of 8, at most 8192
-  int64_t row_bytes;   ///< of a token as it is dispatched: a multiple of 16, at most 16 KiB
+  int64_t row_bytes;   ///< of a token as it is dispatched: a multiple of 16, at most 12 KiB
   int64_t scale_bytes; ///< that go with it: a multiple of 16, at most 1 KiB, or 0
 };
 
@@ -74,12 +75,12 @@ struct ExchangeCall {
   int64_t tokens;        ///< of this rank in this generation, at most T
   uint32_t generation;
   int remote_blocks;     ///< that use other ranks' memory: a multiple of ranks - 1; with one rank 0
-  int local_blocks;      ///< at least 1. All of a call's blocks must find room on the GPU at a time
+  int local_blocks;      ///< at least 1. All of a call's blocks must find room on the GPU at a time: 132 at most
   uint64_t patience_ns;  ///< that a kernel waits for another rank before it reports lost_peer
   uint32_t* fault;       ///< ExchangeFault
 };
 
-/// Rows of one source's tokens here.
+/// Rows of one source's tokens here. These, answers and y are 16-byte aligned.
 struct ExchangeRows {
   char* payload;     ///< out: [rows, row_bytes], by expert, then by token
   char* scales;      ///< out: [rows, scale_bytes]

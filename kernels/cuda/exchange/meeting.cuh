@@ -43,8 +43,12 @@ __device__ inline void report(uint32_t* fault, ExchangeFault what) {
   atomicCAS(fault, static_cast<uint32_t>(ExchangeFault::none), static_cast<uint32_t>(what));
 }
 
+__device__ inline bool has_lost_peer(const ExchangeCall& call) {
+  return *static_cast<const volatile uint32_t*>(call.fault) == static_cast<uint32_t>(ExchangeFault::lost_peer);
+}
+
 /// Waits, as a warp, until the number is at least `wanted`, and returns it. A peer that does not come is a fault, and
-/// its number as it is.
+/// its number as it is; behind such a fault nobody waits any more.
 template <class T>
 __device__ inline T wait_until(const T* number, T wanted, const ExchangeCall& call) {
   T found = 0;
@@ -53,7 +57,7 @@ __device__ inline T wait_until(const T* number, T wanted, const ExchangeCall& ca
     for (uint64_t end = 0; found < wanted; found = load_acquire(number)) {
       const uint64_t now = nanoseconds();
       if (end == 0) end = now + call.patience_ns;
-      if (now < end) continue;
+      if (now < end && !has_lost_peer(call)) continue;
       report(call.fault, ExchangeFault::lost_peer);
       break;
     }
@@ -66,11 +70,12 @@ __device__ inline uint64_t flag_of(uint32_t generation, int64_t count) {
   return uint64_t{generation} << 32 | static_cast<uint64_t>(count);
 }
 
-/// How many tokens a source has in this generation, when its plan is there; 0 if it does not come.
+/// How many tokens a source has in this generation, when its plan is there; 0 if it does not come. Of who is further,
+/// and has passed this generation's combine, there is nothing left to be done here: 0 too.
 __device__ inline int64_t tokens_of(const ExchangeCall& call, int source) {
-  const uint64_t least = flag_of(call.generation, 0);
-  const uint64_t found = wait_until(call.windows[call.rank].plan_ready + source, least, call);
-  return found < least ? 0 : static_cast<int64_t>(found & 0xffffffffu);
+  const uint64_t* const flag = call.windows[call.rank].plan_ready + source;
+  const uint64_t found = wait_until(flag, flag_of(call.generation, 0), call);
+  return found >> 32 == call.generation ? static_cast<int64_t>(found & 0xffffffffu) : 0;
 }
 
 /// Neighbouring tokens.

@@ -22,9 +22,25 @@ TEST_F(PermuteCudaTest, RowsAreGatheredScaledAddedAndCopiedAsOnTheCpu) {
     dot_rows(side.queue, {.a = rows, .b = on, .y = dots});
     add(side.queue, {.a = scaled, .b = on, .y = sums});
     copy(side.queue, {.x = on, .y = columns(copied, 2, D)});
+    copy(side.queue, {.x = row_range(on, 5, 1), .y = columns(row_range(copied, 70, 1), 2, D)});
     set_zero(side.queue, {.y = columns(row_range(copied, 3, 9), 4, 5)});
     return side.bytes({rows, scaled, dots, sums, copied});
   });
+}
+
+// As the state has them.
+TEST_F(PermuteCudaTest, AVectorIsCopiedAsOnTheCpu) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::i64}) {
+    const Buffer from = allocate_zeros(dtype, {1'000'001});
+    for (int64_t i = 0; i < 1'000'001; ++i) {
+      static_cast<char*>(from.view.data)[i] = static_cast<char>(i * 31);
+    }
+    expect_twins([&](Side& side) {
+      const Tensor to = side.plain(allocate_zeros(dtype, {1'000'001}));
+      copy(side.queue, {.x = side.plain(from), .y = to});
+      return side.bytes({to});
+    });
+  }
 }
 
 // Rows that are read in whole eights.

@@ -130,6 +130,43 @@ TEST_P(Exchange, GivesAWholeModelsRowsToo) {
   }
 }
 
+// Who has no tokens waits for nobody, and may be in the next generation while others are in this one.
+TEST_P(Exchange, ARankThatIsAheadIsNotTakenForItsNextGeneration) {
+  const ExchangeShape x = shape_of(static_cast<int>(GetParam().size()));
+  if (x.ranks == 1) GTEST_SKIP() << "there is no other";
+  const Ranks ranks = make_ranks(x, GetParam());
+  const auto rank = [&](int r) -> ExchangeRank& { return *ranks[static_cast<size_t>(r)]; };
+  std::vector<WorkerTokens> first, second;
+  for (int r = 0; r < x.ranks; ++r) {
+    first.push_back(make_tokens(x, r == 0 ? 0 : 97, Routing::even, static_cast<uint64_t>(r)));
+    second.push_back(make_tokens(x, 700, Routing::even, static_cast<uint64_t>(r) + 20));
+  }
+  const auto prepare = [&](int r, const std::vector<WorkerTokens>& workers) {
+    rank(r).set_tokens(workers[static_cast<size_t>(r)]);
+    for (int s = 0; s < x.ranks; ++s) rank(r).set_answers(s, r, workers[static_cast<size_t>(s)], s);
+  };
+
+  for (int r = 0; r < x.ranks; ++r) prepare(r, first);
+  for (int r = 0; r < x.ranks; ++r) rank(r).dispatch(rank(r).call(r, 1, ranks));
+  rank(0).combine(rank(0).call(0, 1, ranks));
+  ASSERT_EQ(rank(0).fault(), ExchangeFault::none);
+  prepare(0, second);
+  rank(0).dispatch(rank(0).call(0, 2, ranks));  // the others have yet to combine
+  for (int r = 1; r < x.ranks; ++r) rank(r).combine(rank(r).call(r, 1, ranks));
+  for (int r = 1; r < x.ranks; ++r) {
+    rank(r).use();
+    expect_cuda(cudaStreamSynchronize(rank(r).stream), "combine");
+    prepare(r, second);
+  }
+  for (int r = 1; r < x.ranks; ++r) rank(r).dispatch(rank(r).call(r, 2, ranks));
+  for (int r = 0; r < x.ranks; ++r) rank(r).combine(rank(r).call(r, 2, ranks));
+
+  for (int r = 0; r < x.ranks; ++r) {
+    ASSERT_EQ(rank(r).fault(), ExchangeFault::none);
+    ASSERT_EQ(rank(r).y(), combined(x, second[static_cast<size_t>(r)], r)) << r;
+  }
+}
+
 // Law 6: who waits for another does not wait for ever.
 TEST_P(Exchange, ReportsARankThatDoesNotCome) {
   const ExchangeShape x = shape_of(static_cast<int>(GetParam().size()));
@@ -158,7 +195,7 @@ TEST_P(Exchange, ReportsExpertsThatAreNoneOrDoNotAscend) {
 
 TEST_P(Exchange, RefusesSizesThatKernelsCannotTake) {
   for (auto change : {+[](ExchangeShape& x) { x.slots = 6; }, +[](ExchangeShape& x) { x.ranks = 3; },
-                      +[](ExchangeShape& x) { x.row_bytes = 500; }, +[](ExchangeShape& x) { x.columns = 7; },
+                      +[](ExchangeShape& x) { x.row_bytes = 500; }, +[](ExchangeShape& x) { x.row_bytes = 12304; }, +[](ExchangeShape& x) { x.columns = 7; },
                       +[](ExchangeShape& x) { x.kept_groups = 9; }}) {
     ExchangeShape x = shape_of(1);
     change(x);
