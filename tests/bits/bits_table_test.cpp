@@ -26,7 +26,7 @@ const std::vector<Dimension>& dimensions() {
       {"expert", {"1", "2", "4"}},              {"data", {"1", "2", "3", "4"}},
       {"attention", {"1", "2"}},                {"transport", {"posix,cma", "tcp", "tcp,cma"}},
       {"schedule", {"ONE_F_ONE_B", "ZERO_BUBBLE", "DUALPIPE", "DUALPIPE_V"}},
-      {"ucx", {"built", "1.22.0"}},
+      {"ucx", {"built", "1.22.0"}},             {"expert_replicas", {"1", "2"}},
   };
   return all;
 }
@@ -48,6 +48,7 @@ bool is_legal(const Choice& choice) {
   if (value(0) == "1" && (choice[5] > 0 || choice[7] > 0)) return false;  // nothing travels
   if (value(7) != "built" && !std::filesystem::exists(newer_ucx(value(7)) / "libucp.so.0")) return false;
   const int data = std::stoi(value(3));
+  if (std::stoi(value(8)) > data) return false;  // planned as with fewer
   config::Parallel::Schedule kind{};
   EXPECT_TRUE(config::Parallel::Schedule_Parse(value(6), &kind));
   for (int worker = 0; worker < data; ++worker) {
