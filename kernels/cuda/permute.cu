@@ -83,12 +83,34 @@ struct CombineRow {
   bool is_sum, is_bf16;
 };
 
+__device__ CombineRow row_of(const CombineShape& s, const CombineSource* sources, int64_t t,
+                             int64_t k) {
+  const int32_t source = s.source[t][k];
+  CombineRow row{nullptr, s.weight.data ? s.weight[t][k] : 1.0f, s.group[t][k], false, false};
+  if (source < 0) return row;
+  const CombineSource& from = sources[source];
+  const int64_t at = s.row[t][k] * from.stride * (from.is_bf16 ? 2 : 4);
+  row.data = static_cast<const char*>(from.data) + at;
+  row.is_sum = from.is_sum;
+  row.is_bf16 = from.is_bf16;
+  return row;
+}
+
+template <bool kVector>
+__device__ void load_columns(const CombineRow& row, int first, int n, float (&v)[neighbours]) {
+  if (row.is_bf16) {
+    load_row<kVector>(static_cast<const uint16_t*>(row.data) + first, n, v);
+  } else if (row.data) {
+    load_row<kVector>(static_cast<const float*>(row.data) + first, n, v);
+  }
+}
+
 /// The sums of eight columns of a token, its rows added in their order.
 class CombinedColumns {
  public:
-  __device__ void add(const CombineShape& s, const CombineRow* rows, int64_t k,
+  /// `ends_group`: the next row is of another group, or there is none.
+  __device__ void add(const CombineShape& s, const CombineRow& row, bool ends_group,
                       const float (&v)[neighbours]) {
-    const CombineRow& row = rows[k];
     if (row.data) {
 #pragma unroll
       for (int i = 0; i < neighbours; ++i) {
@@ -97,7 +119,7 @@ class CombinedColumns {
                                   : __fadd_rn(sum_[i], v[i]);
       }
     }
-    if (k + 1 < s.K && rows[k + 1].group == row.group) return;
+    if (!ends_group) return;
 #pragma unroll
     for (int i = 0; i < neighbours; ++i) {
       const float x = s.rounds_groups ? nearest_bf16(set1(sum_[i])).v : sum_[i];
@@ -113,18 +135,18 @@ class CombinedColumns {
   bool is_first_ = true;  // of the groups: `total_` begins as its sum
 };
 
+__device__ bool ends_group(const CombineShape& s, const CombineRow* rows, int64_t k) {
+  return k + 1 == s.K || rows[k + 1].group != rows[k].group;
+}
+
 template <bool kVector>
 __device__ void combine_columns(const CombineShape& s, const CombineRow* rows, int64_t t, int first,
                                 int n) {
   CombinedColumns sums;
   for (int64_t k = 0; k < s.K; ++k) {
     float v[neighbours] = {};
-    if (rows[k].is_bf16) {
-      load_row<kVector>(static_cast<const uint16_t*>(rows[k].data) + first, n, v);
-    } else if (rows[k].data) {
-      load_row<kVector>(static_cast<const float*>(rows[k].data) + first, n, v);
-    }
-    sums.add(s, rows, k, v);
+    load_columns<kVector>(rows[k], first, n, v);
+    sums.add(s, rows[k], ends_group(s, rows, k), v);
   }
   store_row<kVector>(s.y[t] + first, n, sums.total());
 }
@@ -152,7 +174,7 @@ __device__ void combine_columns_of_bf16(const CombineShape& s, const CombineRow*
         v[2 * i] = __uint_as_float(packed[j].word[i] << 16);
         v[2 * i + 1] = __uint_as_float(packed[j].word[i] & 0xffff0000u);
       }
-      sums.add(s, rows, k + j, v);
+      sums.add(s, rows[k + j], ends_group(s, rows, k + j), v);
     }
   }
   store_row<true>(s.y[t] + first, neighbours, sums.total());
@@ -167,18 +189,7 @@ __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fau
     sound = is_sound(s, sources, t, k, fault) && sound;
   }
   if (!__syncthreads_and(sound)) return;
-  for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) {
-    const int32_t source = s.source[t][k];
-    CombineRow row{nullptr, s.weight.data ? s.weight[t][k] : 1.0f, s.group[t][k], false, false};
-    if (source >= 0) {
-      const CombineSource& from = sources[source];
-      const int64_t at = s.row[t][k] * from.stride * (from.is_bf16 ? 2 : 4);
-      row.data = static_cast<const char*>(from.data) + at;
-      row.is_sum = from.is_sum;
-      row.is_bf16 = from.is_bf16;
-    }
-    rows[k] = row;
-  }
+  for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) rows[k] = row_of(s, sources, t, k);
   __syncthreads();
   for (int64_t i = threadIdx.x * neighbours; i < s.D; i += blockDim.x * neighbours) {
     const int n = static_cast<int>(min(int64_t{neighbours}, s.D - i));
@@ -190,6 +201,25 @@ __global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fau
       combine_columns<false>(s, rows, t, static_cast<int>(i), n);
     }
   }
+}
+
+/// A thread a token, of rows so narrow that a block would have work for one thread.
+__global__ void combine_narrow_kernel(CombineShape s, const CombineSource* sources, int64_t T,
+                                      Fault* fault) {
+  const int64_t t = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (t >= T) return;
+  for (int64_t k = 0; k < s.K; ++k) {
+    if (!is_sound(s, sources, t, k, fault)) return;
+  }
+  const int n = static_cast<int>(s.D);
+  CombinedColumns sums;
+  for (int64_t k = 0; k < s.K; ++k) {
+    float v[neighbours] = {};
+    const CombineRow row = row_of(s, sources, t, k);
+    load_columns<false>(row, 0, n, v);
+    sums.add(s, row, k + 1 == s.K || s.group[t][k + 1] != row.group, v);
+  }
+  store_row<false>(s.y[t], n, sums.total());
 }
 
 template <class T>
@@ -255,15 +285,19 @@ void combine_rows(Queue& queue, const CombineRowsArgs& args) {
   const unsigned threads =
       static_cast<unsigned>(std::max(32, threads_of_row(args.y.cols())));
   enqueue(queue, "combine_rows",
-          [=, list = SharedList<CombineSource>(sources), source = NearTable(args.source),
+          [=, list = NearList<CombineSource>(sources), source = NearTable(args.source),
            row = NearTable(args.row), group = NearTable(args.group)](CUstream_st* stream,
                                                                     Fault* fault) {
             CombineShape near = shape;
             near.source.data = source.bring(stream);
             near.row.data = row.bring(stream);
             near.group.data = group.bring(stream);
-            combine_kernel<<<static_cast<unsigned>(T), threads, bytes, stream>>>(near, list.data(),
-                                                                                fault);
+            const CombineSource* const from = list.bring(stream);
+            if (near.D <= neighbours) {
+              combine_narrow_kernel<<<blocks_for(T, 128), 128, 0, stream>>>(near, from, T, fault);
+              return;
+            }
+            combine_kernel<<<static_cast<unsigned>(T), threads, bytes, stream>>>(near, from, fault);
           });
 }
 

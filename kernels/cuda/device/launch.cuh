@@ -57,6 +57,26 @@ class SharedList {
   Buffer buffer_;
 };
 
+/// A list that many blocks read: near them, for each block that reads the host's memory waits for it.
+template <class T>
+class NearList {
+ public:
+  explicit NearList(const std::vector<T>& items)
+      : list_(items), bytes_(items.size() * sizeof(T)),
+        near_(allocate(Device::cuda, DType::f8_e4m3, {static_cast<int64_t>(bytes_)})) {}
+  /// In the stream. The kernels behind may read it while this lives.
+  const T* bring(CUstream_st* stream) const {
+    if (bytes_ == 0) return nullptr;
+    check(cudaMemcpyAsync(near_.view.data, list_.data(), bytes_, cudaMemcpyDefault, stream), "a list");
+    return static_cast<const T*>(near_.view.data);
+  }
+
+ private:
+  SharedList<T> list_;
+  size_t bytes_;
+  Buffer near_;
+};
+
 inline unsigned blocks_for(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }

@@ -113,6 +113,7 @@ __global__ void add_ids_kernel(const IdTokens* ids, const int32_t* tokens, Rows<
   const int64_t column = blockIdx.y * int64_t{256} + threadIdx.x;
   if (column >= D) return;
   float sum = 0.0f;
+#pragma unroll 8
   for (int i = its.first; i < its.end; ++i) sum = __fadd_rn(sum, dy[tokens[i]][column]);
   atomicAdd(sums + its.id * D + column, fixed_point_of(sum, rule));
 }
@@ -191,10 +192,10 @@ void add_embedding_unit(Queue& queue, const ConstTensor& ids, const ConstTensor&
       rows_of<int64_t>("add_embedding_unit sum", into.sum).data);
   const dim3 grid(static_cast<unsigned>(groups.size()), blocks_for(D, 256));
   enqueue(queue, "embed_backward_weights",
-          [=, list = SharedList<IdTokens>(groups), tokens = SharedList<int32_t>(order)](
+          [=, list = NearList<IdTokens>(groups), tokens = NearList<int32_t>(order)](
               CUstream_st* stream, Fault*) {
-            add_ids_kernel<<<grid, 256, 0, stream>>>(list.data(), tokens.data(), rows, D, sums,
-                                                     rule);
+            add_ids_kernel<<<grid, 256, 0, stream>>>(list.bring(stream), tokens.bring(stream), rows,
+                                                     D, sums, rule);
           });
 }
 

@@ -99,32 +99,38 @@ void backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
 
 constexpr int chain_rows = 64;
 
-/// A thread a column of a chain.
-template <class Dy, class X>
+/// A thread eight columns of a chain.
+template <bool kVector, class Dy, class X>
 __global__ void chains_kernel(Rows<const Dy> dys, Rows<const X> xs, const float* inverses,
                               int64_t T, int D, float* sums) {
-  const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * neighbours;
   if (column >= D) return;
+  const int n = min(neighbours, D - column);
   const int64_t first = blockIdx.y * int64_t{chain_rows};
   const int64_t end = min(T, first + chain_rows);
-  float sum = 0.0f;
-#pragma unroll 8
+  float sum[neighbours] = {};
+#pragma unroll 4
   for (int64_t t = first; t < end; ++t) {
-    sum = __fmaf_rn(to_f32(dys[t][column]), __fmul_rn(to_f32(xs[t][column]), inverses[t]), sum);
+    float dy[neighbours], x[neighbours];
+    load_row<kVector>(dys[t] + column, n, dy);
+    load_row<kVector>(xs[t] + column, n, x);
+    const float inverse = inverses[t];
+#pragma unroll
+    for (int i = 0; i < neighbours; ++i) sum[i] = __fmaf_rn(dy[i], __fmul_rn(x[i], inverse), sum[i]);
   }
-  sums[blockIdx.y * int64_t{D} + column] = sum;
+  store_row<kVector>(sums + blockIdx.y * int64_t{D} + column, n, sum);
 }
 
 __global__ void add_chains_kernel(const float* sums, int64_t chains, int D, float* dweight) {
   const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (column >= D) return;
   float sum = 0.0f;
-#pragma unroll 8
+#pragma unroll 32
   for (int64_t c = 0; c < chains; ++c) sum = __fadd_rn(sum, sums[c * D + column]);
   dweight[column] = sum;
 }
 
-template <class Dy, class X>
+template <bool kVector, class Dy, class X>
 void backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
   const int64_t T = args.x.rows(), chains = (T + chain_rows - 1) / chain_rows;
   const int D = static_cast<int>(args.x.cols());
@@ -136,12 +142,11 @@ void backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
   const Buffer memory = allocate(Device::cuda, DType::f32, {std::max<int64_t>(chains, 1), D});
   enqueue(queue, "rms_norm_backward_weights", [=](CUstream_st* stream, Fault*) {
     float* const sums = values<float>(memory.view);
-    const unsigned across = blocks_for(D, 128);
     if (chains > 0) {
-      chains_kernel<<<dim3(across, static_cast<unsigned>(chains)), 128, 0, stream>>>(
-          dys, xs, inverses, T, D, sums);
+      const dim3 grid(blocks_for(D, 64 * neighbours), static_cast<unsigned>(chains));
+      chains_kernel<kVector><<<grid, 64, 0, stream>>>(dys, xs, inverses, T, D, sums);
     }
-    add_chains_kernel<<<across, 128, 0, stream>>>(sums, chains, D, dweight);
+    add_chains_kernel<<<blocks_for(D, 32), 32, 0, stream>>>(sums, chains, D, dweight);
   });
 }
 
@@ -176,8 +181,14 @@ void rms_norm_backward_inputs_sm90(Queue& queue, const RmsNormBackwardArgs& args
 }
 
 void rms_norm_backward_weights_sm90(Queue& queue, const RmsNormWeightGradientArgs& args) {
+  const bool in_eights = are_in_eights({args.dy, args.x});
   with_type_of(args.dy, [&](auto dy) {
-    with_type_of(args.x, [&](auto x) { backward_weights<decltype(dy), decltype(x)>(queue, args); });
+    with_type_of(args.x, [&](auto x) {
+      using Dy = decltype(dy);
+      using X = decltype(x);
+      in_eights ? backward_weights<true, Dy, X>(queue, args)
+                : backward_weights<false, Dy, X>(queue, args);
+    });
   });
 }
 

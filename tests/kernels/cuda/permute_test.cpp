@@ -66,28 +66,30 @@ TEST_F(PermuteCudaTest, AlignedRowsAreGatheredScaledAddedCopiedAndCombinedAsOnTh
 }
 
 TEST_F(PermuteCudaTest, CombinesAsTheCpuWithEmptyPlacesAndSumsOfGroups) {
-  constexpr int64_t T = 40, K = 6, D = 35, R = 90;
-  const Buffer first = normal({R, D}, 5), second = normal({R, D}, 6), weight = normal({T, K}, 7);
-  std::vector<int32_t> source = random_integers(T * K, 3, 8), group = random_integers(T * K, 4, 9);
-  for (int32_t& s : source) s -= 1;
-  for (int64_t t = 0; t < T; ++t) std::sort(group.begin() + t * K, group.begin() + (t + 1) * K);
-  const Buffer sources = integers(source, {T, K}), groups = integers(group, {T, K});
-  const Buffer rows = integers(random_integers(T * K, R, 10), {T, K});
+  constexpr int64_t T = 40, K = 6, R = 90;
+  for (const int64_t D : {1, 8, 35}) {  // in threads, and in blocks
+    const Buffer first = normal({R, D}, 5), second = normal({R, D}, 6), weight = normal({T, K}, 7);
+    std::vector<int32_t> source = random_integers(T * K, 3, 8), group = random_integers(T * K, 4, 9);
+    for (int32_t& s : source) s -= 1;
+    for (int64_t t = 0; t < T; ++t) std::sort(group.begin() + t * K, group.begin() + (t + 1) * K);
+    const Buffer sources = integers(source, {T, K}), groups = integers(group, {T, K});
+    const Buffer rows = integers(random_integers(T * K, R, 10), {T, K});
 
-  for (const bool weighs : {false, true}) {
-    for (const bool rounds : {false, true}) {
-      expect_twins([&](Side& side) {
-        const Tensor y = side.out({T, D});
-        combine_rows(side.queue, {.rows = {side.in(first), side.in(second)},
-                                  .source = side.plain(sources),
-                                  .row = side.plain(rows),
-                                  .group = side.plain(groups),
-                                  .weight = weighs ? ConstTensor(side.in(weight)) : ConstTensor{},
-                                  .y = y,
-                                  .rounds_groups = rounds,
-                                  .are_sums = {false, true}});
-        return side.bytes({y});
-      });
+    for (const bool weighs : {false, true}) {
+      for (const bool rounds : {false, true}) {
+        expect_twins([&](Side& side) {
+          const Tensor y = side.out({T, D});
+          combine_rows(side.queue, {.rows = {side.in(first), side.in(second)},
+                                    .source = side.plain(sources),
+                                    .row = side.plain(rows),
+                                    .group = side.plain(groups),
+                                    .weight = weighs ? ConstTensor(side.in(weight)) : ConstTensor{},
+                                    .y = y,
+                                    .rounds_groups = rounds,
+                                    .are_sums = {false, true}});
+          return side.bytes({y});
+        });
+      }
     }
   }
 }
@@ -110,6 +112,14 @@ TEST_F(PermuteCudaTest, ATableThatLeadsOutsideIsAnError) {
                             .y = side.out({1, 4})});
   EXPECT_EQ(kernel_error([&] { side.queue.wait(); }),
             "combine_rows source 1 at row 0, wanted -1 to 0");
+  combine_rows(side.queue, {.rows = {side.in(normal({3, 16}, 1))},
+                            .source = zero,
+                            .row = side.plain(integers({3}, {1, 1})),
+                            .group = zero,
+                            .weight = {},
+                            .y = side.out({1, 16})});
+  EXPECT_EQ(kernel_error([&] { side.queue.wait(); }),
+            "combine_rows row 3 at row 0, wanted 0 to 2");
 }
 
 }  // namespace
