@@ -42,7 +42,14 @@ class LaneActor : public CompanyActor<Interface> {
   LaneActor(caf::actor_config& config, std::shared_ptr<Company> company, const Address& address,
             runtime::Cell* cell)
       : CompanyActor<Interface>(config, std::move(company), address, cell),
-        queue_(this->company().lane(address)) {}
+        queue_(this->company().lane(address)) {
+    // The lane outlives its actors, and keeps none of them alive.
+    queue_.on_error([self = this->address()](std::exception_ptr error) {
+      if (const auto there = caf::actor_cast<caf::strong_actor_ptr>(self)) {
+        tell_fault(caf::actor_cast<Interface>(there), error);
+      }
+    });
+  }
 
   void on_exit() override {
     continuations_.clear();
@@ -86,6 +93,23 @@ class LaneActor : public CompanyActor<Interface> {
       return;
     }
     then(send);
+  }
+
+  /// Sends to an actor of this process, which reads the tensors in its lane, when everything enqueued so far has
+  /// been launched: the GPU goes on without the host. In a lane on the CPU, to another process, and where somebody
+  /// looks at what is sent: when it has ended.
+  template <class Atom>
+  void send_in_order(const Address& to, Atom atom, TokenMessage message) {
+    const auto& all = this->company();
+    if (!queue_.is_cuda() || all.units || reply_fault_ || all.placement.process_of(to) != all.process) {
+      return send_when_done(to, atom, std::move(message));
+    }
+    this->hands_out(message);
+    queue_.hand_on([company = this->shared_company(), to, message = std::move(message)](kernels::MarkPtr mark) {
+      TokenMessage marked = message;
+      marked.ready = std::move(mark);
+      company->office.send(to, verb_of(Atom()), marked);
+    });
   }
 
   /// Keeps `memory` until everything enqueued so far has ended.
@@ -152,7 +176,7 @@ class LaneActor : public CompanyActor<Interface> {
   }
   /// The same of a unit of work; false for one that is not to be taken (unit law).
   bool takes(const TokenMessage& message, Phase phase) {
-    if (!accept(message.id())) return false;
+    if (!accept(message)) return false;
     comes_to(phase, message.id().step());
     return true;
   }
@@ -165,7 +189,12 @@ class LaneActor : public CompanyActor<Interface> {
     numbers_ = this->company().timeline.at(step.step());
     this->at_step(step.step());
   }
-  bool accept(const wire::UnitId& id, Edge edge = Edge::work) { return filter_.accept(id, edge); }
+  /// False for a unit that is not to be taken. The lane reads the tensors of one that is when they are ready.
+  bool accept(const TokenMessage& message, Edge edge = Edge::work) {
+    if (!filter_.accept(message.id(), edge)) return false;
+    queue_.wait_for(message.ready);
+    return true;
+  }
   const wire::BeginStep& step() const { return filter_.step(); }
   const StepNumbers& numbers() const { return numbers_; }
 
@@ -209,11 +238,18 @@ class LaneActor : public CompanyActor<Interface> {
     queue_.then([self = self_handle(), f = std::move(f)](std::exception_ptr error) {
       try {
         if (!error) return f();
-        std::rethrow_exception(error);
-      } catch (const std::exception& e) {
-        runtime::tell(self, fault_atom_v, std::string(e.what()));
+      } catch (const std::exception&) {
+        error = std::current_exception();
       }
+      tell_fault(self, error);
     });
+  }
+  static void tell_fault(const Interface& self, std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      runtime::tell(self, fault_atom_v, std::string(e.what()));
+    }
   }
 
   /// Calls `f` in this actor `delay` after everything enqueued so far has ended.

@@ -69,6 +69,7 @@ struct Queue::Lane {
   std::exception_ptr error;
   bool listed = false;  // in `ready`
   bool goes_first = false;
+  Queue::Callback on_error;
 
   // On the GPU:
   std::unique_ptr<cuda::Stream> stream;
@@ -102,6 +103,10 @@ struct ThreadPool::State {
   std::condition_variable watch;
   std::thread watcher;  // started with the first queue on the GPU
 
+  void push(Queue::Lane& lane, Operation operation) {
+    lane.operations.push_back(std::move(operation));
+    if (lane.operations.size() == 1) list(lane);
+  }
   /// A thread of the pool comes back for work soon, so from it the first lane needs no other.
   void list(Queue::Lane& lane) {
     if (lane.is_in_flight && !lane.operations.front().launch) {
@@ -126,6 +131,7 @@ struct ThreadPool::State {
   void watch_loop();
   void passed(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error);
   bool take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane, int64_t& part);
+  void found(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error);
   void run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, int64_t part);
 };
 
@@ -156,6 +162,16 @@ bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Queue::Lane*& l
   return true;
 }
 
+/// The lane's first error.
+void ThreadPool::State::found(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error) {
+  lane.error = error;
+  if (!lane.on_error) return;
+  const Queue::Callback tell = lane.on_error;
+  lock.unlock();
+  tell(error);
+  lock.lock();
+}
+
 void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane,
                                  int64_t part) {
   Operation& operation = lane.operations.front();
@@ -176,7 +192,7 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
     thrown = std::current_exception();
   }
   lock.lock();
-  if (thrown && !lane.error) lane.error = thrown;
+  if (thrown && !lane.error) found(lock, lane, thrown);
   if (operation.forgets_error) lane.error = nullptr;
   if (++operation.ended < operation.parts) return;
   if (operation.launch) {
@@ -205,7 +221,7 @@ void ThreadPool::State::passed(std::unique_lock<std::mutex>& lock, Queue::Lane& 
   lock.unlock();
   ended.clear();
   lock.lock();
-  if (error && !lane.error) lane.error = error;
+  if (error && !lane.error) found(lock, lane, error);
   lane.is_in_flight = false;
   list(lane);
 }
@@ -313,39 +329,45 @@ int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }
 void Queue::run(int64_t parts, Part part) {
   if (parts <= 0) return;
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({.parts = parts, .part = std::move(part), .callback = nullptr,
-                               .name = OperatorLabel::current()});
-  if (lane_->operations.size() == 1) pool_.list(*lane_);
+  pool_.push(*lane_, {.parts = parts, .part = std::move(part), .callback = nullptr,
+                      .name = OperatorLabel::current()});
 }
 
 void Queue::launch(Launch launch) {
   if (!is_cuda()) throw KernelError("a launch in a queue on the CPU, wanted one on the GPU");
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = nullptr,
-                               .launch = std::move(launch), .name = OperatorLabel::current()});
-  if (lane_->operations.size() == 1) pool_.list(*lane_);
+  pool_.push(*lane_, {.parts = 1, .part = nullptr, .callback = nullptr,
+                      .launch = std::move(launch), .name = OperatorLabel::current()});
 }
 
 /// The lane is empty only when the stream has passed what has been launched. Under the lock.
 void Queue::fence() {
   if (!is_cuda() || (lane_->operations.empty() && !lane_->is_in_flight)) return;
-  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {},
-                               .name = "fence"});
-  if (lane_->operations.size() == 1) pool_.list(*lane_);
+  pool_.push(*lane_, {.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {}, .name = "fence"});
 }
 
 void Queue::then(Callback callback) {
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = std::move(callback),
-                               .name = "callback"});
-  if (lane_->operations.size() == 1) pool_.list(*lane_);
+  pool_.push(*lane_, {.parts = 1, .part = nullptr, .callback = std::move(callback), .name = "callback"});
+}
+
+void Queue::hand_on(std::function<void(MarkPtr mark)> hand_on) {
+  launch([stream = lane_->stream.get(), f = std::move(hand_on)](const GpuLane&) { f(stream->place_mark()); });
+}
+
+void Queue::wait_for(MarkPtr mark) {
+  if (mark) launch([stream = lane_->stream.get(), mark](const GpuLane&) { stream->wait_for(*mark); });
+}
+
+void Queue::on_error(Callback callback) {
+  std::lock_guard lock(pool_.mutex);
+  lane_->on_error = std::move(callback);
 }
 
 void Queue::recover() {
   std::lock_guard lock(pool_.mutex);
-  lane_->operations.push_back({.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {},
-                               .name = "recover", .forgets_error = true});
-  if (lane_->operations.size() == 1) pool_.list(*lane_);
+  pool_.push(*lane_, {.parts = 1, .part = nullptr, .callback = [](std::exception_ptr) {},
+                      .name = "recover", .forgets_error = true});
 }
 
 void Queue::wait() {

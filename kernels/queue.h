@@ -16,7 +16,11 @@ namespace troupe::kernels {
 
 namespace cuda {
 struct Fault;
+class Mark;
 }
+
+/// A place in the stream of a queue on the GPU that others wait for; null: there is nothing to wait for.
+using MarkPtr = std::shared_ptr<const cuda::Mark>;
 
 /// Where an operation of a GPU queue is launched.
 struct GpuLane {
@@ -86,6 +90,17 @@ class Queue {
 
   /// Calls `callback` on a pool thread when everything enqueued before has ended.
   void then(Callback callback);
+
+  /// Of a queue on the GPU: calls `hand_on` on a pool thread when everything enqueued before has been launched,
+  /// though it may not have ended, with a mark behind it. After an error it is skipped: see on_error.
+  void hand_on(std::function<void(MarkPtr mark)> hand_on);
+
+  /// What is enqueued from here on begins when the GPU has passed the mark of another queue of this process.
+  void wait_for(MarkPtr mark);
+
+  /// Calls `callback` on a pool thread with every error of the lane as soon as it is found: who hands on waits for
+  /// none. Replaces the one before.
+  void on_error(Callback callback);
 
   /// Operations enqueued from here on run again, whatever one before this has thrown.
   void recover();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/buffer.h"
+#include "kernels/queue.h"
 #include "runtime/caf_shim.h"
 #include "runtime/proto/events.pb.h"
 #include "runtime/proto/journal.pb.h"
@@ -52,6 +53,7 @@ struct TensorRef {
 struct TokenMessage {
   Pb<wire::TokenHeader> header;
   std::vector<TensorRef> tensors;
+  kernels::MarkPtr ready = nullptr;  ///< the tensors are ready where the GPU has passed it; null: they are
 
   const wire::UnitId& id() const { return header->id(); }
 };

@@ -35,7 +35,7 @@ void AttentionShardActor::forward(const TokenMessage& message) {
   const kernels::Tensor y = passage->scratch.f32({T, passage->x.view.cols()});
   passage->saved =
       kernels::attention_block_forward(queue(), passage->scratch, passage->args, y);
-  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+  send_in_order({Role::stage, place().stage, place().worker}, attended_atom_v,
                  {answer_header(message.id(), place().index), {share(passage->scratch, y)}});
 }
 
@@ -55,7 +55,7 @@ void AttentionShardActor::backward(const TokenMessage& message) {
                                             company().tensors.attention_gradients(
                                                 layer, view(message.id().micro_batch())));
   if (message.id().operation() == wire::BACKWARD_WEIGHT) {
-    send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+    send_in_order({Role::stage, place().stage, place().worker}, attended_atom_v,
                    {answer_header(message.id(), place().index), {}});
   }
   release_when_done(passage);
@@ -68,7 +68,7 @@ void AttentionShardActor::backward_inputs(const TokenMessage& message, Passage& 
   const kernels::Tensor dx = passage.scratch.f32({dy.rows(), dy.cols()});
   kernels::attention_block_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
                                            dy, dx);
-  send_when_done({Role::stage, place().stage, place().worker}, attended_atom_v,
+  send_in_order({Role::stage, place().stage, place().worker}, attended_atom_v,
                  {answer_header(message.id(), place().index), {share(passage.scratch, dx)}});
 }
 

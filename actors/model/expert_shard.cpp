@@ -38,7 +38,7 @@ Pb<wire::TokenHeader> ExpertShardActor::answer(const Passage& passage, const wir
 
 /// The rows of all shards of this process, from a router of another: unpacked once.
 void ExpertShardActor::dispatched(const TokenMessage& message) {
-  if (!accept(message.id(), Edge::dispatched)) return;
+  if (!accept(message, Edge::dispatched)) return;
   const kernels::Precision precision = company().recipe.precision;
   if (kernels::travels_as_it_is(queue(), precision)) return hand_on(message, message.tensors.at(0));
   const auto scratch = std::make_shared<kernels::Scratch>(queue().device());
@@ -128,9 +128,9 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   const StepView step = view(message.id().micro_batch());
   passage->args.weights = company().tensors.experts(layer, range.first, range.count, step);
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
-  send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer(*passage, message.id()),
-                  reply(*passage, passage->saved.y, passage->weights)});
+  send_in_order(router_of(message.id()), expert_rows_atom_v,
+                {answer(*passage, message.id()),
+                 reply(*passage, passage->saved.y, passage->weights)});
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
@@ -164,8 +164,8 @@ void ExpertShardActor::backward_inputs(const TokenMessage& message, Passage& pas
                                     .dweights = dweights});
   std::vector<runtime::TensorRef> tensors = reply(passage, dx, {});
   tensors.push_back(share(passage.scratch, dweights));
-  send_when_done(router_of(message.id()), expert_rows_atom_v,
-                 {answer(passage, message.id()), std::move(tensors)});
+  send_in_order(router_of(message.id()), expert_rows_atom_v,
+                {answer(passage, message.id()), std::move(tensors)});
 }
 
 void ExpertShardActor::backward_weights(const wire::UnitId& id, Passage& passage) {

@@ -75,11 +75,11 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage, const Dispa
     header.mutable_offsets()->Add(part.offsets.begin(), part.offsets.end());
     const Address to = expert_shard(shard);
     if (passage->id.operation() == wire::FORWARD) {
-      send_when_done(to, forward_atom_v, {header, {share(passage->scratch, part.rows)}});
+      send_in_order(to, forward_atom_v, {header, {share(passage->scratch, part.rows)}});
     } else {
-      send_when_done(to, backward_atom_v,
-                     {header, {share(passage->scratch, part.rows),
-                               share(passage->scratch, part.weights)}});
+      send_in_order(to, backward_atom_v,
+                    {header, {share(passage->scratch, part.rows),
+                              share(passage->scratch, part.weights)}});
     }
   }
   for (const HostRows& host : rows.there) send_to_host(passage, host);
@@ -123,7 +123,7 @@ void RouterActor::backward(const TokenMessage& message) {
 }
 
 void RouterActor::expert_rows(const TokenMessage& message) {
-  if (!accept(message.id(), Edge::experts)) return;
+  if (!accept(message, Edge::experts)) return;
   const auto found = passages_.find(message.id().micro_batch());
   if (found == passages_.end()) return;
   const std::shared_ptr<Passage> passage = found->second;
@@ -175,8 +175,8 @@ std::vector<ExpertAnswer> RouterActor::answers(const Passage& passage) const {
 
 void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
   const kernels::Tensor y = passage->block.combine(queue(), passage->scratch, answers(*passage));
-  send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
-                 {answer_header(passage->id, 0), {share(passage->scratch, y)}});
+  send_in_order({Role::stage, place().stage, place().worker}, routed_atom_v,
+                {answer_header(passage->id, 0), {share(passage->scratch, y)}});
   // Read no more when the queue has passed; the backward makes room for its own.
   release_when_done(
       std::make_shared<std::vector<TokenMessage>>(std::exchange(passage->received, {})));
@@ -185,8 +185,8 @@ void RouterActor::combine(const std::shared_ptr<Passage>& passage) {
 void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
   const kernels::Tensor dx =
       passage->block.combine_backward(queue(), passage->scratch, answers(*passage));
-  send_when_done({Role::stage, place().stage, place().worker}, routed_atom_v,
-                 {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
+  send_in_order({Role::stage, place().stage, place().worker}, routed_atom_v,
+                {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
 }
 
 caf::result<Pb<wire::StepReport>> RouterActor::report() {

@@ -72,7 +72,7 @@ int StageActor::attention_shard_of(uint32_t micro_batch) const {
 
 /// Named by the layer that the stream comes from.
 void StageActor::received(wire::Operation operation, const TokenMessage& message) {
-  if (!accept(message.id())) return;
+  if (!accept(message)) return;
   const int from = company().stage_of(message.id().layer());
   const int stage = operation == wire::FORWARD ? from + 1 : from - 1;
   inbox_[{stage, message.id().micro_batch(), operation}] = message;
@@ -168,9 +168,9 @@ void StageActor::ask_attention(const PassagePtr& passage, int64_t layer, wire::O
   TokenMessage message{header(*passage, layer, operation), {x}};
   waits_for("attended", static_cast<uint64_t>(layer));
   if (operation == wire::FORWARD) {
-    send_when_done(to, forward_atom_v, std::move(message));
+    send_in_order(to, forward_atom_v, std::move(message));
   } else {
-    send_when_done(to, backward_atom_v, std::move(message));
+    send_in_order(to, backward_atom_v, std::move(message));
   }
 }
 
@@ -180,9 +180,9 @@ void StageActor::ask_router(const PassagePtr& passage, int64_t layer, wire::Oper
   waits_for("routed", static_cast<uint64_t>(layer));
   TokenMessage message{header(*passage, layer, operation), {x}};
   if (operation == wire::FORWARD) {
-    send_when_done(to, forward_atom_v, std::move(message));
+    send_in_order(to, forward_atom_v, std::move(message));
   } else {
-    send_when_done(to, backward_atom_v, std::move(message));
+    send_in_order(to, backward_atom_v, std::move(message));
   }
 }
 
@@ -204,7 +204,7 @@ void StageActor::weights_added() {
 }
 
 StageActor::PassagePtr StageActor::passage_of(const TokenMessage& message, Edge edge) {
-  if (!accept(message.id(), edge)) return nullptr;
+  if (!accept(message, edge)) return nullptr;
   if (message.id().operation() == wire::BACKWARD_WEIGHT) {
     weights_added();
     return nullptr;

@@ -85,7 +85,7 @@ void OptimizerShardActor::send_gradients(const wire::BeginStep& step) {
 }
 
 void OptimizerShardActor::gradients(const TokenMessage& message) {
-  if (!accept(message.id(), Edge::gradients)) return;
+  if (!accept(message, Edge::gradients)) return;
   unadded_.push_back(message);
   if (may_add_) add_gradients();
 }
@@ -110,7 +110,7 @@ void OptimizerShardActor::send_reduced(const wire::BeginStep& step) {
 }
 
 void OptimizerShardActor::reduced(const TokenMessage& message) {
-  if (!accept(message.id(), Edge::reduced)) return;
+  if (!accept(message, Edge::reduced)) return;
   if (static_cast<int>(message.id().sender()) != ward_) {
     throw std::runtime_error(to_string(place()) + " holds no copies of the blocks of " +
                              to_string(shard(static_cast<int>(message.id().sender()))));

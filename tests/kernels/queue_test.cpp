@@ -170,6 +170,24 @@ TEST(Queue, AfterARecoveryOperationsRunAgain) {
   EXPECT_EQ(ran, (std::vector<int>{2, 4}));
 }
 
+// Who hands work on and waits for no callback hears of it too.
+TEST(Queue, TellsOfAnErrorOnceAsSoonAsItIsFound) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  std::vector<std::string> told;
+  queue.on_error([&](std::exception_ptr error) {
+    told.push_back(kernel_error([&] { std::rethrow_exception(error); }));
+  });
+
+  queue.run(1, [](int64_t) { throw KernelError("first"); });
+  queue.run(1, [](int64_t) { throw KernelError("is skipped"); });
+  queue.recover();
+  queue.run(1, [](int64_t) { throw KernelError("second"); });
+  EXPECT_EQ(kernel_error([&] { queue.wait(); }), "second");
+
+  EXPECT_EQ(told, (std::vector<std::string>{"first", "second"}));
+}
+
 TEST(Queue, AnExceptionFromACallbackIsAnErrorOfTheLane) {
   ThreadPool pool(2);
   Queue queue(pool);

@@ -224,6 +224,26 @@ void Stream::mark() {
   check(cudaEventRecord(mark_, stream_), "work of the GPU");
 }
 
+Mark::Mark(CUstream_st* stream) {
+  use_gpu();
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "an event");
+  const cudaError_t status = cudaEventRecord(event_, stream);
+  if (status != cudaSuccess) cudaEventDestroy(event_);
+  check(status, "a mark for other streams");
+}
+
+Mark::~Mark() {
+  try_to_use_gpu();
+  cudaEventDestroy(event_);
+}
+
+std::shared_ptr<const Mark> Stream::place_mark() { return std::make_shared<const Mark>(stream_); }
+
+void Stream::wait_for(const Mark& mark) {
+  use_gpu();
+  check(cudaStreamWaitEvent(stream_, mark.event()), "a mark of another stream");
+}
+
 double Stream::time(const std::function<void()>& launch) {
   use_gpu();
   if (end_ == nullptr) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -76,7 +77,20 @@ struct Fault {
   int64_t least, most;  ///< wanted
 };
 
-/// A stream of work and one mark in it.
+/// A place in a stream that others wait for.
+class Mark {
+ public:
+  explicit Mark(CUstream_st* stream);  ///< behind what has been launched there; throws DeviceError
+  ~Mark();
+  Mark(const Mark&) = delete;
+  Mark& operator=(const Mark&) = delete;
+  CUevent_st* event() const { return event_; }
+
+ private:
+  CUevent_st* event_ = nullptr;
+};
+
+/// A stream of work and one mark in it that the host waits for.
 class Stream {
  public:
   Stream();  ///< throws KernelError if there is no GPU, DeviceError if it gives none
@@ -93,6 +107,11 @@ class Stream {
   /// Whether all of that has ended. Throws KernelError if one of its kernels found a fault, and
   /// DeviceError if the GPU failed.
   bool has_passed_mark();
+
+  /// A mark behind what has been launched so far, for other streams of this process.
+  std::shared_ptr<const Mark> place_mark();
+  /// What is launched from here on begins when the GPU has passed the mark. Throws DeviceError.
+  void wait_for(const Mark& mark);
 
   /// Seconds that the GPU needs for what `launch` puts into the stream; waits for it.
   double time(const std::function<void()>& launch);

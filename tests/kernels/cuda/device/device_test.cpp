@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <new>
 
 #include "kernels/ops/embedding.h"
@@ -53,6 +54,50 @@ TEST_F(DeviceTest, CallbacksSeeWhatWasLaunchedBeforeThem) {
   queue.wait();
 
   EXPECT_THAT(seen, testing::ElementsAre(20.0f, 40.0f, 60.0f, 80.0f, 100.0f));
+}
+
+// One lane makes what the next reads, without the host between them.
+TEST_F(DeviceTest, AQueueBeginsBehindTheMarkOfAnother) {
+  Queue first(pool_, Device::cuda), second(pool_, Device::cuda);
+  constexpr int64_t n = 1 << 24;
+  std::vector<float> ones(n, 1.0f);
+  const Buffer one = allocate(Device::cuda, DType::f32, {1, n});
+  const Buffer x = allocate(Device::cuda, DType::f32, {1, n}), y = allocate(Device::cuda, DType::f32, {1, n});
+  copy_now(floats(ones, {1, n}), one);
+  std::promise<MarkPtr> handed, back;
+
+  for (int round = 1; round <= 3; ++round) {
+    set_zero(first, {.y = x});
+    for (int i = 0; i < 100; ++i) add(first, {.a = x, .b = one, .y = x});
+    handed = {};
+    first.hand_on([&](MarkPtr mark) { handed.set_value(std::move(mark)); });
+    second.wait_for(handed.get_future().get());
+    add(second, {.a = x, .b = one, .y = y});
+    back = {};
+    second.hand_on([&](MarkPtr mark) { back.set_value(std::move(mark)); });
+    first.wait_for(back.get_future().get());  // the next round writes what it has read
+  }
+  second.wait();
+  first.wait();
+
+  const Buffer host = on_host(y);
+  for (const int64_t i : {int64_t{0}, n / 2, n - 1}) EXPECT_EQ(values<float>(host.view)[i], 101.0f) << i;
+}
+
+TEST_F(DeviceTest, WhatIsHandedOnIsSkippedBehindAnErrorWhichIsTold) {
+  Queue queue(pool_, Device::cuda);
+  bool handed = false;
+  std::promise<std::string> told;
+  queue.on_error([&](std::exception_ptr error) {
+    told.set_value(kernel_error([&] { std::rethrow_exception(error); }));
+  });
+
+  queue.launch([](const GpuLane&) { throw KernelError("thrown on purpose"); });
+  queue.hand_on([&](const MarkPtr&) { handed = true; });
+
+  EXPECT_EQ(told.get_future().get(), "thrown on purpose");
+  EXPECT_EQ(kernel_error([&] { queue.wait(); }), "thrown on purpose");
+  EXPECT_FALSE(handed);
 }
 
 TEST_F(DeviceTest, PartsOfTheHostStandInTheSameOrder) {
