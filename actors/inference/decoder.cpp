@@ -235,7 +235,7 @@ Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
       kernels::tensor(args_.routing_bias.data() + (number - s.dense_layers) * E, {E});
   kernels::Queue& queue = args_.queue;
   RoutedBlock block(tensors_, recipe_, number, view_, ExpertHolders::one(E));
-  block.choose(queue, pass.layer, normed, bias, normed.rows(), 1);
+  block.choose(queue, pass.layer, normed, bias);
   queue.wait();
   const DispatchedRows part = block.dispatch(queue, pass.layer).here.at(0);
   kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows};

@@ -20,15 +20,32 @@ RoutedBlock::RoutedBlock(const ModelTensors& tensors, const Recipe& recipe, int6
       holders_(std::move(holders)) {}
 
 void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
-                         const ConstTensor& bias, int64_t sequence_rows, int64_t step_sequences) {
+                         const ConstTensor& bias) {
   x_ = x;
   gate_ = kernels::moe_gate_forward(queue, scratch,
                                     {.shape = &recipe_.shape, .weight = tensors_.gate(layer_, step_),
                                      .bias = bias, .x = x});
+  plan_ = kernels::plan_dispatch(queue, scratch, gate_.expert_ids, holders_.owner, recipe_.shape.groups);
+  host_plan_ = plan_;
+  if (holders_.hosts.empty()) return;
+  const auto copy_of = [&](const Tensor& table) {
+    const Tensor copy = scratch.i32({table.count()});
+    kernels::copy(queue, {.x = reshape(table, {table.count()}), .y = copy});
+    return copy;
+  };
+  const auto shape = {x.rows(), recipe_.shape.top_k};
+  host_plan_.source = reshape(copy_of(plan_.source), shape);  // plan_hosts changes both
+  host_plan_.row = reshape(copy_of(plan_.row), shape);
+  if (!queue.is_cuda()) return;
+  host_plan_.index = copy_of(plan_.index);
+  host_plan_.slot = copy_of(plan_.slot);
+}
+
+void RoutedBlock::balance(Queue& queue, Scratch& scratch, int64_t sequence_rows, int64_t step_sequences) {
   if (recipe_.balance == Balance::none || recipe_.balance_alpha == 0.0) return;
   // Mean over the step's sequences; over the micro-batch as one long sequence it is the mean over
   // micro-batches, each weighted by its sequences.
-  const int64_t T = x.rows();
+  const int64_t T = x_.rows();
   const bool by_sequence = recipe_.balance == Balance::sequence;
   const double share = by_sequence ? 1.0 : static_cast<double>(T / sequence_rows);
   const int64_t rows = by_sequence ? sequence_rows : T;
@@ -47,23 +64,15 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
   hosts_.clear();
   crossing_bytes_ = 0;
   is_there_.assign(static_cast<size_t>(holders_.shards), false);
-  combine_source_ = plan_.source;
-  combine_row_ = plan_.row;
+  combine_source_ = host_plan_.source;
+  combine_row_ = host_plan_.row;
   if (holders_.hosts.empty()) return;
-  const auto copy_of = [](const kernels::Buffer& from) {
-    kernels::Buffer to = kernels::allocate_shared(kernels::DType::i32, {from.view.rows(), from.view.cols()});
-    std::copy_n(kernels::values<int32_t>(from.view), from.view.count(),
-                kernels::values<int32_t>(to.view));
-    return to;
-  };
-  combine_source_ = copy_of(plan_.source);
-  combine_row_ = copy_of(plan_.row);
   for (const std::vector<int>& shards : holders_.hosts) {
     std::vector<int32_t> place(static_cast<size_t>(tokens), -1);
     const auto each = [&](auto f) {
       for (const int shard : shards) {
-        const auto& source = plan_.sources[static_cast<size_t>(shard)];
-        f(source, kernels::values<int32_t>(source.index.view));
+        const auto& source = host_plan_.sources[static_cast<size_t>(shard)];
+        f(source, kernels::values<int32_t>(source.index));
       }
     };
     each([&](const auto& source, const int32_t* index) {
@@ -93,16 +102,16 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
 /// A sum stands where the first row of its group stood; the group's others are none.
 void RoutedBlock::plan_sums(int shard) {
   const auto at = static_cast<size_t>(shard);
-  const auto& source = plan_.sources[at];
+  const auto& source = host_plan_.sources[at];
   is_there_[at] = true;
   const auto first = std::find(holders_.owner.begin(), holders_.owner.end(), shard);
   const kernels::GroupSums sums = kernels::plan_group_sums(
       {.first_expert = first - holders_.owner.begin(), .offsets = source.offsets,
        .token = source.index, .group_experts = recipe_.shape.experts / recipe_.shape.groups});
-  const int32_t* slot = kernels::values<int32_t>(source.slot.view);
+  const int32_t* slot = kernels::values<int32_t>(source.slot);
   const auto put = [&](int32_t row, int32_t new_source, int32_t new_row) {
-    kernels::values<int32_t>(combine_source_.view)[slot[row]] = new_source;
-    kernels::values<int32_t>(combine_row_.view)[slot[row]] = new_row;
+    kernels::values<int32_t>(combine_source_)[slot[row]] = new_source;
+    kernels::values<int32_t>(combine_row_)[slot[row]] = new_row;
   };
   const int64_t W = sums.source.view.cols();
   for (int64_t i = 0; i < sums.sums() * W; ++i) {
@@ -161,8 +170,8 @@ Tensor RoutedBlock::weights_of(Queue& queue, Scratch& scratch, size_t shard) con
 }
 
 Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
-  plan_ = kernels::plan_dispatch(gate_.expert_ids, holders_.owner, holders_.shards,
-                                 recipe_.shape.groups);
+  plan_.sources = kernels::dispatch_sources(plan_, holders_.owner, holders_.shards);
+  host_plan_.sources = kernels::dispatch_sources(host_plan_, holders_.owner, holders_.shards);
   plan_hosts(x_.rows());
   Dispatched out = gather_here(queue, scratch, kernels::Dispatched::activations, x_);
   for (size_t h = 0; h < hosts_.size(); ++h) {
@@ -231,9 +240,7 @@ Tensor RoutedBlock::combine_backward(Queue& queue, Scratch& scratch,
   for (const ExpertAnswer& answer : answers) {
     dweights.push_back(reshape(answer.dweights, {answer.dweights.count(), 1}));
   }
-  const auto per_slot = [&](const kernels::Buffer& b) {
-    return reshape(ConstTensor(b), {slots, 1});
-  };
+  const auto per_slot = [&](const Tensor& table) { return reshape(ConstTensor(table), {slots, 1}); };
   kernels::combine_rows(queue, {.rows = std::move(dweights), .source = per_slot(plan_.source),
                                 .row = per_slot(plan_.row), .group = per_slot(plan_.group),
                                 .weight = {}, .y = reshape(dweights_, {slots, 1})});
@@ -253,10 +260,8 @@ void RoutedBlock::backward_weights(Queue& queue, Scratch& unit_scratch) const {
 }
 
 std::vector<int64_t> RoutedBlock::loads() const {
-  std::vector<int64_t> loads(static_cast<size_t>(recipe_.shape.experts), 0);
-  const int32_t* ids = kernels::values<int32_t>(gate_.expert_ids);
-  for (int64_t i = 0; i < gate_.expert_ids.count(); ++i) ++loads[static_cast<size_t>(ids[i])];
-  return loads;
+  const int32_t* const counts = kernels::values<int32_t>(plan_.counts);
+  return {counts, counts + plan_.counts.count()};
 }
 
 float RoutedBlock::balance_loss() const {

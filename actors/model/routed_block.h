@@ -43,20 +43,23 @@ struct ExpertAnswer {
   kernels::ConstTensor dweights; ///< backward alone
 };
 
-/// Forward: choose, then (the queue has passed) dispatch, then combine. Backward: dispatch_backward,
+/// Forward: choose, then (the queue has passed) dispatch and balance, then combine. Backward: dispatch_backward,
 /// combine_backward, backward_weights.
 class RoutedBlock {
  public:
   RoutedBlock(const ModelTensors& tensors, const Recipe& recipe, int64_t layer, StepView step,
               ExpertHolders holders);
 
-  /// x is [T, D], normed; bias is [E]. `sequence_rows` and the step's number of sequences are for
-  /// the balance loss.
+  /// x is [T, D], normed; bias is [E].
   void choose(kernels::Queue& queue, kernels::Scratch& scratch, const kernels::ConstTensor& x,
-              const kernels::ConstTensor& bias, int64_t sequence_rows, int64_t step_sequences);
+              const kernels::ConstTensor& bias);
 
   /// Needs the choice on the host. One entry a holder, empty ones too.
   Dispatched dispatch(kernels::Queue& queue, kernels::Scratch& scratch);
+
+  /// The balance loss and its gradient, which nobody waits for in forward.
+  void balance(kernels::Queue& queue, kernels::Scratch& scratch, int64_t sequence_rows,
+               int64_t step_sequences);
 
   /// The weighted sum of the experts' rows by law 2, [T, D]. Answers by shard.
   kernels::Tensor combine(kernels::Queue& queue, kernels::Scratch& scratch,
@@ -69,8 +72,9 @@ class RoutedBlock {
                                    const std::vector<ExpertAnswer>& answers);
   void backward_weights(kernels::Queue& queue, kernels::Scratch& unit_scratch) const;
 
-  /// After the choice: tokens of each expert, [E] i64, and the balance loss as one number.
+  /// After the choice: tokens of each expert, [E] i64.
   std::vector<int64_t> loads() const;
+  /// After `balance`: the loss as one number.
   float balance_loss() const;
   const kernels::GateSaved& gate() const { return gate_; }
   /// After dispatch: bytes of all rows that go to other processes and come back, forward and backward,
@@ -102,7 +106,8 @@ class RoutedBlock {
   kernels::GateSaved gate_;
   kernels::Tensor balance_losses_, dscores_, dweights_, dlogits_;
   kernels::Dispatch plan_;
-  kernels::Buffer combine_source_, combine_row_;  // [T, K] i32: of the answers, sums behind rows
+  kernels::Dispatch host_plan_;                   // its tables on the host, where there are others
+  kernels::Tensor combine_source_, combine_row_;  // [T, K] i32: of the answers, sums behind rows
   struct Host {
     kernels::Buffer tokens;              // [U] i32: whose rows travel
     std::vector<kernels::Buffer> index;  // by shard of it: [R] i32 into those

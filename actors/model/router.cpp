@@ -36,19 +36,20 @@ void RouterActor::forward(const TokenMessage& message) {
   passage->id = message.id();
   passage->x = message.tensors.at(0);
   passage->scratch.keep(bias_);
-  passage->block.choose(queue(), passage->scratch, passage->x, bias_,
-                        company().sequence_rows(place().index, numbers()), step().sequences());
+  passage->block.choose(queue(), passage->scratch, passage->x, bias_);
   when_done([this, passage] { dispatch(passage); });
 }
 
 void RouterActor::dispatch(const std::shared_ptr<Passage>& passage) {
   send_rows(passage, passage->block.dispatch(queue(), passage->scratch));
-  record(*passage);
+  passage->block.balance(queue(), passage->scratch, company().sequence_rows(place().index, numbers()),
+                         step().sequences());
+  when_done([this, passage, unit = passage->id] { record(*passage, unit); });
 }
 
-void RouterActor::record(const Passage& passage) {
+void RouterActor::record(const Passage& passage, const wire::UnitId& id) {
   wire::UnitRouting& unit = *report_.add_routing();
-  unit.set_micro_batch(passage.id.micro_batch());
+  unit.set_micro_batch(id.micro_batch());
   unit.set_layer(static_cast<int32_t>(place().index));
   const auto loads = passage.block.loads();
   unit.mutable_rows()->Add(loads.begin(), loads.end());

@@ -42,7 +42,7 @@ class RouterActor : public LaneActor<Router> {
   Address expert_shard(size_t index);
   void combine(const std::shared_ptr<Passage>& passage);
   void combine_backward(const std::shared_ptr<Passage>& passage);
-  void record(const Passage& passage);
+  void record(const Passage& passage, const wire::UnitId& id);
 
   std::map<uint32_t, std::shared_ptr<Passage>> passages_;
   kernels::Buffer bias_;  // [E], of this step

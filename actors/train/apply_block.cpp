@@ -9,19 +9,20 @@
 namespace troupe::actors {
 namespace {
 
-/// Throws StateError unless the block stands at the state.
-void check_state(const runtime::StateArena& arena, int64_t id, uint64_t state, const std::string& what_for) {
+/// Throws StateError, with the text that what_for() makes, unless the block stands at the state.
+template <class Text>
+void check_state(const runtime::StateArena& arena, int64_t id, uint64_t state, Text what_for) {
   const uint64_t stands_at = arena.stamp(id, state);
   if (stands_at == state) return;
   const runtime::Block& block = arena.blocks()[static_cast<size_t>(id)];
   throw runtime::StateError("block " + std::to_string(block.index) + " of " +
                             arena.spec(block.tensor).name + " stands at state " +
                             std::to_string(stands_at) + ", wanted " + std::to_string(state) + " to " +
-                            what_for);
+                            what_for());
 }
 
 void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state) {
-  check_state(arena, id, state - 1, "apply step " + std::to_string(state));
+  check_state(arena, id, state - 1, [state] { return "apply step " + std::to_string(state); });
 }
 
 /// Of a step that is skipped. A part that the state does not have has no data.
@@ -39,7 +40,7 @@ void expect_state(kernels::Queue& queue, const runtime::StateArena& arena, std::
                   uint64_t state, std::string what_for) {
   if (blocks.empty()) return;
   queue.run(1, [&arena, blocks = std::move(blocks), state, what_for = std::move(what_for)](int64_t) {
-    for (const int64_t id : blocks) check_state(arena, id, state, what_for);
+    for (const int64_t id : blocks) check_state(arena, id, state, [&] { return what_for; });
   });
 }
 

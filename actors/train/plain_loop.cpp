@@ -83,7 +83,8 @@ struct PlainLoop::Pass {
     std::copy_n(loop.bias_.values.data() + moe_layer * static_cast<size_t>(E), E,
                 kernels::values<float>(bias));
     pass.routed.emplace(loop.tensors_, recipe, layer, view, ExpertHolders::one(E));
-    pass.routed->choose(queue(), scratch, pass.mlp.normed(), bias, rows, step.sequences);
+    pass.routed->choose(queue(), scratch, pass.mlp.normed(), bias);
+    pass.routed->balance(queue(), scratch, rows, step.sequences);
     queue().wait();
     const DispatchedRows part = pass.routed->dispatch(queue(), scratch).here.at(0);
     pass.experts_args.options = ffn_options(recipe, true);

@@ -206,15 +206,11 @@ void adamw_of(Queue& queue, const std::vector<AdamWArgs>& blocks, double unit) {
     parts += (count + part_elements - 1) / part_elements;
   }
   if (parts == 0) return;
-  const auto bytes = static_cast<int64_t>(table.size() * sizeof(table[0]));
   enqueue(queue, "adamw",
-          [=, list = SharedList<AdamWBlock<Moment>>(table), count = static_cast<int>(table.size()),
-           near = allocate(Device::cuda, DType::f8_e4m3, {bytes})](CUstream_st* stream, Fault*) {
-            auto* const its = static_cast<AdamWBlock<Moment>*>(near.view.data);
-            check(cudaMemcpyAsync(its, list.data(), static_cast<size_t>(bytes), cudaMemcpyDefault,
-                                  stream),
-                  "adamw");
-            adamw_kernel<<<static_cast<unsigned>(parts), 256, 0, stream>>>(its, count, rule);
+          [=, list = NearList<AdamWBlock<Moment>>(table),
+           count = static_cast<int>(table.size())](CUstream_st* stream, Fault*) {
+            adamw_kernel<<<static_cast<unsigned>(parts), 256, 0, stream>>>(list.bring(stream), count,
+                                                                          rule);
           });
 }
 
@@ -241,9 +237,8 @@ void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
   const double unit = unit_of(args.scale_bits);
   const auto count = static_cast<int64_t>(blocks.size());
   enqueue(queue, "squared_norm",
-          [=, list = SharedList<GradientBlock>(blocks), sums = args.sums](CUstream_st* stream,
-                                                                         Fault*) {
-            squared_norms_kernel<<<blocks_for(count, 16), 128, 0, stream>>>(list.data(), count,
+          [=, list = NearList<GradientBlock>(blocks), sums = args.sums](CUstream_st* stream, Fault*) {
+            squared_norms_kernel<<<blocks_for(count, 16), 128, 0, stream>>>(list.bring(stream), count,
                                                                            unit, sums);
           });
 }

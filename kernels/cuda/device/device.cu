@@ -65,7 +65,8 @@ const char* name_of(FaultName name) {
                                           "rope position",
                                           "route_tokens_backward expert id",
                                           "balance_loss expert id",
-                                          "count_experts expert id"};
+                                          "count_experts expert id",
+                                          "sort_rows expert id"};
   return names[static_cast<size_t>(name)];
 }
 

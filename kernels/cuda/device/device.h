@@ -69,6 +69,7 @@ enum class FaultName : uint32_t {
   route_tokens_backward,
   balance_loss,
   count_experts,
+  sort_rows,
 };
 struct Fault {
   FaultName name;

@@ -21,6 +21,7 @@
 #include "kernels/ops/rope.h"
 #include "kernels/ops/rounding.h"
 #include "kernels/ops/routing.h"
+#include "kernels/ops/sort_rows.h"
 #include "kernels/ops/swiglu.h"
 
 namespace troupe::kernels::cuda {
@@ -59,6 +60,7 @@ void route_tokens(Queue&, const RouteTokensArgs&) { open(); }
 void route_tokens_backward(Queue&, const RouteTokensBackwardArgs&) { open(); }
 void balance_loss(Queue&, const BalanceLossArgs&) { open(); }
 void count_experts(Queue&, const CountExpertsArgs&) { open(); }
+void sort_rows(Queue&, const SortRowsArgs&) { open(); }
 void swiglu(Queue&, const SwigluArgs&) { open(); }
 void swiglu_backward(Queue&, const SwigluBackwardArgs&) { open(); }
 void accumulate_unit(Queue&, const AccumulateUnitArgs&, double, float) { open(); }

@@ -5,6 +5,7 @@
 #include "kernels/cuda/gemm/products_bf16.h"
 #include "kernels/ops/gemm.h"
 #include "kernels/ops/routing.h"
+#include "kernels/ops/sort_rows.h"
 
 namespace troupe::kernels {
 
@@ -73,58 +74,35 @@ void moe_gate_backward_weights(Queue& queue, Scratch& scratch, const GateBackwar
   add_unit(queue, gradient, unit);
 }
 
-Dispatch plan_dispatch(const ConstTensor& expert_ids, const std::vector<int>& owner, int sources,
-                       int64_t groups) {
+Dispatch plan_dispatch(Queue& queue, Scratch& scratch, const ConstTensor& expert_ids,
+                       const std::vector<int32_t>& owner, int64_t groups) {
   const int64_t T = expert_ids.rows(), K = expert_ids.cols();
-  const int64_t E = static_cast<int64_t>(owner.size());
-  const int32_t* ids = values<int32_t>(expert_ids);
-  std::vector<int64_t> next(static_cast<size_t>(E), 0);  // rows of each expert, then its next row
-  for (int64_t i = 0; i < T * K; ++i) ++next[static_cast<size_t>(ids[i])];
-
-  Dispatch plan;
-  plan.sources.resize(static_cast<size_t>(sources));
-  for (auto& source : plan.sources) source.offsets.push_back(0);
-  for (int64_t e = 0; e < E; ++e) {
-    auto& offsets = plan.sources[static_cast<size_t>(owner[static_cast<size_t>(e)])].offsets;
-    const int64_t first = offsets.back();
-    offsets.push_back(first + next[static_cast<size_t>(e)]);
-    next[static_cast<size_t>(e)] = first;
-  }
-  for (auto& source : plan.sources) {
-    source.index = allocate_shared(DType::i32, {source.rows()});
-    source.slot = allocate_shared(DType::i32, {source.rows()});
-  }
-  plan.source = allocate_shared(DType::i32, {T, K});
-  plan.row = allocate_shared(DType::i32, {T, K});
-  plan.group = allocate_shared(DType::i32, {T, K});
-  struct Expert {  // what its rows need
-    int32_t *index, *slot;
-    int32_t next, owner, group;
-  };
-  std::vector<Expert> experts;
-  for (int64_t e = 0; e < E; ++e) {
-    const auto at = static_cast<size_t>(e);
-    const auto& source = plan.sources[static_cast<size_t>(owner[at])];
-    experts.push_back({values<int32_t>(source.index.view), values<int32_t>(source.slot.view),
-                       static_cast<int32_t>(next[at]), owner[at],
-                       static_cast<int32_t>(e / (E / groups))});
-  }
-  int32_t* const source = values<int32_t>(plan.source.view);
-  int32_t* const rows = values<int32_t>(plan.row.view);
-  int32_t* const group = values<int32_t>(plan.group.view);
-  int32_t slot = 0;
-  for (int32_t t = 0; t < static_cast<int32_t>(T); ++t) {
-    for (int64_t k = 0; k < K; ++k, ++slot) {
-      Expert& expert = experts[static_cast<size_t>(ids[slot])];
-      const int32_t row = expert.next++;
-      expert.index[row] = t;
-      expert.slot[row] = slot;
-      source[slot] = expert.owner;
-      rows[slot] = row;
-      group[slot] = expert.group;
-    }
-  }
+  const auto table = [&](std::initializer_list<int64_t> shape) { return scratch.of(DType::i32, shape); };
+  const Dispatch plan{.sources = {}, .source = table({T, K}), .row = table({T, K}), .group = table({T, K}),
+                      .index = table({T * K}), .slot = table({T * K}),
+                      .counts = scratch.i32({static_cast<int64_t>(owner.size())})};
+  sort_rows(queue, {.expert_ids = expert_ids, .owner = owner, .groups = groups, .source = plan.source,
+                    .row = plan.row, .group = plan.group, .index = plan.index, .slot = plan.slot,
+                    .counts = plan.counts});
   return plan;
+}
+
+std::vector<Dispatch::Source> dispatch_sources(const Dispatch& plan, const std::vector<int32_t>& owner,
+                                               int sources) {
+  std::vector<Dispatch::Source> out(static_cast<size_t>(sources));
+  for (auto& source : out) source.offsets.push_back(0);
+  const int32_t* const counts = values<int32_t>(plan.counts);
+  for (size_t e = 0; e < owner.size(); ++e) {
+    auto& offsets = out[static_cast<size_t>(owner[e])].offsets;
+    offsets.push_back(offsets.back() + counts[e]);
+  }
+  int64_t first = 0;
+  for (auto& source : out) {
+    source.index = reshape(columns(plan.index, first, source.rows()), {source.rows()});
+    source.slot = reshape(columns(plan.slot, first, source.rows()), {source.rows()});
+    first += source.rows();
+  }
+  return out;
 }
 
 }  // namespace troupe::kernels

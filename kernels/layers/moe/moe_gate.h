@@ -38,20 +38,25 @@ Tensor moe_gate_backward_inputs(Queue& queue, Scratch& scratch, const GateBackwa
 void moe_gate_backward_weights(Queue& queue, Scratch& scratch, const GateBackwardArgs& args,
                                const Tensor& dlogits, const GradientSum& gradient);
 
-/// Which rows go where: made on the host once the choice is known, in shared memory.
+/// Which rows go where. Tables are where the queue computes.
 struct Dispatch {
   struct Source {                  ///< a holder of experts
     std::vector<int64_t> offsets;  ///< rows of each of its experts, in id order: one more than experts
-    Buffer index;                  ///< [R] i32: the token of each row, ascending within an expert
-    Buffer slot;                   ///< [R] i32: t * K + k of each row: where its weight stands
+    Tensor index;                  ///< [R] i32: the token of each row, ascending within an expert
+    Tensor slot;                   ///< [R] i32: t * K + k of each row: where its weight stands
     int64_t rows() const { return offsets.back(); }
   };
-  std::vector<Source> sources;
-  Buffer source, row, group;  ///< [T, K] i32, for combine_rows
+  std::vector<Source> sources;  ///< when the queue has passed: dispatch_sources
+  Tensor source, row, group;    ///< [T, K] i32, for combine_rows
+  Tensor index, slot;           ///< [T * K] i32: of all sources, one behind the other
+  Tensor counts;                ///< [E] i32: rows of each expert, for the host
 };
 
-/// `owner[e]` is the source that holds expert e.
-Dispatch plan_dispatch(const ConstTensor& expert_ids, const std::vector<int>& owner, int sources,
-                       int64_t groups);
+/// Enqueues the tables. `owner[e]` is the source that holds expert e.
+Dispatch plan_dispatch(Queue& queue, Scratch& scratch, const ConstTensor& expert_ids,
+                       const std::vector<int32_t>& owner, int64_t groups);
+/// The queue has passed: what each of `sources` gets, in the plan's tables or in copies of them.
+std::vector<Dispatch::Source> dispatch_sources(const Dispatch& plan, const std::vector<int32_t>& owner,
+                                               int sources);
 
 }  // namespace troupe::kernels

@@ -30,8 +30,9 @@ class Routed {
   void forward(Queue& queue) {
     gate_ = moe_gate_forward(queue, scratch_, {.shape = &shape, .weight = gate_weight, .bias = bias,
                                                .x = x});
+    plan_ = plan_dispatch(queue, scratch_, gate_.expert_ids, owner_, shape.groups);
     queue.wait();
-    plan_ = plan_dispatch(gate_.expert_ids, owner_, holders_, shape.groups);
+    plan_.sources = dispatch_sources(plan_, owner_, holders_);
     std::vector<ConstTensor> rows;
     for (int holder = 0; holder < holders_; ++holder) {
       const auto& part = plan_.sources[static_cast<size_t>(holder)];
@@ -112,9 +113,9 @@ class Routed {
     const Tensor through_gate = scratch_.f32({tokens, shape.hidden});
     const Tensor dweights = scratch_.f32({tokens, shape.top_k});
     for (int64_t i = 0; i < tokens * shape.top_k; ++i) {
-      const auto source = static_cast<size_t>(values<int32_t>(plan_.source.view)[i]);
+      const auto source = static_cast<size_t>(values<int32_t>(plan_.source)[i]);
       values<float>(dweights)[i] =
-          values<float>(dweight_rows[source])[values<int32_t>(plan_.row.view)[i]];
+          values<float>(dweight_rows[source])[values<int32_t>(plan_.row)[i]];
     }
     combine_rows(queue, {.rows = dx_rows, .source = plan_.source, .row = plan_.row,
                          .group = plan_.group, .weight = {}, .y = dx});

@@ -99,48 +99,64 @@ TEST_P(MoeGate, BackwardGivesTheDerivativesOfInputAndWeight) {
 
 INSTANTIATE_TEST_SUITE_P(Normalised, MoeGate, testing::Bool());
 
-Dispatch plan(const std::vector<int32_t>& ids, int64_t per_token, const std::vector<int>& owner,
-              int sources, int64_t groups) {
-  const int64_t T = static_cast<int64_t>(ids.size()) / per_token;
-  return plan_dispatch(integers(ids, {T, per_token}), owner, sources, groups);
-}
+class PlanDispatch : public testing::Test {
+ protected:
+  Dispatch plan(const std::vector<int32_t>& ids, int64_t per_token, const std::vector<int>& owner,
+                int sources, int64_t groups) {
+    const int64_t T = static_cast<int64_t>(ids.size()) / per_token;
+    ids_ = integers(ids, {T, per_token});
+    ThreadPool pool(1);
+    Queue queue(pool);
+    Dispatch plan = plan_dispatch(queue, scratch_, ids_, owner, groups);
+    queue.wait();
+    plan.sources = dispatch_sources(plan, owner, sources);
+    return plan;
+  }
+  static std::vector<int32_t> numbers(const Tensor& t) {
+    return {values<int32_t>(t), values<int32_t>(t) + t.count()};
+  }
 
-TEST(PlanDispatch, SortsRowsByExpertThenByToken) {
+ private:
+  Scratch scratch_;
+  Buffer ids_;
+};
+
+TEST_F(PlanDispatch, SortsRowsByExpertThenByToken) {
   // Experts 0 and 1 are group 0, experts 2 and 3 group 1; expert 2 gets nothing.
   const Dispatch d = plan({0, 3, 0, 1, 1, 3}, 2, {0, 0, 0, 0}, 1, 2);
 
   EXPECT_THAT(d.sources[0].offsets, ElementsAre(0, 2, 4, 4, 6));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[0].index), ElementsAre(0, 1, 1, 2, 0, 2));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[0].slot), ElementsAre(0, 2, 3, 4, 1, 5));
-  EXPECT_THAT(vector_of<int32_t>(d.row), ElementsAre(0, 4, 1, 2, 3, 5));
-  EXPECT_THAT(vector_of<int32_t>(d.source), ElementsAre(0, 0, 0, 0, 0, 0));
-  EXPECT_THAT(vector_of<int32_t>(d.group), ElementsAre(0, 1, 0, 0, 0, 1));
+  EXPECT_THAT(numbers(d.sources[0].index), ElementsAre(0, 1, 1, 2, 0, 2));
+  EXPECT_THAT(numbers(d.sources[0].slot), ElementsAre(0, 2, 3, 4, 1, 5));
+  EXPECT_THAT(numbers(d.row), ElementsAre(0, 4, 1, 2, 3, 5));
+  EXPECT_THAT(numbers(d.source), ElementsAre(0, 0, 0, 0, 0, 0));
+  EXPECT_THAT(numbers(d.group), ElementsAre(0, 1, 0, 0, 0, 1));
 }
 
-TEST(PlanDispatch, AHolderGetsTheRowsOfItsExpertsInIdOrder) {
+TEST_F(PlanDispatch, AHolderGetsTheRowsOfItsExpertsInIdOrder) {
   // Experts 3 and 1 live at holder 0, experts 0 and 2 at holder 2; holder 1 has none.
   const Dispatch d = plan({0, 3, 1, 2, 2, 3}, 2, {2, 0, 2, 0}, 3, 4);
 
   EXPECT_THAT(d.sources[0].offsets, ElementsAre(0, 1, 3));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[0].index), ElementsAre(1, 0, 2));
+  EXPECT_THAT(numbers(d.sources[0].index), ElementsAre(1, 0, 2));
   EXPECT_THAT(d.sources[1].offsets, ElementsAre(0));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[1].index), IsEmpty());
+  EXPECT_THAT(numbers(d.sources[1].index), IsEmpty());
   EXPECT_THAT(d.sources[2].offsets, ElementsAre(0, 1, 3));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[2].slot), ElementsAre(0, 3, 4));
-  EXPECT_THAT(vector_of<int32_t>(d.source), ElementsAre(2, 0, 0, 2, 2, 0));
-  EXPECT_THAT(vector_of<int32_t>(d.row), ElementsAre(0, 1, 0, 1, 2, 2));
+  EXPECT_THAT(numbers(d.sources[2].slot), ElementsAre(0, 3, 4));
+  EXPECT_THAT(numbers(d.source), ElementsAre(2, 0, 0, 2, 2, 0));
+  EXPECT_THAT(numbers(d.row), ElementsAre(0, 1, 0, 1, 2, 2));
 }
 
-TEST(PlanDispatch, AllRowsMayGoToOneExpert) {
+TEST_F(PlanDispatch, AllRowsMayGoToOneExpert) {
   const Dispatch d = plan({2, 2, 2}, 1, {0, 1, 1}, 2, 1);
 
   EXPECT_EQ(d.sources[0].rows(), 0);
   EXPECT_THAT(d.sources[1].offsets, ElementsAre(0, 0, 3));
-  EXPECT_THAT(vector_of<int32_t>(d.sources[1].index), ElementsAre(0, 1, 2));
+  EXPECT_THAT(numbers(d.sources[1].index), ElementsAre(0, 1, 2));
 }
 
-TEST(PlanDispatch, NoTokensGiveEmptyParts) {
-  const Dispatch d = plan_dispatch(allocate(DType::i32, {0, 2}), {0, 1}, 2, 1);
+TEST_F(PlanDispatch, NoTokensGiveEmptyParts) {
+  const Dispatch d = plan({}, 2, {0, 1}, 2, 1);
 
   EXPECT_THAT(d.sources[0].offsets, ElementsAre(0, 0));
   EXPECT_EQ(d.sources[1].rows(), 0);
