@@ -64,8 +64,7 @@ Tensor MlpBlock::finish_backward(Queue& queue, Scratch& scratch, const ConstTens
   const Tensor dx = scratch.f32({dy_.rows(), dy_.cols()});
   kernels::rms_norm_backward_inputs(
       queue, {.dy = dnormed_, .x = x_, .weight = tensors_.post_norm(layer_, step_),
-              .inverse_rms = norm_.inverse_rms, .dx = dx});
-  kernels::add(queue, {.a = dy_, .b = dx, .y = dx});
+              .inverse_rms = norm_.inverse_rms, .residual = dy_, .dx = dx});
   return dx;
 }
 

@@ -155,7 +155,8 @@ std::shared_ptr<kernels::Buffer> OptimizerShardActor::take_norms(const wire::Beg
   static_assert(sizeof(double) == sizeof(int64_t));
   auto memory = std::make_shared<kernels::Buffer>(
       kernels::allocate_shared(kernels::DType::i64, {static_cast<int64_t>(blocks_.size())}));
-  kernels::squared_norms(queue(), {.gradients = summed_gradients(), .scale_bits = step.scale_bits(),
+  kernels::squared_norms(queue(), {.gradients = summed_gradients(), .block = runtime::block_elements,
+                                   .scale_bits = step.scale_bits(),
                                    .sums = static_cast<double*>(memory->view.data)});
   release_when_done(memory);  // a new epoch drops the answer, not what is in the lane
   return memory;
@@ -182,24 +183,10 @@ void OptimizerShardActor::answer_prepare(const Pb<wire::BeginStep>& step, const 
   });
 }
 
-/// Of its blocks, where this shard's lane computes.
+/// Of its blocks, where this shard's lane computes: ranges of neighbours.
 std::vector<kernels::ConstTensor> OptimizerShardActor::summed_gradients() {
-  runtime::StateArena& arena = company().arena;
   std::vector<kernels::ConstTensor> out;
-  out.reserve(blocks_.size());
-  if (!queue().is_cuda()) {
-    for (const int64_t id : blocks_) out.push_back(arena.block_gradient(id));
-    return out;
-  }
-  for (const runtime::BlockRange& range : arena.ranges(blocks_)) {
-    const kernels::Tensor all = arena.mirror()->gradient_of(queue(), range);
-    for (int64_t first = 0; first < range.count; first += runtime::block_elements) {
-      kernels::ConstTensor block = all;
-      block.data = kernels::values<int64_t>(all) + first;
-      block.shape[0] = block.row_stride = std::min(runtime::block_elements, range.count - first);
-      out.push_back(block);
-    }
-  }
+  for (const runtime::BlockRange& range : company().arena.ranges(blocks_)) out.push_back(memory_.gradient(range));
   return out;
 }
 

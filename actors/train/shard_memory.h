@@ -26,6 +26,8 @@ class ShardMemory {
 
   ShardMemory(runtime::StateArena& arena, kernels::Queue& queue) : arena_(arena), queue_(queue) {}
 
+  /// The sums of a range's gradients, [elements] i64.
+  kernels::Tensor gradient(const runtime::BlockRange& range);
   /// Sums of the blocks' gradients, [elements] i64 each: those of neighbouring tensors in one, if they lie so.
   Tensors gradients(Ids blocks);
   /// Enqueues that sums of others are added to the blocks'.
@@ -54,7 +56,6 @@ class ShardMemory {
  private:
   using Each = std::function<void(const kernels::Tensor& sums, const kernels::Tensor& come)>;
   using Parts = std::vector<kernels::Tensor>;
-  kernels::Tensor gradient(const runtime::BlockRange& range);
   Parts parts(const runtime::BlockRange& range, uint64_t state, bool are_whole);
   size_t parts_of_whole() const { return arena_.format().has_ema ? 4 : 3; }
   Tensors ready(Ids blocks, uint64_t state, bool are_whole);

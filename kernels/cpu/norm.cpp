@@ -35,6 +35,7 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   expect_shape("rms_norm_backward x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("rms_norm_backward weight", args.weight, DType::f32, {D});
   expect_shape("rms_norm_backward inverse_rms", args.inverse_rms, DType::f32, {T});
+  if (args.residual.data) expect_shape("rms_norm_backward residual", args.residual, DType::f32, {T, D});
   expect_shape("rms_norm_backward dx", args.dx, row_type(queue, args.dx), {T, D});
   if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_backward_inputs_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm_backward_inputs(queue, args);
@@ -89,6 +90,7 @@ inline void backward_rows(const RmsNormBackwardArgs& args, int64_t begin, int64_
     const float* x = values<float>(args.x) + t * args.x.row_stride;
     const float* dy = values<float>(args.dy) + t * args.dy.row_stride;
     float* dx = values<float>(args.dx) + t * args.dx.row_stride;
+    const float* residual = args.residual.data ? values<float>(args.residual) + t * args.residual.row_stride : nullptr;
     const float inverse = values<float>(args.inverse_rms)[t];
     F16 sum = zero();
     for_lanes(D, [&](int64_t i, int n) {
@@ -100,7 +102,8 @@ inline void backward_rows(const RmsNormBackwardArgs& args, int64_t begin, int64_
     for_lanes(D, [&](int64_t i, int n) {
       const F16 g = load_lanes(dy + i, n) * load_lanes(weight + i, n);
       const F16 rest = fma(load_lanes(x + i, n), set1(-slope), g);
-      store_lanes(dx + i, rest * set1(inverse), n);
+      const F16 through = rest * set1(inverse);
+      store_lanes(dx + i, residual ? load_lanes(residual + i, n) + through : through, n);
     });
   }
 }

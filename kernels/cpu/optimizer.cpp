@@ -62,6 +62,9 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args) {
 
 void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
   const OperatorLabel label("squared_norm");
+  if (args.block < 1) {
+    throw KernelError("squared_norms block is " + std::to_string(args.block) + ", wanted 1 or more");
+  }
   if (queue.is_cuda()) {
     for (const ConstTensor& g : args.gradients) {
       expect_shape("squared_norms gradient", g, DType::i64, {g.count()});
@@ -69,9 +72,13 @@ void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
     unit_of(args.scale_bits);
     return cuda::squared_norms(queue, args);
   }
-  for (size_t i = 0; i < args.gradients.size(); ++i) {
-    squared_norm(queue, {.gradient = args.gradients[i], .scale_bits = args.scale_bits,
-                         .sum = args.sums + i});
+  double* sum = args.sums;
+  for (const ConstTensor& g : args.gradients) {
+    for (int64_t first = 0; first < g.count(); first += args.block) {
+      const int64_t n = std::min(args.block, g.count() - first);
+      squared_norm(queue, {.gradient = reshape(columns(g, first, n), {n}), .scale_bits = args.scale_bits,
+                           .sum = sum++});
+    }
   }
 }
 

@@ -30,6 +30,7 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   const float* const weight = rows_of<float>("rms_norm_backward weight", args.weight).data;
   const float* const inverses =
       rows_of<float>("rms_norm_backward inverse_rms", args.inverse_rms).data;
+  const auto residuals = rows_of<float>("rms_norm_backward residual", args.residual);
   const auto dxs = rows_of<float>("rms_norm_backward dx", args.dx);
   for_each_row(queue, "rms_norm_backward_inputs", T,
                [=] __device__(int64_t t, int lane, bool mine, Fault*) {
@@ -47,7 +48,8 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
                  float* const dx = dxs[t];
                  for (int64_t i = lane; i < D; i += 16) {
                    const float g = __fmul_rn(dy[i], weight[i]);
-                   dx[i] = __fmul_rn(__fmaf_rn(x[i], -slope, g), inverse);
+                   const float through = __fmul_rn(__fmaf_rn(x[i], -slope, g), inverse);
+                   dx[i] = residuals.data ? __fadd_rn(residuals[t][i], through) : through;
                  }
                });
 }

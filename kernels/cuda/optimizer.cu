@@ -47,12 +47,36 @@ __global__ void squared_norm_kernel(GradientBlock block, double unit, double* ou
               threadIdx.x < 8 ? out : &others);
 }
 
-__global__ void squared_norms_kernel(const GradientBlock* blocks, int64_t count, double unit,
-                                     double* out) {
+/// Blocks one behind the other.
+struct GradientBlocks {
+  const int64_t* data;
+  int64_t count;
+  int64_t first;  ///< blocks of those before
+};
+
+/// The last of `count` items that begins at or before `at`.
+template <class Item, class First>
+__device__ int item_at(const Item* items, int count, int64_t at, First first_of) {
+  int low = 0, high = count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (first_of(items[middle]) <= at ? low : high) = middle;
+  }
+  return low;
+}
+
+__global__ void squared_norms_kernel(const GradientBlocks* ranges, int count, int64_t blocks, int64_t block,
+                                     double unit, double* out) {
   const int64_t at = (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) / 8;
+  GradientBlock its{nullptr, 0};
   double others = 0.0;
-  add_squares(at < count ? blocks[at] : GradientBlock{nullptr, 0}, unit,
-              at < count ? out + at : &others);
+  if (at < blocks) {
+    const GradientBlocks& range =
+        ranges[item_at(ranges, count, at, [](const GradientBlocks& r) { return r.first; })];
+    const int64_t first = (at - range.first) * block;
+    its = {range.data + first, min(block, range.count - first)};
+  }
+  add_squares(its, unit, at < blocks ? out + at : &others);
 }
 
 __device__ float load(const float* p) { return *p; }
@@ -126,12 +150,8 @@ constexpr int64_t part_elements = 16384;
 template <class Moment>
 __global__ void __launch_bounds__(256)
     adamw_kernel(const AdamWBlock<Moment>* blocks, int count, AdamWRule rule) {
-  int low = 0, high = count;  // the last block that begins at or before the part
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (blocks[middle].first_part <= blockIdx.x ? low : high) = middle;
-  }
-  const AdamWBlock<Moment>& block = blocks[low];
+  const AdamWBlock<Moment>& block =
+      blocks[item_at(blocks, count, blockIdx.x, [](const AdamWBlock<Moment>& b) { return b.first_part; })];
   const AdamWPlaces<Moment> p = block.places;
   const float minus_decay = block.minus_decay;
   const bool is_aligned = block.is_aligned;
@@ -229,17 +249,21 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args) {
 }
 
 void squared_norms(Queue& queue, const SquaredNormsArgs& args) {
-  std::vector<GradientBlock> blocks;
+  std::vector<GradientBlocks> ranges;
+  int64_t blocks = 0;
   for (const ConstTensor& g : args.gradients) {
-    blocks.push_back({rows_of<int64_t>("squared_norms gradient", g).data, g.count()});
+    if (g.count() == 0) continue;
+    ranges.push_back({rows_of<int64_t>("squared_norms gradient", g).data, g.count(), blocks});
+    blocks += (g.count() + args.block - 1) / args.block;
   }
-  if (blocks.empty()) return;
+  if (blocks == 0) return;
   const double unit = unit_of(args.scale_bits);
-  const auto count = static_cast<int64_t>(blocks.size());
+  const auto count = static_cast<int>(ranges.size());
   enqueue(queue, "squared_norm",
-          [=, list = NearList<GradientBlock>(blocks), sums = args.sums](CUstream_st* stream, Fault*) {
-            squared_norms_kernel<<<blocks_for(count, 16), 128, 0, stream>>>(list.bring(stream), count,
-                                                                           unit, sums);
+          [=, list = NearList<GradientBlocks>(ranges), block = args.block,
+           sums = args.sums](CUstream_st* stream, Fault*) {
+            squared_norms_kernel<<<blocks_for(blocks, 16), 128, 0, stream>>>(list.bring(stream), count, blocks,
+                                                                            block, unit, sums);
           });
 }
 

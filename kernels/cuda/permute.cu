@@ -1,26 +1,32 @@
 #include "kernels/ops/permute.h"
 
-#include <algorithm>
-
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/lane.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
-/// A block a row.
+/// A warp a row, of which it reads a part before it writes any of it.
 template <bool kVector, class From, class To>
 __global__ void gather_kernel(Rows<const From> x, const int32_t* index, Rows<To> y, int64_t T,
-                              int D, Fault* fault) {
-  const int64_t r = blockIdx.x;
+                              int64_t R, int D, Fault* fault) {
+  constexpr int ahead = 4, step = 32 * neighbours;
+  const int64_t r = (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) / 32;
+  if (r >= R) return;
   const int64_t from = index[r];
   if (!is_within(fault, FaultName::gather_rows, r, from, 0, T - 1)) return;
-  for (int i = static_cast<int>(threadIdx.x) * neighbours; i < D;
-       i += static_cast<int>(blockDim.x) * neighbours) {
-    float v[neighbours];
-    const int n = min(neighbours, D - i);
-    load_row<kVector>(x[from] + i, n, v);
-    store_row<kVector>(y[r] + i, n, v);
+  for (int first = static_cast<int>(threadIdx.x) % 32 * neighbours; first < D; first += ahead * step) {
+    float v[ahead][neighbours];
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      const int i = first + j * step;
+      if (i < D) load_row<kVector>(x[from] + i, min(neighbours, D - i), v[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      const int i = first + j * step;
+      if (i < D) store_row<kVector>(y[r] + i, min(neighbours, D - i), v[j]);
+    }
   }
 }
 
@@ -32,194 +38,12 @@ void gather(Queue& queue, const GatherRowsArgs& args) {
   rows_of<int32_t>("gather_rows index", args.index);
   const auto y = rows_of<To>("gather_rows y", args.y);
   const bool in_eights = are_in_eights({args.x, args.y});
-  const unsigned threads = static_cast<unsigned>(std::max(32, threads_of_row(D)));
   enqueue(queue, "gather_rows",
           [=, table = NearTable(args.index)](CUstream_st* stream, Fault* fault) {
             const int32_t* const index = table.bring(stream);
             const auto kernel = in_eights ? gather_kernel<true, From, To> : gather_kernel<false, From, To>;
-            kernel<<<static_cast<unsigned>(R), threads, 0, stream>>>(x, index, y, T, D, fault);
+            kernel<<<blocks_for(R, 8), 256, 0, stream>>>(x, index, y, T, R, D, fault);
           });
-}
-
-/// Rows of one source.
-struct CombineSource {
-  const void* data;
-  int64_t stride;
-  int64_t rows;
-  bool is_sum;
-  bool is_bf16;
-};
-
-struct CombineShape {
-  Rows<const int32_t> source, row, group;
-  Rows<const float> weight;
-  Rows<float> y;
-  int64_t D, K, sources;
-  bool rounds_groups;
-  bool in_eights;
-  bool is_bf16;  ///< all rows, in whole eights
-};
-
-/// Whether entry k of the token's tables leads somewhere, and its group does not descend, which
-/// would break law 2's order.
-__device__ bool is_sound(const CombineShape& s, const CombineSource* sources, int64_t t, int64_t k,
-                         Fault* fault) {
-  const int64_t group = s.group[t][k], source = s.source[t][k];
-  if (k > 0 && !is_within(fault, FaultName::combine_rows_group, t, group, s.group[t][k - 1],
-                          std::numeric_limits<int32_t>::max())) {
-    return false;
-  }
-  return source == -1 ||
-         (is_within(fault, FaultName::combine_rows_source, t, source, -1, s.sources - 1) &&
-          is_within(fault, FaultName::combine_rows_row, t, s.row[t][k], 0,
-                    sources[source].rows - 1));
-}
-
-/// What stands in shared memory of one of a token's rows.
-struct CombineRow {
-  const void* data;  ///< null: nothing
-  float weight;
-  int32_t group;
-  bool is_sum, is_bf16;
-};
-
-__device__ CombineRow row_of(const CombineShape& s, const CombineSource* sources, int64_t t,
-                             int64_t k) {
-  const int32_t source = s.source[t][k];
-  CombineRow row{nullptr, s.weight.data ? s.weight[t][k] : 1.0f, s.group[t][k], false, false};
-  if (source < 0) return row;
-  const CombineSource& from = sources[source];
-  const int64_t at = s.row[t][k] * from.stride * (from.is_bf16 ? 2 : 4);
-  row.data = static_cast<const char*>(from.data) + at;
-  row.is_sum = from.is_sum;
-  row.is_bf16 = from.is_bf16;
-  return row;
-}
-
-template <bool kVector>
-__device__ void load_columns(const CombineRow& row, int first, int n, float (&v)[neighbours]) {
-  if (row.is_bf16) {
-    load_row<kVector>(static_cast<const uint16_t*>(row.data) + first, n, v);
-  } else if (row.data) {
-    load_row<kVector>(static_cast<const float*>(row.data) + first, n, v);
-  }
-}
-
-/// The sums of eight columns of a token, its rows added in their order.
-class CombinedColumns {
- public:
-  /// `ends_group`: the next row is of another group, or there is none.
-  __device__ void add(const CombineShape& s, const CombineRow& row, bool ends_group,
-                      const float (&v)[neighbours]) {
-    if (row.data) {
-#pragma unroll
-      for (int i = 0; i < neighbours; ++i) {
-        sum_[i] = row.is_sum      ? v[i]
-                  : s.weight.data ? __fmaf_rn(row.weight, v[i], sum_[i])
-                                  : __fadd_rn(sum_[i], v[i]);
-      }
-    }
-    if (!ends_group) return;
-#pragma unroll
-    for (int i = 0; i < neighbours; ++i) {
-      const float x = s.rounds_groups ? nearest_bf16(set1(sum_[i])).v : sum_[i];
-      total_[i] = is_first_ ? x : __fadd_rn(total_[i], x);
-      sum_[i] = 0.0f;
-    }
-    is_first_ = false;
-  }
-  __device__ const float (&total() const)[neighbours] { return total_; }
-
- private:
-  float total_[neighbours] = {}, sum_[neighbours] = {};
-  bool is_first_ = true;  // of the groups: `total_` begins as its sum
-};
-
-__device__ bool ends_group(const CombineShape& s, const CombineRow* rows, int64_t k) {
-  return k + 1 == s.K || rows[k + 1].group != rows[k].group;
-}
-
-template <bool kVector>
-__device__ void combine_columns(const CombineShape& s, const CombineRow* rows, int64_t t, int first,
-                                int n) {
-  CombinedColumns sums;
-  for (int64_t k = 0; k < s.K; ++k) {
-    float v[neighbours] = {};
-    load_columns<kVector>(rows[k], first, n, v);
-    sums.add(s, rows[k], ends_group(s, rows, k), v);
-  }
-  store_row<kVector>(s.y[t] + first, n, sums.total());
-}
-
-/// Of rows in bf16, in whole eights: eight of them are read before the first is used.
-__device__ void combine_columns_of_bf16(const CombineShape& s, const CombineRow* rows, int64_t t,
-                                        int first) {
-  constexpr int ahead = 8;
-  CombinedColumns sums;
-  for (int64_t k = 0; k < s.K; k += ahead) {
-    SixteenBytes packed[ahead];
-#pragma unroll
-    for (int j = 0; j < ahead; ++j) {
-      packed[j] = {};
-      if (k + j >= s.K || !rows[k + j].data) continue;
-      packed[j] = *reinterpret_cast<const SixteenBytes*>(
-          static_cast<const uint16_t*>(rows[k + j].data) + first);
-    }
-#pragma unroll
-    for (int j = 0; j < ahead; ++j) {
-      if (k + j >= s.K) break;
-      float v[neighbours];
-#pragma unroll
-      for (int i = 0; i < neighbours / 2; ++i) {
-        v[2 * i] = __uint_as_float(packed[j].word[i] << 16);
-        v[2 * i + 1] = __uint_as_float(packed[j].word[i] & 0xffff0000u);
-      }
-      sums.add(s, rows[k + j], ends_group(s, rows, k + j), v);
-    }
-  }
-  store_row<true>(s.y[t] + first, neighbours, sums.total());
-}
-
-/// A block a token. Its tables come into shared memory once.
-__global__ void combine_kernel(CombineShape s, const CombineSource* sources, Fault* fault) {
-  extern __shared__ CombineRow rows[];
-  const int64_t t = blockIdx.x;
-  bool sound = true;
-  for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) {
-    sound = is_sound(s, sources, t, k, fault) && sound;
-  }
-  if (!__syncthreads_and(sound)) return;
-  for (int64_t k = threadIdx.x; k < s.K; k += blockDim.x) rows[k] = row_of(s, sources, t, k);
-  __syncthreads();
-  for (int64_t i = threadIdx.x * neighbours; i < s.D; i += blockDim.x * neighbours) {
-    const int n = static_cast<int>(min(int64_t{neighbours}, s.D - i));
-    if (s.is_bf16) {
-      combine_columns_of_bf16(s, rows, t, static_cast<int>(i));
-    } else if (s.in_eights) {
-      combine_columns<true>(s, rows, t, static_cast<int>(i), n);
-    } else {
-      combine_columns<false>(s, rows, t, static_cast<int>(i), n);
-    }
-  }
-}
-
-/// A thread a token, of rows so narrow that a block would have work for one thread.
-__global__ void combine_narrow_kernel(CombineShape s, const CombineSource* sources, int64_t T,
-                                      Fault* fault) {
-  const int64_t t = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (t >= T) return;
-  for (int64_t k = 0; k < s.K; ++k) {
-    if (!is_sound(s, sources, t, k, fault)) return;
-  }
-  const int n = static_cast<int>(s.D);
-  CombinedColumns sums;
-  for (int64_t k = 0; k < s.K; ++k) {
-    float v[neighbours] = {};
-    const CombineRow row = row_of(s, sources, t, k);
-    load_columns<false>(row, 0, n, v);
-    sums.add(s, row, k + 1 == s.K || s.group[t][k + 1] != row.group, v);
-  }
-  store_row<false>(s.y[t], n, sums.total());
 }
 
 template <class T>
@@ -250,55 +74,6 @@ void gather_rows(Queue& queue, const GatherRowsArgs& args) {
   with_type_of(args.x, [&](auto from) {
     with_type_of(args.y, [&](auto to) { gather<decltype(from), decltype(to)>(queue, args); });
   });
-}
-
-void combine_rows(Queue& queue, const CombineRowsArgs& args) {
-  const int64_t T = args.y.rows();
-  if (T == 0) return;
-  bool in_eights = are_in_eights({args.y}), is_bf16 = true;
-  std::vector<CombineSource> sources;
-  for (size_t s = 0; s < args.rows.size(); ++s) {
-    const ConstTensor& rows = args.rows[s];
-    expect_reachable("combine_rows rows", rows, Device::cuda);
-    sources.push_back({rows.data, rows.row_stride, rows.rows(),
-                       s < args.are_sums.size() && args.are_sums[s], rows.dtype == DType::bf16});
-    if (rows.rows() == 0) continue;
-    in_eights = in_eights && are_in_eights({rows});
-    is_bf16 = is_bf16 && rows.dtype == DType::bf16;
-  }
-  const int64_t K = args.source.cols();
-  rows_of<int32_t>("combine_rows source", args.source);
-  rows_of<int32_t>("combine_rows row", args.row);
-  rows_of<int32_t>("combine_rows group", args.group);
-  CombineShape shape{{nullptr, K},
-                     {nullptr, K},
-                     {nullptr, K},
-                     rows_of<float>("combine_rows weight", args.weight),
-                     rows_of<float>("combine_rows y", args.y),
-                     args.y.cols(),
-                     K,
-                     static_cast<int64_t>(sources.size()),
-                     args.rounds_groups,
-                     in_eights,
-                     in_eights && is_bf16};
-  const size_t bytes = static_cast<size_t>(K) * sizeof(CombineRow);
-  const unsigned threads =
-      static_cast<unsigned>(std::max(32, threads_of_row(args.y.cols())));
-  enqueue(queue, "combine_rows",
-          [=, list = NearList<CombineSource>(sources), source = NearTable(args.source),
-           row = NearTable(args.row), group = NearTable(args.group)](CUstream_st* stream,
-                                                                    Fault* fault) {
-            CombineShape near = shape;
-            near.source.data = source.bring(stream);
-            near.row.data = row.bring(stream);
-            near.group.data = group.bring(stream);
-            const CombineSource* const from = list.bring(stream);
-            if (near.D <= neighbours) {
-              combine_narrow_kernel<<<blocks_for(T, 128), 128, 0, stream>>>(near, from, T, fault);
-              return;
-            }
-            combine_kernel<<<static_cast<unsigned>(T), threads, bytes, stream>>>(near, from, fault);
-          });
 }
 
 void scale_rows(Queue& queue, const ScaleRowsArgs& args) {

@@ -109,7 +109,7 @@ FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
   const bool kept_codes = keeps_e4m3(args.options);
   PassingScratch passing(queue);
   const Tensor dboth = cuda::bf16_place(scratch, R, 2 * F);
-  FfnDeltas deltas{columns(dboth, 0, F), columns(dboth, F, F), {}};
+  FfnDeltas deltas{columns(dboth, 0, F), columns(dboth, F, F), {}, cuda::bf16_operand(queue, scratch, args.dy)};
   Tensor gate = saved.gate, up = saved.up;
   if (kept_codes) {
     const Tensor both = place_of_both(queue, *passing, R, F);
@@ -122,7 +122,7 @@ FfnDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
   const Tensor dactivated = passing->of(DType::bf16, {R, F});
   grouped_linear_backward_inputs(
       queue, {.precision = args.options.precision, .scales = dispatch_scales(args.options),
-              .dy = args.dy, .weights = downs(queue, *passing, args.weights, args.offsets),
+              .dy = deltas.dy, .weights = downs(queue, *passing, args.weights, args.offsets),
               .offsets = args.offsets, .dx = dactivated});
   swiglu_backward(queue, {.dy = dactivated, .gate = gate, .up = up, .dgate = deltas.dgate,
                           .dup = deltas.dup});
@@ -189,7 +189,7 @@ FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardA
     return backward_inputs_on_tensor_cores(queue, scratch, args, saved);
   }
   const int64_t R = args.x.rows(), D = args.x.cols(), F = saved.gate.cols();
-  const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F}), {}};
+  const FfnDeltas deltas{scratch.f32({R, F}), scratch.f32({R, F}), {}, {}};
   PassingScratch passing(queue);
   const Tensor dactivated = passing->f32({R, F}), dx_up = passing->f32({R, D});
   const auto back_through = [&](const ConstTensor& dy, auto member, Scales scales,
@@ -226,18 +226,21 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
     swiglu(queue, {.gate = saved.gate, .up = saved.up, .y = activated});
   }
   const Scales dispatched = dispatch_scales(args.options);
-  add_units(args.dy, dispatched, activated, Scales::any, &FfnGradients::down);
+  const bool are_operands = is_of_tensor_cores(queue, args.options.precision);
+  const ConstTensor dy = are_operands ? deltas.dy : args.dy;
+  const ConstTensor x = are_operands ? cuda::bf16_operand(queue, scratch, args.x) : args.x;  // once for both
+  add_units(dy, dispatched, activated, Scales::any, &FfnGradients::down);
   if (are_one_product(queue, args.options, deltas, gradients)) {
     std::vector<GradientSum> into;
     for (const FfnGradients& g : gradients) into.insert(into.end(), {g.gate, g.up});
     grouped_linear_backward_weights(
         queue, scratch, {.precision = args.options.precision, .dy_scales = Scales::any,
-                         .x_scales = dispatched, .dy = side_by_side(deltas), .x = args.x,
+                         .x_scales = dispatched, .dy = side_by_side(deltas), .x = x,
                          .offsets = args.offsets, .into = std::move(into)});
     return;
   }
-  add_units(deltas.dgate, Scales::any, args.x, dispatched, &FfnGradients::gate);
-  add_units(deltas.dup, Scales::any, args.x, dispatched, &FfnGradients::up);
+  add_units(deltas.dgate, Scales::any, x, dispatched, &FfnGradients::gate);
+  add_units(deltas.dup, Scales::any, x, dispatched, &FfnGradients::up);
 }
 
 }  // namespace troupe::kernels

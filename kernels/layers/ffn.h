@@ -57,6 +57,7 @@ struct FfnBackwardArgs {
 struct FfnDeltas {
   Tensor dgate, dup;  // [R, F]
   Tensor activated;   // [R, F], of codes that were kept; else no data
+  ConstTensor dy;     // [R, D], as products read it; in sm_90a alone
 };
 
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,

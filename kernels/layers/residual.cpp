@@ -85,8 +85,7 @@ void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
   }
   rms_norm_backward_inputs(queue, {.dy = saved.dnormed, .x = args.x,
                                    .weight = args.weights.input_norm,
-                                   .inverse_rms = saved.norm.inverse_rms, .dx = dx});
-  add(queue, {.a = dy, .b = dx, .y = dx});
+                                   .inverse_rms = saved.norm.inverse_rms, .residual = dy, .dx = dx});
 }
 
 void attention_block_backward_weights(Queue& queue, Scratch& scratch,

@@ -24,10 +24,11 @@ struct RmsNormBackwardArgs {
   ConstTensor x;            ///< [T, D] f32, the input of forward
   ConstTensor weight;       ///< [D] f32
   ConstTensor inverse_rms;  ///< [T] f32
-  Tensor dx;                ///< out: [T, D] f32; may be dy
+  ConstTensor residual = {};  ///< [T, D] f32: the gradient that passes beside the norm; no data: none
+  Tensor dx;                  ///< out: [T, D] f32; may be dy
 };
 
-/// dx = inverse_rms * (weight * dy - x * inverse_rms^2 * mean(weight * dy * x)).
+/// dx = residual + inverse_rms * (weight * dy - x * inverse_rms^2 * mean(weight * dy * x)).
 void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args);
 
 struct RmsNormWeightGradientArgs {

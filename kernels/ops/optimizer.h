@@ -20,7 +20,8 @@ void squared_norm(Queue& queue, const SquaredNormArgs& args);
 
 /// The same of many blocks at once.
 struct SquaredNormsArgs {
-  std::vector<ConstTensor> gradients;  ///< of [n] i64 fixed point
+  std::vector<ConstTensor> gradients;  ///< [n] i64 fixed point: blocks one behind the other
+  int64_t block;                       ///< elements of a block; the last of a tensor may have fewer
   int scale_bits;
   double* sums;  ///< out: one a block; where the queue computes, or shared; outlives the operation
 };

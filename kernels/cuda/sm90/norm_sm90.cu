@@ -65,6 +65,7 @@ void backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   const float* const weight = rows_of<float>("rms_norm_backward weight", args.weight).data;
   const float* const inverses =
       rows_of<float>("rms_norm_backward inverse_rms", args.inverse_rms).data;
+  const auto residuals = rows_of<float>("rms_norm_backward residual", args.residual);
   const auto dxs = rows_of<Dx>("rms_norm_backward dx", args.dx);
   for_each_warp(
       queue, "rms_norm_backward_inputs", args.x.rows(), [=] __device__(int64_t t, int lane) {
@@ -91,6 +92,12 @@ void backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
 #pragma unroll
           for (int i = 0; i < neighbours; ++i) {
             g[i] = __fmul_rn(__fmaf_rn(x[i], -slope, g[i]), inverse);
+          }
+          if (residuals.data) {
+            float beside[neighbours];
+            load_row<kVector>(residuals[t] + first, n, beside);
+#pragma unroll
+            for (int i = 0; i < neighbours; ++i) g[i] = __fadd_rn(beside[i], g[i]);
           }
           store_row<kVector>(dxs[t] + first, n, g);
         }
@@ -166,6 +173,7 @@ void rms_norm_sm90(Queue& queue, const RmsNormArgs& args) {
 
 void rms_norm_backward_inputs_sm90(Queue& queue, const RmsNormBackwardArgs& args) {
   const bool in_eights = are_in_eights({args.dy, args.x, args.dx}) &&
+                         (!args.residual.data || are_in_eights({args.residual})) &&
                          reinterpret_cast<uintptr_t>(args.weight.data) % 16 == 0;
   with_type_of(args.dy, [&](auto dy) {
     with_type_of(args.x, [&](auto x) {

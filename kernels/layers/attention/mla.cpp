@@ -260,7 +260,7 @@ void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs&
     rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = inverse, .dweight = unit});
     add_unit(queue, into, unit);
   };
-  matrix(args.dy, saved.o, gradients.o, mla::output_scales);
+  matrix(d.dy.data ? d.dy : args.dy, saved.o, gradients.o, mla::output_scales);
   matrix(d.dkv, columns(saved.up.latent, 0, s.kv_lora), gradients.kv_b);
   norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.up.kv_inverse_rms, gradients.kv_a_norm);
   matrix(d.dkv_down, args.x, gradients.kv_a);

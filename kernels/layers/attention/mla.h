@@ -73,6 +73,7 @@ MlaSaved mla_forward(Queue& queue, Scratch& scratch, const MlaForwardArgs& args)
 struct MlaDeltas {
   Tensor dq, dq_normed, dq_latent;   // of q, q_normed, q_latent
   Tensor dkv, dc, dkv_down;          // of the up-projection's output, normed c, kv_down
+  ConstTensor dy;                    // as products read it; in sm_90a alone
 };
 
 struct MlaBackwardArgs {

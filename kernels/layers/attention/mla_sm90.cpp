@@ -1,6 +1,7 @@
 #include "kernels/layers/attention/mla_sm90.h"
 
 #include "kernels/cuda/attention/mla_attention.h"
+#include "kernels/cuda/gemm/products_bf16.h"
 #include "kernels/layers/attention/mla_projections.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/permute.h"
@@ -114,7 +115,8 @@ MlaDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
   d.dc = bf16(scratch, T, s.kv_lora);
   d.dkv_down = bf16(scratch, T, s.kv_lora + s.rope);
   const Tensor dkey = columns(d.dkv_down, s.kv_lora, s.rope);
-  through(args.dy, args.weights.o, d_o, false);
+  d.dy = cuda::bf16_operand(queue, scratch, args.dy);
+  through(d.dy, args.weights.o, d_o, false);
   cuda::mla_attention_backward(queue, *passing,
                                {.do_ = d_o,
                                 .q = up.q,

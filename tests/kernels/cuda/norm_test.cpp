@@ -20,10 +20,13 @@ TEST_F(NormCudaTest, GivesTheCpusBitsForwardAndBackward) {
       rms_norm(side.queue, {.x = on, .weight = w, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
       rms_norm_backward_inputs(
           side.queue, {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse, .dx = dx});
+      const Tensor beside = side.out({T, D});
+      rms_norm_backward_inputs(side.queue, {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse,
+                                            .residual = dx, .dx = beside});
       rms_norm_backward_weights(side.queue,
                                 {.dy = on_dy, .x = on, .inverse_rms = inverse, .dweight = dweight});
       rms_norm(side.queue, {.x = on, .weight = w, .eps = 1e-6f, .y = on, .inverse_rms = inverse});
-      return side.bytes({y, inverse, dx, dweight, on});
+      return side.bytes({y, inverse, dx, beside, dweight, on});
     });
   }
 }

@@ -79,11 +79,13 @@ TEST_F(OptimizerCudaTest, NormsGiveTheCpusBits) {
 }
 
 TEST_F(OptimizerCudaTest, NormsOfManyBlocksGiveTheCpusBits) {
-  const std::vector<int64_t> counts{1, 7, 8, 65'536, 129, 1000, 65'536, 12};
-  const auto n = static_cast<int64_t>(counts.size());
+  const std::vector<int64_t> counts{1, 7, 0, 8, 65'536, 129, 1000, 2001, 12};
+  constexpr int64_t block = 1000;
+  int64_t n = 0;
+  for (const int64_t count : counts) n += (count + block - 1) / block;
   const Buffer result = allocate(Device::shared, DType::i64, {n});
   expect_twins([&](Side& side) {
-    SquaredNormsArgs args{.gradients = {}, .scale_bits = 50,
+    SquaredNormsArgs args{.gradients = {}, .block = block, .scale_bits = 50,
                           .sums = static_cast<double*>(result.view.data)};
     for (const int64_t count : counts) args.gradients.push_back(side.plain(sums(count)));
     squared_norms(side.queue, args);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/ops/norm.h"
+#include "kernels/ops/permute.h"
 #include "tests/kernels/arrangements.h"
 #include "tests/kernels/reference/norm.h"
 
@@ -75,6 +76,21 @@ TEST(NormBackward, GivesTheSameBitsInAnyArrangement) {
     EXPECT_TRUE(same_bits(to_vector(row_range(alone.view, 0, 1)),
                           {all.begin() + t * D, all.begin() + (t + 1) * D}));
   }
+}
+
+TEST(NormBackward, AddsTheGradientThatPassesBesideTheNorm) {
+  ThreadPool pool(1);
+  Queue queue(pool);
+  const Buffer x = normal({3, 20}, 1), weight = normal({20}, 2), dy = normal({3, 20}, 3), beside = normal({3, 20}, 4);
+  const Buffer inverse = floats({0.5f, 1.0f, 2.0f}, {3}), found = allocate_f32({3, 20}), wanted = allocate_f32({3, 20});
+
+  rms_norm_backward_inputs(queue, {.dy = dy, .x = x, .weight = weight, .inverse_rms = inverse, .residual = beside,
+                                   .dx = found});
+  rms_norm_backward_inputs(queue, {.dy = dy, .x = x, .weight = weight, .inverse_rms = inverse, .dx = wanted});
+  add(queue, {.a = beside, .b = wanted, .y = wanted});
+  queue.wait();
+
+  EXPECT_TRUE(same_bits(to_vector(found), to_vector(wanted)));
 }
 
 TEST(NormBackward, MayWriteOverDy) {

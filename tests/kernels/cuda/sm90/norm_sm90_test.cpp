@@ -1,5 +1,6 @@
 #include "kernels/cuda/sm90/norm_sm90.h"
 
+#include "kernels/ops/permute.h"
 #include "tests/kernels/cuda/rows_in_bf16.h"
 
 namespace troupe::tests {
@@ -20,6 +21,13 @@ class NormSm90 : public Sm90Test {
     rms_norm(*queue, {.x = on, .weight = w, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
     rms_norm_backward_inputs(*queue,
                              {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse, .dx = dx});
+    const Tensor beside = scratch.f32({T, D}), both = scratch.f32({T, D}), alone = scratch.f32({T, D});
+    copy(*queue, {.x = on_gpu(dy, DType::f32), .y = beside});
+    rms_norm_backward_inputs(*queue, {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse, .dx = alone});
+    rms_norm_backward_inputs(*queue, {.dy = on_dy, .x = on, .weight = w, .inverse_rms = inverse,
+                                      .residual = beside, .dx = both});
+    add(*queue, {.a = beside, .b = alone, .y = alone});
+    EXPECT_EQ(numbers(both), numbers(alone)) << "with what passes beside the norm";
     rms_norm_backward_weights(*queue,
                               {.dy = on_dy, .x = on, .inverse_rms = inverse, .dweight = dweight});
     return {numbers(y), numbers(dx), numbers(dweight)};
