@@ -61,14 +61,11 @@ std::span<const int64_t> OptimizerShardActor::blocks_of_message(const std::vecto
   return std::span(blocks).subspan(first, std::min(company().blocks_at_once, blocks.size() - first));
 }
 
-template <class Atom, class TensorsOf>
-void OptimizerShardActor::send_sums(int to, Atom atom, const wire::BeginStep& step, const std::vector<int64_t>& blocks,
-                                    TensorsOf tensors_of) {
-  for (int number = 0; number < messages_of(blocks); ++number) {
-    wire::TokenHeader header = *header_of(step.epoch(), step.step(), place().index);
-    header.mutable_id()->set_layer(number);
-    send_when_done(shard(to), atom, TokenMessage{header, tensors_of(blocks_of_message(blocks, number))});
-  }
+template <class Atom>
+void OptimizerShardActor::send_sums(int to, Atom atom, int number, ShardMemory::Tensors tensors) {
+  wire::TokenHeader header = *header_of(step().epoch(), step().step(), place().index);
+  header.mutable_id()->set_layer(number);
+  send_when_done(shard(to), atom, TokenMessage{header, std::move(tensors)});
 }
 
 /// One of the messages with a shard's sums is in the lane; with the last it has been heard.
@@ -77,24 +74,33 @@ void OptimizerShardActor::heard_sums(Verb verb, const wire::UnitId& id, const st
   if (++sums_come_[{verb, sender}] == messages_of(blocks)) heard(verb, id.step(), sender);
 }
 
-void OptimizerShardActor::send_gradients(const wire::BeginStep& step) {
+void OptimizerShardActor::send_gradients() {
   for (const BlockEdge& edge : owned_by_others_) {
-    send_sums(edge.owner, gradients_atom_v, step, edge.blocks,
-              [this](std::span<const int64_t> blocks) { return memory_.gradients(blocks); });
+    for (int number = 0; number < messages_of(edge.blocks); ++number) {
+      send_sums(edge.owner, gradients_atom_v, number, memory_.gradients(blocks_of_message(edge.blocks, number)));
+    }
   }
 }
 
 void OptimizerShardActor::gradients(const TokenMessage& message) {
   if (!accept(message, Edge::gradients)) return;
   unadded_.push_back(message);
-  if (may_add_) add_gradients();
+  if (!may_add_) return;
+  add_gradients();
+  send_reduced();
+}
+
+int& OptimizerShardActor::missing_sums_of(int64_t block) {
+  return missing_sums_[static_cast<size_t>(std::ranges::lower_bound(blocks_, block) - blocks_.begin())];
 }
 
 /// Integers: whoever comes first (sum law).
 void OptimizerShardActor::add_gradients() {
   for (const TokenMessage& message : std::exchange(unadded_, {})) {
     const std::vector<int64_t>& blocks = edge_from(message, used_by_others_).blocks;
-    memory_.add_gradients(blocks_of_message(blocks, message.id().layer()), message.tensors);
+    const std::span<const int64_t> its = blocks_of_message(blocks, message.id().layer());
+    memory_.add_gradients(its, message.tensors);
+    for (const int64_t id : its) --missing_sums_of(id);
     release_when_done(std::make_shared<TokenMessage>(message));
     heard_sums(Verb::gradients, message.id(), blocks);
   }
@@ -102,11 +108,15 @@ void OptimizerShardActor::add_gradients() {
 
 /// The ward gives its reduced gradients to its buddy too: prepared is what both hold (commit law).
 /// What its own process has added there has been sent to the owner before, which these sums have in them. They are
-/// rounded as an update rounds them, so both make the same of them.
-void OptimizerShardActor::send_reduced(const wire::BeginStep& step) {
+/// rounded as an update rounds them, so both make the same of them. They go as soon as they are complete, while
+/// others' are still on their way.
+void OptimizerShardActor::send_reduced() {
   if (buddy_ < 0) return;
-  send_sums(buddy_, reduced_atom_v, step, blocks_,
-            [this](std::span<const int64_t> blocks) { return memory_.rounded_gradients(blocks); });
+  for (; reduced_sent_ < messages_of(blocks_); ++reduced_sent_) {
+    const std::span<const int64_t> its = blocks_of_message(blocks_, reduced_sent_);
+    if (!std::ranges::all_of(its, [this](int64_t id) { return missing_sums_of(id) == 0; })) return;
+    send_sums(buddy_, reduced_atom_v, reduced_sent_, memory_.rounded_gradients(its));
+  }
 }
 
 void OptimizerShardActor::reduced(const TokenMessage& message) {

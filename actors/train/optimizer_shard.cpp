@@ -111,6 +111,11 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   unadded_.clear();
   sums_come_.clear();
   may_add_ = false;
+  reduced_sent_ = 0;
+  missing_sums_.assign(blocks_.size(), 0);
+  for (const BlockEdge& edge : used_by_others_) {
+    for (const int64_t id : edge.blocks) ++missing_sums_of(id);
+  }
   std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
   std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
   const auto begin_with = [&](const std::vector<int64_t>& blocks) {
@@ -133,14 +138,14 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
     }
   }
   record_gradients(*step);
-  send_gradients(*step);
+  send_gradients();
   may_add_ = true;
   add_gradients();
+  send_reduced();
   const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
   std::set<int> senders;
   for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
   wait_for({Verb::gradients, step->step(), std::move(senders), [this, step, promise] {
-              send_reduced(*step);
               const auto norms = take_norms(*step);  // while the ward's sums are on their way
               std::set<int> ward;
               if (ward_ >= 0) ward.insert(ward_);
@@ -254,8 +259,8 @@ void OptimizerShardActor::answer_commit(const AppliedPtr& promise, uint64_t step
   deliver_when_done(*promise, [this, promise, step, hashes] {
     wire::Applied applied;
     applied.set_step(step);
-    applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
     if (hashes) {
+      applied.mutable_blocks()->Add(blocks_.begin(), blocks_.end());
       const auto ward = hashes->begin() + static_cast<int64_t>(blocks_.size());
       applied.mutable_hashes()->Add(hashes->begin(), ward);
       if (company().verifies_state) {

@@ -60,12 +60,12 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
 
   int messages_of(const std::vector<int64_t>& blocks) const;
   std::span<const int64_t> blocks_of_message(const std::vector<int64_t>& blocks, int number) const;
-  template <class Atom, class TensorsOf>
-  void send_sums(int to, Atom atom, const wire::BeginStep& step, const std::vector<int64_t>& blocks,
-                 TensorsOf tensors_of);
+  template <class Atom>
+  void send_sums(int to, Atom atom, int number, ShardMemory::Tensors tensors);
   void heard_sums(Verb verb, const wire::UnitId& id, const std::vector<int64_t>& blocks);
-  void send_gradients(const wire::BeginStep& step);
-  void send_reduced(const wire::BeginStep& step);
+  void send_gradients();
+  void send_reduced();
+  int& missing_sums_of(int64_t block);
   void send_copies(const wire::StepRecord& record);
   void send_restored(const RestoreEdge& edge, uint64_t state, const wire::TokenHeader& header);
   void expect_to_send(const std::vector<int64_t>& blocks, uint64_t state);
@@ -95,6 +95,8 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   uint64_t applies_ = 0;                           // that this life has put into its lane
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
+  std::vector<int> missing_sums_;                  // of others, by block of ours
+  int reduced_sent_ = 0;                           // messages of complete sums that the buddy gets
   std::map<std::pair<Verb, int>, int> sums_come_;  // messages of the step, by verb and sender
   using Taken = std::tuple<Verb, uint64_t, int, uint64_t, uint64_t>;  // verb, step, sender, epoch
   static Taken taken(Verb verb, uint64_t step, int sender, const wire::Epoch& epoch) {
