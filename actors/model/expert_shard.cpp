@@ -21,8 +21,24 @@ ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
 caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::begin, *step)) return stale;
   retire(passages_);
+  weights_.clear();
   begin_epoch(*step);
-  return answer_when_done();
+  caf::result<void> answer = answer_when_done();
+  when_done([this] {  // who sends rows waits for their product, not for the list of its weights
+    const auto& its = company().plan.stages[static_cast<size_t>(place().stage)];
+    for (int64_t layer = its.first_layer; layer < its.first_layer + its.layers; ++layer) {
+      if (!company().recipe.shape.is_dense(layer)) weights_of(layer);
+    }
+  });
+  return answer;
+}
+
+/// Of the step's state, which nobody changes before it is committed.
+const std::vector<kernels::FfnWeights>& ExpertShardActor::weights_of(int64_t layer) {
+  std::vector<kernels::FfnWeights>& weights = weights_[layer];
+  const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
+  if (weights.empty()) weights = company().tensors.experts(layer, range.first, range.count, view(0));
+  return weights;
 }
 
 Address ExpertShardActor::router_of(const wire::UnitId& id) {
@@ -125,8 +141,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   }
   passage->args.x = rows_of(*passage, passage->rows);
   passage->args.options = ffn_options(company().recipe, true);
-  const StepView step = view(message.id().micro_batch());
-  passage->args.weights = company().tensors.experts(layer, range.first, range.count, step);
+  passage->args.weights = weights_of(layer);
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_in_order(router_of(message.id()), expert_rows_atom_v,
                 {answer(*passage, message.id()),

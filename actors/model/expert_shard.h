@@ -35,6 +35,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   void dispatched(const TokenMessage& message);
   void hand_on(const TokenMessage& message, const runtime::TensorRef& rows);
   kernels::ConstTensor rows_of(Passage& passage, const runtime::TensorRef& came);
+  const std::vector<kernels::FfnWeights>& weights_of(int64_t layer);
   std::vector<runtime::TensorRef> reply(Passage& passage, const kernels::Tensor& rows,
                                         const kernels::ConstTensor& weights);
   caf::result<Pb<wire::StepReport>> report();
@@ -42,6 +43,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   Pb<wire::TokenHeader> answer(const Passage& passage, const wire::UnitId& id);
 
   std::map<Key, std::shared_ptr<Passage>> passages_;
+  std::map<int64_t, std::vector<kernels::FfnWeights>> weights_;  // of the step, by layer
 };
 
 }  // namespace troupe::actors

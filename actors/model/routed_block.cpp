@@ -27,7 +27,14 @@ void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
                                      .bias = bias, .x = x});
   plan_ = kernels::plan_dispatch(queue, scratch, gate_.expert_ids, holders_.owner, recipe_.shape.groups);
   host_plan_ = plan_;
-  if (holders_.hosts.empty()) return;
+  if (holders_.hosts.empty()) {  // whose rows they are will be known when the host has seen the choice
+    kernels::PassingScratch passing(queue);
+    gathered_ = gather(queue, scratch,
+                       kernels::round_dispatched(queue, *passing, recipe_.precision,
+                                                 kernels::Dispatched::activations, x),
+                       plan_.index);
+    return;
+  }
   const auto copy_of = [&](const Tensor& table) {
     const Tensor copy = scratch.i32({table.count()});
     kernels::copy(queue, {.x = reshape(table, {table.count()}), .y = copy});
@@ -135,6 +142,13 @@ kernels::DType RoutedBlock::row_type(const Queue& queue) const {
   return is_narrow ? kernels::DType::bf16 : kernels::DType::f32;
 }
 
+Tensor RoutedBlock::gather(Queue& queue, Scratch& scratch, const ConstTensor& rounded,
+                           const Tensor& index) const {
+  const Tensor rows = scratch.of(row_type(queue), {index.count(), rounded.cols()});
+  kernels::gather_rows(queue, {.x = rounded, .index = index, .y = rows});
+  return rows;
+}
+
 /// Rows for the holders of this process, gathered from x; for the others the tokens' rows, packed.
 Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dispatched what,
                                     const ConstTensor& x) const {
@@ -148,8 +162,7 @@ Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dis
     const auto& source = plan_.sources[shard];
     out.here.push_back({source.offsets, {}, {}});
     if (is_there_[shard]) continue;
-    out.here.back().rows = scratch.of(row_type(queue), {source.rows(), x.cols()});
-    kernels::gather_rows(queue, {.x = rounded, .index = source.index, .y = out.here.back().rows});
+    out.here.back().rows = gather(queue, scratch, rounded, source.index);
   }
   for (size_t h = 0; h < hosts_.size(); ++h) {
     out.there.emplace_back();
@@ -169,10 +182,22 @@ Tensor RoutedBlock::weights_of(Queue& queue, Scratch& scratch, size_t shard) con
   return weights;
 }
 
+/// The sources' shares of what was gathered with the choice.
+Dispatched RoutedBlock::cut_gathered() const {
+  Dispatched out;
+  int64_t first = 0;
+  for (const auto& source : plan_.sources) {
+    out.here.push_back({source.offsets, row_range(gathered_, first, source.rows()), {}});
+    first += source.rows();
+  }
+  return out;
+}
+
 Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
   plan_.sources = kernels::dispatch_sources(plan_, holders_.owner, holders_.shards);
   host_plan_.sources = kernels::dispatch_sources(host_plan_, holders_.owner, holders_.shards);
   plan_hosts(x_.rows());
+  if (hosts_.empty()) return cut_gathered();
   Dispatched out = gather_here(queue, scratch, kernels::Dispatched::activations, x_);
   for (size_t h = 0; h < hosts_.size(); ++h) {
     out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::activations, x_);

@@ -85,8 +85,11 @@ class RoutedBlock {
   void plan_hosts(int64_t tokens);
   void plan_sums(int shard);
   kernels::DType row_type(const kernels::Queue& queue) const;
+  kernels::Tensor gather(kernels::Queue& queue, kernels::Scratch& scratch, const kernels::ConstTensor& rounded,
+                         const kernels::Tensor& index) const;
   Dispatched gather_here(kernels::Queue& queue, kernels::Scratch& scratch, kernels::Dispatched what,
                          const kernels::ConstTensor& x) const;
+  Dispatched cut_gathered() const;
   std::vector<kernels::Tensor> pack(kernels::Queue& queue, kernels::Scratch& scratch, size_t host,
                                     kernels::Dispatched what, const kernels::ConstTensor& x) const;
   kernels::Tensor weights_of(kernels::Queue& queue, kernels::Scratch& scratch, size_t shard) const;
@@ -104,6 +107,7 @@ class RoutedBlock {
   const ExpertHolders holders_;
   kernels::ConstTensor x_;
   kernels::GateSaved gate_;
+  kernels::Tensor gathered_;  // [T K, D]: the rows of all sources, where all of them are here
   kernels::Tensor balance_losses_, dscores_, dweights_, dlogits_;
   kernels::Dispatch plan_;
   kernels::Dispatch host_plan_;                   // its tables on the host, where there are others

@@ -78,6 +78,11 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
   const std::vector<runtime::BlockRange> ranges = arena.ranges(unapplied);
   std::vector<kernels::AdamWArgs> updates;
   std::vector<kernels::UpdateEmaArgs> averages;
+  constexpr size_t at_once = 32;  // the GPU begins with these while the host lists the next
+  const auto enqueue = [&] {
+    kernels::adamw_blocks(queue, std::exchange(updates, {}));
+    for (const kernels::UpdateEmaArgs& average : std::exchange(averages, {})) kernels::update_ema(queue, average);
+  };
   for (const runtime::BlockRange& range : ranges) {
     const runtime::GpuMirror::Update update = arena.mirror()->update(range, args.state);
     const auto& [weight, moment1, moment2, ema] = update.before;
@@ -95,9 +100,9 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
     } else {
       copy_parts(queue, update.before, update.after);
     }
+    if (updates.size() == at_once) enqueue();
   }
-  kernels::adamw_blocks(queue, updates);
-  for (const kernels::UpdateEmaArgs& average : averages) kernels::update_ema(queue, average);
+  enqueue();
   queue.launch([&arena, ranges, state = args.state](const kernels::GpuLane&) {
     for (const runtime::BlockRange& range : ranges) arena.set_stamp_of_gpu(range, state);
   });

@@ -39,10 +39,13 @@ class Scratch {
   void clear() { kept_.clear(); }
   bool is_empty() const { return kept_.empty(); }
 
-  /// The memory that a tensor of this scratch begins, to share it beyond the scratch's life.
+  /// The memory that a tensor of this scratch is in, to share it beyond the scratch's life.
   std::shared_ptr<void> memory_of(const Tensor& tensor) const {
+    const auto* const at = static_cast<const char*>(tensor.data);
     for (auto it = kept_.rbegin(); it != kept_.rend(); ++it) {
-      if (it->view.data == tensor.data) return it->memory;
+      const auto* const begin = static_cast<const char*>(it->view.data);
+      const auto* const end = begin + it->view.count() * size_of(it->view.dtype);
+      if (at >= begin && (at < end || tensor.count() == 0) && at <= end) return it->memory;
     }
     throw KernelError("a tensor " + describe(tensor) + " is not of this scratch");
   }

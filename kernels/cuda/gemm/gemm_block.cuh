@@ -183,8 +183,8 @@ void launch_products(Queue& queue, const char* what, const std::vector<cpu::Gemm
     });
   } else {
     enqueue(queue, what,
-            [grid, list = SharedList<cpu::GemmBlock>(products)](CUstream_st* stream, Fault*) {
-              products_kernel<side, promotes><<<grid, product_threads, 0, stream>>>(list.data());
+            [grid, list = NearList<cpu::GemmBlock>(products)](CUstream_st* stream, Fault*) {
+              products_kernel<side, promotes><<<grid, product_threads, 0, stream>>>(list.bring(stream));
             });
   }
 }
