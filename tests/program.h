@@ -48,6 +48,12 @@ class ProgramTest : public testing::Test {
   std::string command(const std::string& arguments) const {
     return "cd '" + folder_.string() + "' && exec " TROUPE_BINARY_DIR "/troupe " + arguments;
   }
+  /// A command line of `troupe ARGUMENTS` with the secret that all of a test have.
+  std::string with_secret(const std::string& arguments) const {
+    std::string line = command(arguments);
+    line.insert(line.find("exec "), "export TROUPE_SECRET=sixteen-bytes-or-more && ");
+    return line;
+  }
 
   /// Exit code of `troupe ARGUMENTS`; output_ gets both streams.
   int troupe(const std::string& arguments) {

@@ -68,7 +68,8 @@ TEST_F(Gpus, ProcessesThatComeAndGoChangeNoBit) {
   for (const char* precision : {"BF16", "FP8"}) {
     const std::string spread = "--set train.steps=150 --set data.holdout=0 ";
     const std::string wanted = hash_of(on_gpu(precision, spread));
-    for (const char* nodes : {"--nodes 4 --set parallel.data=4", "--nodes 3"}) {
+    for (const char* nodes : {"--nodes 4 --set parallel.data=4", "--nodes 4"}) {
+      SCOPED_TRACE(std::string(precision) + " " + nodes);
       std::filesystem::remove_all(folder_ / "run");
       Background run(command(on_gpu(precision, spread + nodes)), folder_ / ("beside" + std::to_string(++round)));
       ASSERT_TRUE(run.says("step 9 ")) << run.text();
@@ -83,6 +84,34 @@ TEST_F(Gpus, ProcessesThatComeAndGoChangeNoBit) {
       EXPECT_EQ(changes, 2u) << text;
     }
   }
+}
+
+// Of two GPUs one has a single node, or both of them: the run goes on without a node, takes one again, which claims the
+// GPU with the fewest, and another when that is killed.
+TEST_F(Gpus, ARunGoesOnWithoutANodeTakesOneBackAndNoBitChanges) {
+  const std::string spread = "--set train.steps=150 --set data.holdout=0 ";
+  const std::string wanted = hash_of(on_gpu("BF16", spread));
+  std::filesystem::remove_all(folder_ / "run");
+  Background run(with_secret(on_gpu("BF16", spread + "--nodes 3 --listen 127.0.0.1:0")), folder_ / "beside");
+  const std::string port = port_of(run);
+  const auto node = [&](const char* name) {
+    return std::make_unique<Background>(with_secret("node --join 127.0.0.1:" + port), folder_ / name);
+  };
+  const auto first = node("first"), other = node("other");
+  ASSERT_TRUE(run.says("step 9 ")) << run.text();
+  ASSERT_EQ(troupe("drain run 1"), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("plan changed: 2 processes"));
+  while (!first->has_ended() && !other->has_ended() && !run.has_ended()) ::usleep(1000);
+  EXPECT_NE(first->has_ended(), other->has_ended()) << "one leaves, the other stays";
+
+  const auto second = node("second");
+  ASSERT_TRUE(run.says("plan changed: 3 processes")) << run.text();
+  ASSERT_EQ(::kill(second->pid(), SIGKILL), 0);
+  const auto third = node("third");
+
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("hash " + wanted));
+  EXPECT_THAT(run.text(), Not(HasSubstr("from its newest checkpoint")));
 }
 
 // Laws 3 and 4. Another process takes the place, and the GPU that the killed one has left.

@@ -34,13 +34,6 @@ class SpreadProgramTest : public ProgramTest {
         "--set train.optimizer.decay=CONSTANT --set checkpoint.every=5 --set train.steps=100000 " +
         more);
   }
-  /// A command line of `troupe ARGUMENTS` with the secret that all of a test have.
-  std::string with_secret(const std::string& arguments) const {
-    std::string line = command(arguments);
-    line.insert(line.find("exec "), "export TROUPE_SECRET=sixteen-bytes-or-more && ");
-    return line;
-  }
-
   std::string wanted_;  ///< the hash of the run
 };
 
