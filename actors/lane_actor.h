@@ -112,6 +112,12 @@ class LaneActor : public CompanyActor<Interface> {
     });
   }
 
+  /// Lets go of what the lane's operations have used, when they have ended: what is handed on waits for no end. The
+  /// lane goes on behind that.
+  void let_go() {
+    if (queue_.is_cuda()) queue_.then([](std::exception_ptr) {});
+  }
+
   /// Keeps `memory` until everything enqueued so far has ended.
   void release_when_done(std::shared_ptr<const void> memory) {
     queue_.then([memory = std::move(memory)](std::exception_ptr) {});
@@ -166,6 +172,21 @@ class LaneActor : public CompanyActor<Interface> {
     return runtime::make_error(runtime::Errc::stale_epoch,
                                "step " + std::to_string(step.step()) +
                                    " belongs to an epoch that is over");
+  }
+
+  /// Of who is asked what it has of a step: a life that has not begun it has none, whatever has become of what an
+  /// earlier one left in the lane.
+  caf::error lacks(uint64_t step) const {
+    if (step == filter_.step().step()) return {};
+    return runtime::make_error(runtime::Errc::stale_epoch,
+                               "step " + std::to_string(step) + " has not begun at " + to_string(this->place()));
+  }
+  caf::error lacks(const wire::BeginStep& step) const {
+    const wire::Epoch& own = filter_.step().epoch();
+    const bool is_of_it = step.epoch().term() == own.term() && step.epoch().n() == own.n();
+    if (is_of_it) return lacks(step.step());
+    return runtime::make_error(runtime::Errc::stale_epoch, "an epoch of step " + std::to_string(step.step()) +
+                                                               " has not begun at " + to_string(this->place()));
   }
 
   /// Comes to a phase of a step that it is told to begin or prepare, unless that is refused.

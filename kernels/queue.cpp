@@ -329,8 +329,7 @@ int Queue::threads() const { return static_cast<int>(pool_.threads.size()); }
 void Queue::run(int64_t parts, Part part) {
   if (parts <= 0) return;
   std::lock_guard lock(pool_.mutex);
-  pool_.push(*lane_, {.parts = parts, .part = std::move(part), .callback = nullptr,
-                      .name = OperatorLabel::current()});
+  pool_.push(*lane_, {.parts = parts, .part = std::move(part), .callback = nullptr, .name = OperatorLabel::current()});
 }
 
 void Queue::launch(Launch launch) {
@@ -360,8 +359,10 @@ void Queue::wait_for(MarkPtr mark) {
 }
 
 void Queue::on_error(Callback callback) {
-  std::lock_guard lock(pool_.mutex);
-  lane_->on_error = std::move(callback);
+  then([this, callback = std::move(callback)](std::exception_ptr) {
+    std::lock_guard lock(pool_.mutex);
+    lane_->on_error = callback;
+  });
 }
 
 void Queue::recover() {

@@ -98,8 +98,8 @@ class Queue {
   /// What is enqueued from here on begins when the GPU has passed the mark of another queue of this process.
   void wait_for(MarkPtr mark);
 
-  /// Calls `callback` on a pool thread with every error of the lane as soon as it is found: who hands on waits for
-  /// none. Replaces the one before.
+  /// Calls `callback` on a pool thread with every error that is found from here on, at once: who hands on waits for
+  /// none. Replaces the one before, whose errors those of operations before this are.
   void on_error(Callback callback);
 
   /// Operations enqueued from here on run again, whatever one before this has thrown.

@@ -9,7 +9,7 @@ AttentionShardActor::behavior_type AttentionShardActor::make_behavior() {
       seen("begin", [this](begin_atom, const Pb<wire::BeginStep>& step) { return begin(step); }),
       seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
       seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
-      seen("report", [this](report_atom, uint64_t) { return report(); }),
+      seen("report", [this](report_atom, uint64_t step) { return report(step); }),
   };
 }
 
@@ -37,6 +37,7 @@ void AttentionShardActor::forward(const TokenMessage& message) {
       kernels::attention_block_forward(queue(), passage->scratch, passage->args, y);
   send_in_order({Role::stage, place().stage, place().worker}, attended_atom_v,
                  {answer_header(message.id(), place().index), {share(passage->scratch, y)}});
+  let_go();
 }
 
 void AttentionShardActor::backward(const TokenMessage& message) {
@@ -49,7 +50,7 @@ void AttentionShardActor::backward(const TokenMessage& message) {
   }
   const std::shared_ptr<Passage> passage = found->second;
   if (message.id().operation() == wire::BACKWARD) backward_inputs(message, *passage);
-  if (message.header->leaves_weights()) return;
+  if (message.header->leaves_weights()) return let_go();
   kernels::attention_block_backward_weights(queue(), passage->scratch, passage->args,
                                             passage->saved, passage->dy,
                                             company().tensors.attention_gradients(
@@ -72,7 +73,8 @@ void AttentionShardActor::backward_inputs(const TokenMessage& message, Passage& 
                  {answer_header(message.id(), place().index), {share(passage.scratch, dx)}});
 }
 
-caf::result<Pb<wire::StepReport>> AttentionShardActor::report() {
+caf::result<Pb<wire::StepReport>> AttentionShardActor::report(uint64_t step) {
+  if (caf::error none = lacks(step)) return none;
   return answer_when_done<Pb<wire::StepReport>>([] { return Pb<wire::StepReport>(wire::StepReport()); });
 }
 

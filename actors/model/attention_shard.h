@@ -26,7 +26,7 @@ class AttentionShardActor : public LaneActor<AttentionShard> {
   void forward(const TokenMessage& message);
   void backward(const TokenMessage& message);
   void backward_inputs(const TokenMessage& message, Passage& passage);
-  caf::result<Pb<wire::StepReport>> report();
+  caf::result<Pb<wire::StepReport>> report(uint64_t step);
   kernels::Tensor positions_of(int64_t rows, int64_t sequence_rows);
 
   std::map<Key, std::shared_ptr<Passage>> passages_;

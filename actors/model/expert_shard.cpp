@@ -14,7 +14,7 @@ ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
       seen("forward", [this](forward_atom, const TokenMessage& message) { forward(message); }),
       seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
       seen("dispatched", [this](dispatched_atom, const TokenMessage& m) { dispatched(m); }),
-      seen("report", [this](report_atom, uint64_t) { return report(); }),
+      seen("report", [this](report_atom, uint64_t step) { return report(step); }),
   };
 }
 
@@ -146,6 +146,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   send_in_order(router_of(message.id()), expert_rows_atom_v,
                 {answer(*passage, message.id()),
                  reply(*passage, passage->saved.y, passage->weights)});
+  let_go();
 }
 
 void ExpertShardActor::backward(const TokenMessage& message) {
@@ -158,7 +159,7 @@ void ExpertShardActor::backward(const TokenMessage& message) {
   }
   const std::shared_ptr<Passage> passage = found->second;
   if (message.id().operation() == wire::BACKWARD) backward_inputs(message, *passage);
-  if (message.header->leaves_weights()) return;
+  if (message.header->leaves_weights()) return let_go();
   backward_weights(message.id(), *passage);
   if (message.id().operation() == wire::BACKWARD_WEIGHT) {
     send_when_done(router_of(message.id()), expert_rows_atom_v,
@@ -194,7 +195,8 @@ void ExpertShardActor::backward_weights(const wire::UnitId& id, Passage& passage
                                     gradients);
 }
 
-caf::result<Pb<wire::StepReport>> ExpertShardActor::report() {
+caf::result<Pb<wire::StepReport>> ExpertShardActor::report(uint64_t step) {
+  if (caf::error none = lacks(step)) return none;
   return answer_when_done<Pb<wire::StepReport>>([] { return Pb<wire::StepReport>(wire::StepReport()); });
 }
 

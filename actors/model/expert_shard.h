@@ -38,7 +38,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   const std::vector<kernels::FfnWeights>& weights_of(int64_t layer);
   std::vector<runtime::TensorRef> reply(Passage& passage, const kernels::Tensor& rows,
                                         const kernels::ConstTensor& weights);
-  caf::result<Pb<wire::StepReport>> report();
+  caf::result<Pb<wire::StepReport>> report(uint64_t step);
   Address router_of(const wire::UnitId& id);
   Pb<wire::TokenHeader> answer(const Passage& passage, const wire::UnitId& id);
 

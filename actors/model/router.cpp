@@ -13,7 +13,7 @@ RouterActor::behavior_type RouterActor::make_behavior() {
       seen("backward", [this](backward_atom, const TokenMessage& message) { backward(message); }),
       seen("expert_rows",
            [this](expert_rows_atom, const TokenMessage& message) { expert_rows(message); }),
-      seen("report", [this](report_atom, uint64_t) { return report(); }),
+      seen("report", [this](report_atom, uint64_t step) { return report(step); }),
   };
 }
 
@@ -190,7 +190,8 @@ void RouterActor::combine_backward(const std::shared_ptr<Passage>& passage) {
                 {answer_header(passage->id, 0), {share(passage->scratch, dx)}});
 }
 
-caf::result<Pb<wire::StepReport>> RouterActor::report() {
+caf::result<Pb<wire::StepReport>> RouterActor::report(uint64_t step) {
+  if (caf::error none = lacks(step)) return none;
   return answer_when_done<Pb<wire::StepReport>>([this] { return Pb<wire::StepReport>(report_); });
 }
 

@@ -32,7 +32,7 @@ class RouterActor : public LaneActor<Router> {
   void forward(const TokenMessage& message);
   void backward(const TokenMessage& message);
   void expert_rows(const TokenMessage& message);
-  caf::result<Pb<wire::StepReport>> report();
+  caf::result<Pb<wire::StepReport>> report(uint64_t step);
 
   void dispatch(const std::shared_ptr<Passage>& passage);
   void send_rows(const std::shared_ptr<Passage>& passage, const Dispatched& rows);

@@ -40,7 +40,8 @@ void StageActor::forward_mlp(const PassagePtr& passage, int64_t layer,
 void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const Tensor& x) {
   const kernels::ModelShape& s = company().recipe.shape;
   if (layer + 1 < end_layer(*passage)) {
-    return ask_attention(passage, layer + 1, wire::FORWARD, share(passage->scratch, x));
+    ask_attention(passage, layer + 1, wire::FORWARD, share(passage->scratch, x));
+    return let_go();
   }
   if (!is_last(*passage)) {
     send_when_done(stage_of(passage->stage + 1, passage->micro_batch), forward_atom_v,
@@ -128,6 +129,7 @@ void StageActor::backward_attention(const PassagePtr& passage, int64_t layer,
   enqueue_units(passage, [this, &block](kernels::Scratch& units) {
     block.backward_weights(queue(), units);
   });
+  let_go();
 }
 
 void StageActor::backward_below(const PassagePtr& passage, int64_t layer,

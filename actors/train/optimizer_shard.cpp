@@ -131,6 +131,7 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
 
 caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::prepare, *step)) return stale;
+  if (caf::error none = lacks(*step)) return none;
   if (!queue().is_cuda() || company().units) {
     company().arena.fetch_gradients(queue(), blocks_);
     for (const BlockEdge& edge : owned_by_others_) {

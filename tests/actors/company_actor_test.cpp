@@ -153,18 +153,35 @@ TEST_F(CompanyActorTest, AnAnswerThatWasPromisedEndsWithTheActor) {
     std::latch may_end(1);
     company_->lane(place_).run(1, [&](int64_t) { may_end.wait(); });
     const ExpertShard actor = start<ExpertShardActor>();
+    wire::BeginStep step;
+    step.set_step(1);
+    auto begin = send(actor, begin_atom_v, Pb<wire::BeginStep>(step));
     auto request = send(actor, report_atom_v, uint64_t{1});
-    wait_for_handled(1);
+    wait_for_handled(2);
 
     const auto begun = Clock::now();
     kill(actor);
     const caf::error error = error_of<Report>(std::move(request), begun);
 
     EXPECT_EQ(error, caf::sec::broken_promise);
+    EXPECT_EQ(error_of(std::move(begin), begun), caf::sec::broken_promise);
+    times_.pop_back();
     may_end.count_down();
     company_->lane(place_).wait();
   }
   expect_quick("promised answer");
+}
+
+// Commit law: what an earlier life of the actor had of the step is lost with it.
+TEST_F(CompanyActorTest, WhoHasNotBegunAStepDoesNotReportIt) {
+  const ExpertShard actor = start<ExpertShardActor>();
+  const auto begun = Clock::now();
+
+  const caf::error error = error_of<Report>(send(actor, report_atom_v, uint64_t{3}), begun);
+
+  EXPECT_EQ(error, runtime::Errc::stale_epoch);
+  EXPECT_EQ(runtime::describe(error), "step 3 has not begun at expert_shard/0.0.0");
+  kill(actor);
 }
 
 TEST_F(CompanyActorTest, ARequestInTheMailboxEndsWithTheActor) {

@@ -58,6 +58,25 @@ class OptimizerShardTest : public testing::Test {
   OptimizerShard shard_ = system_.spawn<OptimizerShardActor>(company_, address_, nullptr);
 };
 
+// Commit law: an earlier life of the shard has begun the step, and this one has none of its sums.
+TEST_F(OptimizerShardTest, AStepThatHasNotBegunHereIsNotPrepared) {
+  wire::BeginStep step;
+  step.set_step(1);
+  step.mutable_epoch()->set_n(2);
+  const auto prepare = [&] {
+    caf::error refusal;
+    self_->request(shard_, caf::infinite, prepare_atom_v, Pb<wire::BeginStep>(step))
+        .receive([](const Pb<wire::Prepared>&) {}, [&](const caf::error& error) { refusal = error; });
+    return refusal;
+  };
+
+  EXPECT_EQ(prepare(), runtime::Errc::stale_epoch);
+  ASSERT_FALSE(begin(2));
+  EXPECT_FALSE(prepare());
+  step.mutable_epoch()->set_n(3);
+  EXPECT_EQ(prepare(), runtime::Errc::stale_epoch) << "of an epoch to come";
+}
+
 // What is written twice is written while others may read it already.
 TEST_F(OptimizerShardTest, ACommitThatIsToldAgainBeforeItIsAppliedIsAppliedOnce) {
   ASSERT_FALSE(begin(2));
