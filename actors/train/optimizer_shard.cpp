@@ -58,6 +58,14 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
     own(to_first_, edge, edge.owner);
     own(from_others_, edge, edge.user);
   }
+  place_of_.resize(company->arena.blocks().size());
+  for (size_t place = 0; place < blocks_.size(); ++place) {
+    place_of_[static_cast<size_t>(blocks_[place])] = static_cast<int>(place);
+  }
+  other_users_.resize(blocks_.size());
+  for (const BlockEdge& edge : used_by_others_) {
+    for (const int64_t id : edge.blocks) ++other_users_[place_of(id)];
+  }
   guard_ = make_guard();
   if (queue().is_cuda() && company->has_others()) lay_together(*company);
 }
@@ -112,10 +120,7 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   sums_come_.clear();
   may_add_ = false;
   reduced_sent_ = 0;
-  missing_sums_.assign(blocks_.size(), 0);
-  for (const BlockEdge& edge : used_by_others_) {
-    for (const int64_t id : edge.blocks) ++missing_sums_of(id);
-  }
+  missing_sums_ = other_users_;
   std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
   std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
   const auto begin_with = [&](const std::vector<int64_t>& blocks) {
@@ -141,8 +146,8 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
   record_gradients(*step);
   send_gradients();
   may_add_ = true;
-  add_gradients();
   send_reduced();
+  add_gradients();
   const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
   std::set<int> senders;
   for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
