@@ -74,6 +74,7 @@ void RoutedBlock::plan_hosts(int64_t tokens) {
   combine_source_ = host_plan_.source;
   combine_row_ = host_plan_.row;
   if (holders_.hosts.empty()) return;
+  host_plan_.sources = kernels::dispatch_sources(host_plan_, holders_.owner, holders_.shards);
   for (const std::vector<int>& shards : holders_.hosts) {
     std::vector<int32_t> place(static_cast<size_t>(tokens), -1);
     const auto each = [&](auto f) {
@@ -195,7 +196,6 @@ Dispatched RoutedBlock::cut_gathered() const {
 
 Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
   plan_.sources = kernels::dispatch_sources(plan_, holders_.owner, holders_.shards);
-  host_plan_.sources = kernels::dispatch_sources(host_plan_, holders_.owner, holders_.shards);
   plan_hosts(x_.rows());
   if (hosts_.empty()) return cut_gathered();
   Dispatched out = gather_here(queue, scratch, kernels::Dispatched::activations, x_);

@@ -94,7 +94,7 @@ void OptimizerShardActor::add_gradients() {
     const std::vector<int64_t>& blocks = edge_from(message, used_by_others_).blocks;
     const std::span<const int64_t> its = blocks_of_message(blocks, message.id().layer());
     memory_.add_gradients(its, message.tensors);
-    for (const int64_t id : its) --missing_sums_[place_of(id)];
+    for (const int64_t id : its) --missing_sums_[static_cast<size_t>(id)];
     release_when_done(std::make_shared<TokenMessage>(message));
     send_reduced();  // before the last one lets norms into the lane
     heard_sums(Verb::gradients, message.id(), blocks);
@@ -109,7 +109,7 @@ void OptimizerShardActor::send_reduced() {
   if (buddy_ < 0) return;
   for (; reduced_sent_ < messages_of(blocks_); ++reduced_sent_) {
     const std::span<const int64_t> its = blocks_of_message(blocks_, reduced_sent_);
-    if (!std::ranges::all_of(its, [this](int64_t id) { return missing_sums_[place_of(id)] == 0; })) return;
+    if (!std::ranges::all_of(its, [this](int64_t id) { return missing_sums_[static_cast<size_t>(id)] == 0; })) return;
     send_sums(buddy_, reduced_atom_v, reduced_sent_, memory_.rounded_gradients(its));
   }
 }

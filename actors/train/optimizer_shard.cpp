@@ -58,13 +58,9 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
     own(to_first_, edge, edge.owner);
     own(from_others_, edge, edge.user);
   }
-  place_of_.resize(company->arena.blocks().size());
-  for (size_t place = 0; place < blocks_.size(); ++place) {
-    place_of_[static_cast<size_t>(blocks_[place])] = static_cast<int>(place);
-  }
-  other_users_.resize(blocks_.size());
+  other_users_.resize(company->arena.blocks().size());
   for (const BlockEdge& edge : used_by_others_) {
-    for (const int64_t id : edge.blocks) ++other_users_[place_of(id)];
+    for (const int64_t id : edge.blocks) ++other_users_[static_cast<size_t>(id)];
   }
   guard_ = make_guard();
   if (queue().is_cuda() && company->has_others()) lay_together(*company);

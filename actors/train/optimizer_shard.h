@@ -65,7 +65,6 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void heard_sums(Verb verb, const wire::UnitId& id, const std::vector<int64_t>& blocks);
   void send_gradients();
   void send_reduced();
-  size_t place_of(int64_t block) const { return static_cast<size_t>(place_of_[static_cast<size_t>(block)]); }
   void send_copies(const wire::StepRecord& record);
   void send_restored(const RestoreEdge& edge, uint64_t state, const wire::TokenHeader& header);
   void expect_to_send(const std::vector<int64_t>& blocks, uint64_t state);
@@ -95,8 +94,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   uint64_t applies_ = 0;                           // that this life has put into its lane
   std::vector<TokenMessage> unadded_;              // gradients that came before we were to prepare
   bool may_add_ = false;                           // this process's own sums are complete
-  std::vector<int> place_of_;                      // by block id: among ours
-  std::vector<int> other_users_;                   // of each block of ours
+  std::vector<int> other_users_;                   // by block id: of blocks of ours
   std::vector<int> missing_sums_;                  // of those, in the step
   int reduced_sent_ = 0;                           // messages of complete sums that the buddy gets
   std::map<std::pair<Verb, int>, int> sums_come_;  // messages of the step, by verb and sender

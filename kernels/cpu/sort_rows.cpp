@@ -63,9 +63,9 @@ void sort_rows(Queue& queue, const SortRowsArgs& args) {
   const OperatorLabel label("sort_rows");
   const int64_t T = args.expert_ids.rows(), K = args.expert_ids.cols();
   const auto E = static_cast<int64_t>(args.owner.size());
-  constexpr int64_t most = 4096;
-  if (E > most) {
-    throw KernelError("sort_rows has " + std::to_string(E) + " experts, wanted at most " + std::to_string(most));
+  if (E > most_sorted_experts) {
+    throw KernelError("sort_rows has " + std::to_string(E) + " experts, wanted at most " +
+                      std::to_string(most_sorted_experts));
   }
   if (args.groups < 1 || E % args.groups != 0) {
     throw KernelError("sort_rows has " + std::to_string(E) + " experts in " + std::to_string(args.groups) +

@@ -120,7 +120,7 @@ void sort_rows(Queue& queue, const SortRowsArgs& args) {
             s.owner = owner.bring(stream);
             const size_t bytes = static_cast<size_t>(E) * sizeof(int32_t);
             // The same for everybody: other threads launch it too.
-            constexpr int most_bytes = 4096 * words * int{sizeof(int32_t)};
+            constexpr int most_bytes = int{most_sorted_experts} * words * int{sizeof(int32_t)};
             check(cudaFuncSetAttribute(place_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_bytes),
                   "sort_rows");
             if (chunks > 0) count_kernel<<<chunks, chunk, bytes, stream>>>(s, fault);

@@ -19,7 +19,9 @@ struct SortRowsArgs {
   Tensor counts;               ///< out: [E] i32: rows of each expert; shared, for the host to read
 };
 
-/// Throws KernelError of more than 4,096 experts.
+constexpr int64_t most_sorted_experts = 4096;
+
+/// Throws KernelError of more experts than those.
 void sort_rows(Queue& queue, const SortRowsArgs& args);
 
 /// On the GPU, with arguments that have been checked.
