@@ -137,7 +137,7 @@ PreparedRun prepare(const TrainOptions& options, RunSetup p) {
                      : nullptr;
   if (lease && meeting) lease->prove(meeting->secret);
   RunFolder folder = make_folder(options, p, data, place);
-  if (lease) lease->begin();
+  if (lease) lease->begin(meeting ? runtime::to_string(meeting->listener.endpoint()) : "");
   return {options, std::move(p), std::move(data), std::move(failpoints), std::move(folder),
           std::move(meeting), std::move(lease)};
 }

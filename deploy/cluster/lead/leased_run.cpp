@@ -34,6 +34,17 @@ std::string host_name() {
   return ::gethostname(host, sizeof host - 1) == 0 ? host : "";
 }
 
+wire::LeaseHolder holder_at(const std::string& address, const std::string& id) {
+  wire::LeaseHolder holder;
+  holder.set_address(address);
+  holder.set_host(host_name());
+  holder.set_pid(static_cast<uint64_t>(::getpid()));
+  holder.set_id(id);
+  return holder;
+}
+
+std::string new_id() { return runtime::hexadecimal(runtime::random_nonce()); }
+
 std::string name_of(const wire::LeaseHolder& holder) {
   return "process 0 of term " + std::to_string(holder.term()) + " (" + holder.host() + ", pid " +
          std::to_string(holder.pid()) + ", at " + holder.address() + ")";
@@ -42,10 +53,11 @@ std::string name_of(const wire::LeaseHolder& holder) {
 /// A process that waits for the lease.
 class Candidacy {
  public:
-  Candidacy(const LeasedRun::Args& args, const LeasedRun::Candidate& candidate, bool goes_on_behind_end)
+  /// `predecessor`: revision of a holder of the lease in whose place this process is.
+  Candidacy(const LeasedRun::Args& args, const LeasedRun::Candidate& candidate, bool goes_on_behind_end,
+            int64_t predecessor)
       : args_(args), candidate_(candidate), rules_(args.place.rules()), client_(args.place.client()),
-        goes_on_behind_end_(goes_on_behind_end), id_(runtime::hexadecimal(runtime::random_nonce())),
-        predecessor_(candidate.life.held_revision()) {
+        goes_on_behind_end_(goes_on_behind_end), id_(new_id()), predecessor_(predecessor) {
     for (const auto& [step, hash] : candidate.history.hashes) hashes_.insert(step);
     next_hash_ = first_hash_missing();
   }
@@ -59,7 +71,8 @@ class Candidacy {
     if (view.holder) before_ = view;
     if (view.holder && view.holder_revision != predecessor_) {
       vacant_since_.reset();
-      say("standing by: " + name_of(*view.holder) + " leads");
+      say("standing by: " + (view.leader() ? name_of(*view.leader()) + " leads"
+                                           : view.holder->host() + " is about to lead for the first time"));
       return std::nullopt;
     }
     if (!vacant_since_) vacant_since_ = Clock::now();
@@ -124,12 +137,8 @@ class Candidacy {
   }
 
   std::optional<Mandate> claim(const LeaseView& view, bool is_heir) {
-    wire::LeaseHolder holder;
+    wire::LeaseHolder holder = holder_at(candidate_.address, id_);
     holder.set_term(LeaseRules::next_term(view, candidate_.history.last_term));
-    holder.set_address(candidate_.address);
-    holder.set_host(host_name());
-    holder.set_pid(static_cast<uint64_t>(::getpid()));
-    holder.set_id(id_);
     const bool is_planned_here = is_heir || goes_on_behind_end_ || !view.last;
     holder.set_processes(is_planned_here ? candidate_.processes : view.last->processes());
     holder.set_cores(is_planned_here ? candidate_.cores : view.last->cores());
@@ -150,7 +159,7 @@ class Candidacy {
         std::make_unique<runtime::Leadership>(args_.place, std::move(lease_), term);
     mandate.missing = std::move(missing_);
     const LeaderLife& life = candidate_.life;
-    if (is_heir_) {
+    if (is_heir_ && before_->last) {  // else nobody has led yet
       mandate.loss = life.loss();
       mandate.loss_us = life.loss_us();
       return mandate;
@@ -228,7 +237,7 @@ LeasedRun::LeasedRun(const Args& args) : args_(args) {
   is_new_ = !view.run;
   if (view.run) run_ = *view.run;
   if (is_new_) {
-    run_.set_nonce(runtime::hexadecimal(runtime::random_nonce()));
+    run_.set_nonce(new_id());
     run_.set_recipe(args.recipe);
   }
   has_ended_ = args.part == Part::resumes && view.end.has_value();
@@ -244,16 +253,23 @@ void LeasedRun::prove(const runtime::Secret& secret) {
   }
 }
 
-void LeasedRun::begin() {
+void LeasedRun::begin(const std::string& address) {
   if (!is_new_) return;
   runtime::EtcdClient client = args_.place.client();
-  if (client.run(args_.place.rules().begin(run_)).holds) return;
+  const wire::LeaseHolder beginner = holder_at(address, new_id());  // of term 0
+  const int64_t lease = client.grant(args_.place.seconds);          // nobody keeps it alive: it ends, or is followed
+  const runtime::EtcdAnswer answer = client.run(args_.place.rules().begin(run_, beginner, lease));
+  if (const auto revision = LeaseRules::is_begun_by(answer, beginner)) {
+    begun_revision_ = *revision;
+    return;
+  }
   throw ClusterError("somebody else has begun a run of the name " + args_.place.name + " in " +
                      args_.place.describe());
 }
 
 Mandate LeasedRun::lead(const Candidate& candidate) const {
-  Candidacy candidacy(args_, candidate, has_ended_ && candidate.life.is_first());
+  const int64_t held = candidate.life.held_revision();
+  Candidacy candidacy(args_, candidate, has_ended_ && candidate.life.is_first(), held ? held : begun_revision_);
   while (true) {
     try {
       if (auto mandate = candidacy.try_once()) return std::move(*mandate);

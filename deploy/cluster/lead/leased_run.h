@@ -44,9 +44,10 @@ class LeasedRun {
   const std::string& nonce() const { return run_.nonce(); }
   /// Who begins has the secret that all who may lead need. Throws ClusterError: this one has another.
   void prove(const runtime::Secret& secret);
-  /// Once everything is there for the run to be led from here. Throws ClusterError: somebody else has
-  /// begun one of its name.
-  void begin();
+  /// Once everything is there for the run to be led from here, and nodes would join at `address`: nobody else
+  /// leads it first, unless this process is not heard of for the time of a lease. Throws ClusterError: somebody
+  /// else has begun one of its name.
+  void begin(const std::string& address);
 
   struct Candidate {
     const LeaderLife& life;
@@ -63,6 +64,7 @@ class LeasedRun {
   wire::LeasedRun run_;
   bool is_new_ = false;
   bool has_ended_ = false;  // when it was found: it is to go on
+  int64_t begun_revision_ = 0;  // by which this process is to lead first
 };
 
 }  // namespace troupe::deploy

@@ -46,12 +46,12 @@ LeaderSearch::Found LeaderSearch::find(runtime::Deadline deadline,
       if (view.end && has_found()) throw RunHasEnded(*view.end);
       why = view.end ? RunHasEnded(*view.end).what()
                      : "nobody leads the run " + place_.name + " by " + place_.describe();
-      if (view.holder && !view.end) {
-        const runtime::Endpoint at = runtime::parse_endpoint(view.holder->address());
+      if (view.leader() && !view.end) {
+        const runtime::Endpoint at = runtime::parse_endpoint(view.leader()->address());
         auto socket = std::make_shared<runtime::FrameSocket>(
             runtime::FrameSocket::connect(at, runtime::within(reach_time)));
-        watch(socket, at, view.holder->term());
-        return {std::move(socket), at, view.holder->term()};
+        watch(socket, at, view.leader()->term());
+        return {std::move(socket), at, view.leader()->term()};
       }
     } catch (const RunHasEnded&) {
       throw;

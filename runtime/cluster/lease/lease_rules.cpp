@@ -118,12 +118,22 @@ LeaseView LeaseRules::view_of(const EtcdAnswer& answer, uint64_t from_step) cons
   return view;
 }
 
-EtcdTransaction LeaseRules::begin(const wire::LeasedRun& run) const {
+EtcdTransaction LeaseRules::begin(const wire::LeasedRun& run, const wire::LeaseHolder& beginner,
+                                  int64_t lease) const {
   return {.conditions = {{EtcdCondition::created, prefix_ + "run", 0}},
           .deletes = {},
-          .puts = {{prefix_ + "run", run.SerializeAsString()}},
+          .puts = {{prefix_ + "run", run.SerializeAsString()},
+                   {prefix_ + "leader", beginner.SerializeAsString(), lease}},
           .reads = {},
-          .otherwise = {}};
+          .otherwise = {{prefix_ + "leader"}}};
+}
+
+std::optional<int64_t> LeaseRules::is_begun_by(const EtcdAnswer& answer, const wire::LeaseHolder& beginner) {
+  if (answer.holds) return answer.revision;
+  if (answer.ranges.empty() || answer.ranges[0].empty()) return std::nullopt;
+  const EtcdKey& leader = answer.ranges[0][0];
+  if (message_of<wire::LeaseHolder>(leader).id() != beginner.id()) return std::nullopt;
+  return leader.changed;
 }
 
 EtcdTransaction LeaseRules::stand_by(const std::string& id, const wire::StandbyFacts& facts,

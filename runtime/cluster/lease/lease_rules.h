@@ -2,7 +2,8 @@
 // clock. Keys below troupe/NAME/:
 //
 //   run            LeasedRun, written once, by the first leader
-//   leader         LeaseHolder; ends with the holder's lease
+//   leader         LeaseHolder; ends with the holder's lease. Of term 0: who has begun the run and is about to lead
+//                  it, so that no standby does before it
 //   last           LeaseHolder, the same, which stays: the term only goes up
 //   standbys/ID    StandbyFacts; each ends with the standby's lease
 //   commits/STEP   the record of a step: this is the commit. Created once, never changed
@@ -30,6 +31,8 @@ struct LeaseView {
   std::optional<wire::LeasedRun> run;
   std::optional<wire::LeaseHolder> holder;
   int64_t holder_revision = 0;  ///< 0: nobody leads
+  /// Who holds the lease and leads; null: nobody, or the run has only been begun.
+  const wire::LeaseHolder* leader() const { return holder && holder->term() > 0 ? &*holder : nullptr; }
   std::optional<wire::LeaseHolder> last;  ///< who leads or has led last
   int64_t last_revision = 0;
   std::optional<wire::LeasedEnd> end;
@@ -68,8 +71,11 @@ class LeaseRules {
   /// Throws ClusterError: what stands there is none of these.
   LeaseView view_of(const EtcdAnswer& answer, uint64_t from_step = 0) const;
 
-  /// Holds if nobody has begun a run of this name.
-  EtcdTransaction begin(const wire::LeasedRun& run) const;
+  /// Holds if nobody has begun a run of this name. `beginner`, of term 0, is the one to lead it while `lease`
+  /// lives: the answer's revision is its predecessor's in its claim. Otherwise `is_begun_by` says whose it is.
+  EtcdTransaction begin(const wire::LeasedRun& run, const wire::LeaseHolder& beginner, int64_t lease) const;
+  /// The revision of this beginner, if an earlier try of which no answer came has begun the run.
+  static std::optional<int64_t> is_begun_by(const EtcdAnswer& answer, const wire::LeaseHolder& beginner);
   /// `id` ends with the lease.
   EtcdTransaction stand_by(const std::string& id, const wire::StandbyFacts& facts, int64_t lease) const;
 

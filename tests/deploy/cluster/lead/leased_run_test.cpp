@@ -27,6 +27,7 @@ class LeasedRunTest : public testing::Test {
   }
 
   using Part = LeasedRun::Part;
+  static constexpr const char* first_address = "10.0.0.1:7070";
   LeasedRun run(Part part, uint64_t recipe = 7) {
     return LeasedRun({.place = server_->place("a-run"), .part = part, .priority = 1, .recipe = recipe});
   }
@@ -62,9 +63,9 @@ class LeasedRunTest : public testing::Test {
 
 TEST_F(LeasedRunTest, IsBegunByOneAndIsTheSameForAll) {
   LeasedRun first = run(Part::begins), racing = run(Part::begins);
-  first.begin();
+  first.begin(first_address);
 
-  EXPECT_THROW(racing.begin(), runtime::ClusterError);
+  EXPECT_THROW(racing.begin("10.0.0.2:7070"), runtime::ClusterError);
   EXPECT_THAT(error_of(Part::begins), HasSubstr("has a run of the name a-run already"));
   EXPECT_THAT(error_of(Part::stands_by, 8), HasSubstr("has another recipe, model or data"));
   EXPECT_EQ(run(Part::stands_by).nonce(), first.nonce());
@@ -74,20 +75,52 @@ TEST_F(LeasedRunTest, IsBegunByOneAndIsTheSameForAll) {
 TEST_F(LeasedRunTest, WhoMayLeadHasTheSecretOfWhoBegan) {
   LeasedRun first = run(Part::begins);
   first.prove(runtime::Secret("sixteen-bytes-or-more"));
-  first.begin();
+  first.begin(first_address);
   LeasedRun second = run(Part::stands_by);
 
   EXPECT_NO_THROW(second.prove(runtime::Secret("sixteen-bytes-or-more")));
   EXPECT_THROW(second.prove(runtime::Secret("seventeen-bytes-or-more")), runtime::ClusterError);
 }
 
+// A machine may be busy between beginning and leading.
+TEST_F(LeasedRunTest, AStandbyIsThereBeforeWhoHasBegunLeadsAndDoesNotLeadFirst) {
+  LeasedRun first = run(Part::begins);
+  first.begin(first_address);
+  runtime::JournalHistory its, others;
+  auto standby = std::async(std::launch::async, [&] {
+    return lead(run(Part::stands_by), others, "10.0.0.2:7070", 3);
+  });
+  const auto rules = server_->place("a-run").rules();
+  auto client = server_->place("a-run").client();
+  runtime::LeaseView view;
+  do view = rules.view_of(client.run(rules.look()));
+  while (view.standbys.empty() && !view.last);  // it claims as soon as it may
+
+  Mandate mandate = lead(first, its, first_address, 3);
+
+  EXPECT_EQ(mandate.leadership->term().term, 1u);
+  EXPECT_EQ(mandate.loss, "");
+  mandate.leadership.reset();
+  EXPECT_EQ(standby.get().leadership->term().term, 2u);
+}
+
+TEST_F(LeasedRunTest, AStandbyLeadsARunWhoseBeginnerNeverDid) {
+  run(Part::begins).begin(first_address);
+  runtime::JournalHistory history;
+
+  const Mandate mandate = lead(run(Part::stands_by), history, "10.0.0.2:7070", 3);
+
+  EXPECT_EQ(mandate.leadership->term().term, 1u);
+  EXPECT_EQ(mandate.loss, "") << "nobody holds a state";
+}
+
 TEST_F(LeasedRunTest, AStandbyGetsWhatTheLeaderCommittedAndThePlanThatItHad) {
   LeasedRun first = run(Part::begins);
-  first.begin();
+  first.begin(first_address);
   runtime::JournalHistory its, others;
   others.commits.push_back(commit_of(1).commit());  // of a time when it led itself
   others.last_term = 4;
-  Mandate mandate = lead(first, its, "10.0.0.1:7070", 3);
+  Mandate mandate = lead(first, its, first_address, 3);
   EXPECT_EQ(mandate.loss, "") << "nobody led before";
   EXPECT_EQ(mandate.leadership->term().term, 1u);
   auto standby = std::async(std::launch::async, [&] {
@@ -114,9 +147,9 @@ TEST_F(LeasedRunTest, AStandbyGetsWhatTheLeaderCommittedAndThePlanThatItHad) {
 // A hash is written behind its commit: by then a standby may have read the commit, and the next ones.
 TEST_F(LeasedRunTest, AHashThatWasWrittenAfterItsCommitWasReadComesToo) {
   LeasedRun first = run(Part::begins);
-  first.begin();
+  first.begin(first_address);
   runtime::JournalHistory its, others;
-  Mandate mandate = lead(first, its, "10.0.0.1:7070", 3);
+  Mandate mandate = lead(first, its, first_address, 3);
   for (uint64_t step = 1; step <= 3; ++step) {
     mandate.leadership->append(commit_of(step));
     others.commits.push_back(commit_of(step).commit());  // it has read them
@@ -134,9 +167,9 @@ TEST_F(LeasedRunTest, AHashThatWasWrittenAfterItsCommitWasReadComesToo) {
 
 TEST_F(LeasedRunTest, AnEndIsForStandbysAndNotForWhoResumes) {
   LeasedRun first = run(Part::begins);
-  first.begin();
+  first.begin(first_address);
   runtime::JournalHistory its, others;
-  Mandate mandate = lead(first, its, "10.0.0.1:7070", 3);
+  Mandate mandate = lead(first, its, first_address, 3);
   const LeasedRun standby = run(Part::stands_by);
   wire::LeasedEnd end;
   end.set_text("step 9 of 9");

@@ -56,10 +56,43 @@ TEST_F(LeaseRulesTest, ARunIsBegunOnce) {
   run.set_nonce("n");
 
   EXPECT_FALSE(look().run);
-  EXPECT_TRUE(etcd_.run(rules_.begin(run)).holds);
-  EXPECT_FALSE(etcd_.run(rules_.begin(run)).holds);
+  EXPECT_TRUE(etcd_.run(rules_.begin(run, holder_of("a", 0), 1)).holds);
+  EXPECT_FALSE(etcd_.run(rules_.begin(run, holder_of("b", 0), 2)).holds);
   EXPECT_EQ(look().run->nonce(), "n");
   EXPECT_FALSE(LeaseRules("another").view_of(etcd_.run(LeaseRules("another").look())).run);
+}
+
+// However busy its machine is between the two.
+TEST_F(LeaseRulesTest, NobodyLeadsARunBeforeWhoHasBegunIt) {
+  const EtcdAnswer begun = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));
+  const auto revision = LeaseRules::is_begun_by(begun, holder_of("a", 0));
+  ASSERT_TRUE(revision);
+  EXPECT_FALSE(look().leader()) << "nodes do not join it yet";
+
+  EXPECT_FALSE(claim("b", 2, look()));
+  const auto first = claim("a again", 3, look(), *revision);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->term, 1u);
+  EXPECT_EQ(look().leader()->id(), "a again");
+  etcd_.end_lease(1);
+  EXPECT_TRUE(look().leader()) << "by its own lease";
+}
+
+TEST_F(LeaseRulesTest, ARunWhoseBeginnerWasLostIsLedByAnother) {
+  etcd_.run(rules_.begin({}, holder_of("a", 0), 1));
+  etcd_.end_lease(1);
+
+  const auto first = claim("b", 2, look());
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->term, 1u) << "nobody has led it before";
+}
+
+TEST_F(LeaseRulesTest, ABeginningOfWhichNoWordCameIsKnownAgain) {
+  const EtcdAnswer begun = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));  // the answer gets lost
+
+  const EtcdAnswer again = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));
+  EXPECT_EQ(LeaseRules::is_begun_by(again, holder_of("a", 0)), begun.revision);
+  EXPECT_FALSE(LeaseRules::is_begun_by(again, holder_of("b", 0))) << "somebody else has";
 }
 
 TEST_F(LeaseRulesTest, OneLeadsUntilItsLeaseEnds) {
