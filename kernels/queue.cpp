@@ -1,7 +1,6 @@
 #include "kernels/queue.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -14,6 +13,7 @@
 #include "kernels/busy_time.h"
 #include "kernels/cuda/device/device.h"
 #include "kernels/profile.h"
+#include "kernels/ready_lanes.h"
 
 namespace troupe::kernels {
 namespace {
@@ -67,8 +67,8 @@ thread_local const void* own_pool = nullptr;
 struct Queue::Lane {
   std::deque<Operation> operations;  // the front one is under way
   std::exception_ptr error;
-  bool listed = false;  // in `ready`
   bool goes_first = false;
+  bool is_begun() const { return operations.front().taken > 0; }
   Queue::Callback on_error;
 
   // On the GPU:
@@ -88,9 +88,8 @@ struct ThreadPool::State {
   std::mutex mutex;
   std::condition_variable work;
   std::condition_variable idle;     // some lane has become empty
-  // Lanes whose front operation has parts to take. Those of the first that is not empty go first: callbacks
-  // where a lane goes first, such lanes, others.
-  std::array<std::deque<Queue::Lane*>, 3> ready;
+  using Ready = ReadyLanes<Queue::Lane>;
+  Ready ready;
   std::atomic<int64_t> listings{0};  // counts entries into `ready`: what spinning threads look at
   int sleepers = 0;
   bool stopping = false;
@@ -114,48 +113,41 @@ struct ThreadPool::State {
       watch.notify_one();
       return;
     }
-    lane.listed = true;
     const bool tells = has_urgent_lanes && lane.operations.front().callback;
-    ready[tells ? 0 : lane.goes_first ? 1 : 2].push_back(&lane);
+    ready.add(lane, tells             ? Ready::callbacks_that_tell_others
+                    : lane.goes_first ? Ready::lanes_that_go_first
+                                      : Ready::usual);
     listings.fetch_add(1, std::memory_order_release);
-    const size_t count = ready[0].size() + ready[1].size() + ready[2].size();
-    if (sleepers > 0 && (own_pool != this || count > 1)) work.notify_one();
-  }
-  /// Null: nothing is ready.
-  std::deque<Queue::Lane*>* first_ready() {
-    const auto found = std::find_if(ready.begin(), ready.end(), [](const auto& lanes) { return !lanes.empty(); });
-    return found == ready.end() ? nullptr : &*found;
+    if (sleepers > 0 && (own_pool != this || ready.size() > 1)) work.notify_one();
   }
 
   void work_loop();
   void watch_loop();
   void passed(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error);
-  bool take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane, int64_t& part);
+  bool take(std::unique_lock<std::mutex>& lock, Ready::Thread& thread, Queue::Lane*& lane, int64_t& part);
   void found(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, std::exception_ptr error);
   void run_part(std::unique_lock<std::mutex>& lock, Queue::Lane& lane, int64_t part);
 };
 
 /// Waits for a lane with a part to take. False when the pool stops.
-bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Queue::Lane*& lane,
+bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Ready::Thread& thread, Queue::Lane*& lane,
                              int64_t& part) {
-  std::deque<Queue::Lane*>* lanes = nullptr;
-  while (!(lanes = first_ready())) {
+  while (ready.empty()) {
     if (stopping) return false;
     const int64_t seen = listings.load(std::memory_order_relaxed);
     lock.unlock();
     for (int i = 0; i < idle_spins && listings.load(std::memory_order_acquire) == seen; ++i) relax();
     lock.lock();
-    if (first_ready() || stopping) continue;
+    if (!ready.empty() || stopping) continue;
     ++sleepers;
-    work.wait(lock, [this] { return first_ready() || stopping; });
+    work.wait(lock, [this] { return !ready.empty() || stopping; });
     --sleepers;
   }
-  lane = lanes->front();
+  lane = &ready.choose(thread);
   Operation& operation = lane->operations.front();
   part = operation.taken++;
   if (operation.taken == operation.parts) {
-    lanes->pop_front();
-    lane->listed = false;
+    ready.remove(*lane);
   } else if (sleepers > 0) {
     work.notify_one();
   }
@@ -264,7 +256,8 @@ void ThreadPool::State::work_loop() {
   std::unique_lock lock(mutex);
   Queue::Lane* lane = nullptr;
   int64_t part = 0;
-  while (take(lock, lane, part)) run_part(lock, *lane, part);
+  Ready::Thread thread;
+  while (take(lock, thread, lane, part)) run_part(lock, *lane, part);
 }
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {

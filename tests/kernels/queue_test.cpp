@@ -278,6 +278,7 @@ TEST(Queue, ManyLanesStayInOrderUnderLoad) {
   }
 }
 
+// A thread stays in a lane, but for what others wait for.
 TEST(Queue, LanesThatGoFirstAreTakenBeforeOthersInTurnAndCallbacksBeforeWork) {
   std::vector<std::string> order;
   const auto play = [&](bool has_urgent) {
@@ -308,7 +309,7 @@ TEST(Queue, LanesThatGoFirstAreTakenBeforeOthersInTurnAndCallbacksBeforeWork) {
   };
 
   EXPECT_THAT(play(false),
-              testing::ElementsAre("early", "left", "callback", "right", "early 2", "left 2", "right 2"));
+              testing::ElementsAre("early", "early 2", "left", "left 2", "callback", "right", "right 2"));
   EXPECT_THAT(play(true), testing::ElementsAre("callback", "left", "right", "left 2", "right 2", "early", "early 2"));
 }
 
