@@ -198,12 +198,26 @@ Share Placement::share(int process, int64_t block) const {
   return uses(process, tensors_[static_cast<size_t>(block)]) ? Share::weights : Share::none;
 }
 
+runtime::BlockUse Placement::use(int process, int64_t block) const {
+  const Share mine = share(process, block);
+  return {.weights = mine != Share::none,
+          .moments = mine == Share::whole,
+          .gradient = uses(process, tensors_[static_cast<size_t>(block)])};
+}
+
 std::vector<int64_t> Placement::owned_by(int optimizer_shard) const {
   std::vector<int64_t> blocks;
   for (size_t id = 0; id < owners_.size(); ++id) {
     if (owners_[id] == optimizer_shard) blocks.push_back(static_cast<int64_t>(id));
   }
   return blocks;
+}
+
+void expect_part(const config::Plan& plan, const kernels::ModelShape& shape, int process,
+                 kernels::Device device, runtime::StateArena& arena) {
+  if (device != kernels::Device::cpu) return;
+  const Placement placement(plan, shape, arena);
+  arena.expect([&](int64_t block) { return placement.use(process, block); });
 }
 
 bool have_lost_all_copies(const std::set<int>& empty, int processes, int stride) {

@@ -60,6 +60,8 @@ class Placement {
   /// What a process needs of a block, and has when a step has been applied: all of it as its owner or the
   /// owner's buddy, its weights to compute with.
   Share share(int process, int64_t block) const;
+  /// What it writes of a block where it computes on the host.
+  runtime::BlockUse use(int process, int64_t block) const;
 
   /// The optimizer shard of a block: in a process that uses it, dealt evenly (ZeRO-1).
   int owner(int64_t block) const { return owners_[static_cast<size_t>(block)]; }
@@ -104,5 +106,9 @@ class Placement {
   std::vector<int> tensors_;             // likewise
   std::vector<BlockEdge> edges_;
 };
+
+/// Says to the arena what a process is going to write of it, before it does. A GPU's process writes little there.
+void expect_part(const config::Plan& plan, const kernels::ModelShape& shape, int process,
+                 kernels::Device device, runtime::StateArena& arena);
 
 }  // namespace troupe::actors

@@ -212,6 +212,7 @@ class StepBench {
   runtime::StateArena& fresh_arena() {
     arena_ = std::make_unique<runtime::StateArena>(kernels::parameters(recipe_->shape),
                                                    actors::state_format(*recipe_));
+    if (device_of(options_.device) == kernels::Device::cpu) arena_->expect(runtime::BlockUse::all);
     runtime::initialise(*arena_, recipe_->seed, recipe_->shape.init_std);
     return *arena_;
   }

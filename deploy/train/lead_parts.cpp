@@ -2,6 +2,8 @@
 // come or go.
 #include <iostream>
 
+#include "actors/placement/placement.h"
+#include "deploy/options/device_option.h"
 #include "deploy/train/lead_run.h"
 #include "runtime/cluster/cluster_error.h"
 
@@ -33,6 +35,7 @@ bool RunLead::take_part(Part& part) {
     part.moves = parts.moves(*part.gathered.nodes->regroup(), setup_.plan.processes, setup_.plan.buddy_stride);
     check_moves(part);
   }
+  actors::expect_part(setup_.plan, recipe_.shape, 0, device_of(setup_.run.run.cluster()), arena_);
   const StartingPointArgs point{.folder = folder_.path(),
                                 .history = std::move(history),
                                 .arena = arena_,

@@ -8,6 +8,7 @@
 
 #include "runtime/state/elements.h"
 #include "runtime/state/gpu_mirror.h"
+#include "runtime/state/huge_pages.h"
 
 namespace troupe::runtime {
 namespace {
@@ -108,6 +109,22 @@ StateArena::StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat fo
 }
 
 StateArena::~StateArena() = default;
+
+void StateArena::expect(const std::function<BlockUse(int64_t id)>& use) {
+  HugePages pages;
+  for (int64_t id = 0; id < static_cast<int64_t>(blocks_.size()); ++id) {
+    const Block& b = blocks_[static_cast<size_t>(id)];
+    const BlockUse wanted = use(id);
+    for (const uint64_t version : {0, 1}) {
+      const BlockState state = host_block(id, version);
+      if (wanted.weights) pages.add(state.weight);
+      if (!wanted.moments) continue;
+      for (const Tensor& part : {state.moment1, state.moment2, state.ema}) pages.add(part);
+    }
+    if (wanted.gradient) pages.add(elements(storage_[static_cast<size_t>(b.tensor)].gradient, b.first, b.count));
+  }
+  pages.request();
+}
 
 void StateArena::open_mirror() {
   if (!mirror_) mirror_ = std::make_unique<GpuMirror>(*this);

@@ -66,6 +66,15 @@ struct BlockState {
   std::array<kernels::Tensor, 4> parts() const { return {weight, moment1, moment2, ema}; }
 };
 
+/// What a process is going to write of a block, on the host.
+struct BlockUse {
+  bool weights = false;   ///< both versions
+  bool moments = false;   ///< and the EMA, likewise
+  bool gradient = false;
+
+  static BlockUse all(int64_t) { return {true, true, true}; }
+};
+
 /// State N is what holds after step N. Two versions of everything stand side by side, state N at
 /// N mod 2: an apply reads one and writes the other, so an interrupted one starts again at the
 /// first block whose stamp is not N (commit law).
@@ -75,6 +84,9 @@ class StateArena {
  public:
   explicit StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format = {});
   ~StateArena();
+
+  /// Before it is written: what fills a huge page (huge_pages.h) gets one.
+  void expect(const std::function<BlockUse(int64_t id)>& use);
 
   const StateFormat& format() const { return format_; }
 

@@ -343,6 +343,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   if (start.process() >= start.processes()) return leave(part, mover, *plane_here);
   auto plan = config::make_plan({.run = planned.run, .model = planned.model, .cores = start.cores()});
   plan.buddy_stride = start.buddy_stride();
+  actors::expect_part(plan, recipe.shape, start.process(), device_of(planned.run.run.cluster()), arena);
   kernels::ThreadPool pool(plan.threads);
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process(),

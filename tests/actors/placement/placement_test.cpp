@@ -373,6 +373,8 @@ TEST(Placement, SaysWhatAProcessIsToHaveOfEachBlock) {
       EXPECT_EQ(placement.share(p, id), is_whole  ? Share::whole
                                         : is_used ? Share::weights
                                                   : Share::none);
+      const runtime::BlockUse use = placement.use(p, id);
+      EXPECT_EQ(std::tuple(use.weights, use.moments, use.gradient), std::tuple(is_whole || is_used, is_whole, is_used));
     }
   }
 }
