@@ -51,7 +51,8 @@ void train(const TrainOptions& options) {
   if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
   PreparedRun prepared = prepare(options, set_up_run(std::move(run)));
   if (!prepared.meeting) return RunLead(prepared, {}).run();
-  supervise_leader([&](const LeaderLife& life) { RunLead(prepared, life).run(); });
+  supervise_leader("troupe train --resume " + prepared.folder.path().string() + " goes on",
+                   [&](const LeaderLife& life) { RunLead(prepared, life).run(); });
 }
 
 }  // namespace

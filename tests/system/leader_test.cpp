@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "runtime/cluster/join/frame_socket.h"
 #include "tests/system/family.h"
@@ -64,6 +65,26 @@ TEST_F(LeaderTest, IsReplacedAlsoWhileStrangersConnectAndSayNothing) {
   ASSERT_TRUE(run.says("step 40 ")) << run.text();
   stop_and_expect_same_bits(run);
   EXPECT_EQ(node.wait(), 0) << node.text();
+}
+
+// Nobody is left to say behind which step the run ends.
+TEST_F(LeaderTest, ThatIsLostAsItIsToldToStopEndsTheRunWithAWordOfHowItGoesOn) {
+  Background run(command(long_train("--nodes 2")), folder_ / "beside");
+  ASSERT_TRUE(run.says("step 5 ")) << run.text();
+  const pid_t supervisor = program_of(run);
+  ASSERT_EQ(::kill(supervisor, SIGSTOP), 0);  // both words are there when it goes on
+  kill(leader_of(run));
+  ASSERT_EQ(::kill(supervisor, SIGTERM), 0);
+  ASSERT_EQ(::kill(supervisor, SIGCONT), 0);
+  const auto told = std::chrono::steady_clock::now();
+
+  EXPECT_EQ(run.wait(), 128 + SIGTERM) << run.text();
+  EXPECT_LT(std::chrono::steady_clock::now() - told, std::chrono::seconds(8)) << "its node does not wait for another";
+  EXPECT_THAT(run.text(), HasSubstr("troupe: stopped by SIGTERM; process 0 (pid "));
+  EXPECT_THAT(run.text(), HasSubstr("which led the run, was ended by signal 9 (SIGKILL); troupe train --resume "));
+  Background resumed(command("train --resume run"), folder_ / "resumed");
+  ASSERT_TRUE(resumed.says("\nstep " + std::to_string(last_step(run) + 5) + " ")) << resumed.text();
+  stop_and_expect_same_bits(resumed);
 }
 
 TEST_F(LeaderTest, ThatIsKilledWhenAnotherHasBeenReplacedChangesNoBitEither) {

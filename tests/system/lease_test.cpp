@@ -45,12 +45,6 @@ class LeaseProgramTest : public LongRunTest {
     return "--nodes 3 --out " + folder + " --set cluster.lease.etcd=" + etcd +
            " --set cluster.lease.name=a-run ";
   }
-  /// The last step that it has printed; 0: none.
-  static int last_step(const Background& run) {
-    const std::string text = run.text(), before = "\nstep ";
-    const size_t at = text.rfind(before);
-    return at == std::string::npos ? 0 : std::stoi("0" + text.substr(at + before.size(), 9));
-  }
   /// Whoever leads by now, by its steps; the first if both end.
   Background& leading() {
     const int seen = std::max(last_step(*first_), last_step(*standby_));

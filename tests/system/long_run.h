@@ -32,6 +32,13 @@ class LongRunTest : public SpreadProgramTest {
     return true;
   }
 
+  /// The last step that it has printed; 0: none.
+  static int last_step(const Background& run) {
+    const std::string text = run.text(), before = "\nstep ";
+    const size_t at = text.rfind(before);
+    return at == std::string::npos ? 0 : std::stoi("0" + text.substr(at + before.size(), 9));
+  }
+
   /// The step behind which a run was stopped, from what it says; 0: it was not.
   static int stopped_after(const std::string& text) {
     const std::string before = "stopped by SIGTERM after step ";

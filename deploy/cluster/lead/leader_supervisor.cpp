@@ -12,9 +12,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <optional>
 #include <system_error>
+#include <vector>
 
 #include "deploy/cluster/lead/beating_line.h"
 #include "deploy/process/stop_signals.h"
@@ -49,6 +51,15 @@ constexpr std::chrono::seconds patience{10};
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
+}
+
+/// Of this process, those of lost leaders among them. None where the kernel does not say.
+std::vector<pid_t> children() {
+  const std::string self = std::to_string(::getpid());
+  std::ifstream file("/proc/" + self + "/task/" + self + "/children");
+  std::vector<pid_t> found;
+  for (pid_t child = 0; file >> child;) found.push_back(child);
+  return found;
 }
 
 double steady_seconds() {
@@ -149,8 +160,9 @@ class LeaderSupervisor {
   int wait();
   /// Whether another is to lead behind one that has ended so. Sets how its life begins.
   bool is_another_due(int status, LeaderLife& life);
-  int exit_code(int status) const;
-  void reap_nodes() const;
+  /// How the supervisor ends behind the last leader, by an exception; `goes_on` says how the run does.
+  [[noreturn]] void end(int status, const std::string& goes_on) const;
+  void end_nodes() const;
   void leave_signals() const { signals_.restore(); }
 
  private:
@@ -158,6 +170,7 @@ class LeaderSupervisor {
   bool listen();
   void hear_beat();
   void judge();
+  std::string loss(int status) const;
 
   SignalFile signals_;
   pid_t leader_ = 0;
@@ -289,29 +302,37 @@ bool LeaderSupervisor::is_another_due(int status, LeaderLife& life) {
     life.loss_.clear();
     return true;
   }
-  const std::string loss = "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
-                           (silence_.empty() ? "" : "was " + silence_ + " and ") +
-                           runtime::how_it_ended(leader_, status);
   if (++lost_ > most_lost) {
     std::cerr << "troupe: " << most_lost + 1
               << " processes that led the run were lost without a step between them; the last, "
-              << loss << std::endl;
+              << loss(status) << std::endl;
     return false;
   }
   ++life.number_;
   life.processes_ = static_cast<int>(processes_);
   life.loss_us_ = noticed_us_;
-  if (code != try_again_code) life.loss_ = loss;
+  if (code != try_again_code) life.loss_ = loss(status);
   if (begins_again) life.loss_.clear();
   return true;
 }
 
-int LeaderSupervisor::exit_code(int status) const {
-  if (has_ended_itself_) return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-  return signal_ != 0 ? 128 + signal_ : 1;
+std::string LeaderSupervisor::loss(int status) const {
+  return "process 0 (pid " + std::to_string(leader_) + "), which led the run, " +
+         (silence_.empty() ? "" : "was " + silence_ + " and ") + runtime::how_it_ended(leader_, status);
 }
 
-void LeaderSupervisor::reap_nodes() const {
+void LeaderSupervisor::end(int status, const std::string& goes_on) const {
+  if (has_ended_itself_) throw LeaderEnded(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+  if (signal_ == 0) throw LeaderEnded(1);
+  // It was lost before it could do what the signal asks for, and say so.
+  throw StoppedBySignal(signal_, "stopped by " + signal_name(signal_) + "; " + loss(status) + "; " + goes_on);
+}
+
+/// Nodes of a leader that was lost wait for the next one: they are told that there is none.
+void LeaderSupervisor::end_nodes() const {
+  if (!has_ended_itself_) {
+    for (const pid_t node : children()) ::kill(node, SIGTERM);
+  }
   const auto end = std::chrono::steady_clock::now() + patience;
   while (true) {
     const pid_t pid = ::waitpid(-1, nullptr, WNOHANG);
@@ -323,7 +344,7 @@ void LeaderSupervisor::reap_nodes() const {
   }
 }
 
-void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
+void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead) {
   LeaderSupervisor supervisor;
   runtime::lack_of_memory(0);  // what was before the run is not of it
   LeaderLife life;
@@ -331,8 +352,8 @@ void supervise_leader(const std::function<void(const LeaderLife&)>& lead) {
     if (supervisor.start(life)) break;
     const int status = supervisor.wait();
     if (supervisor.is_another_due(status, life)) continue;
-    supervisor.reap_nodes();
-    throw LeaderEnded(supervisor.exit_code(status));
+    supervisor.end_nodes();
+    supervisor.end(status, goes_on);
   }
   Farewell farewell([&life] { life.say(end_word); });
   try {

@@ -38,7 +38,7 @@ class LeaderLife {
 
  private:
   friend class LeaderSupervisor;
-  friend void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
+  friend void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead);
   void say(char word) const;
   void say(char word, int64_t number) const;
   int number_ = 1;
@@ -80,7 +80,8 @@ class LeaderEnded : public std::exception {
 /// another one when that process is lost, or throws BeginAgain or Fenced. The process that has called this
 /// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
 /// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
-/// its nodes end.
-void supervise_leader(const std::function<void(const LeaderLife&)>& lead);
+/// its nodes end. Throws StoppedBySignal, with what `goes_on` says of the run, when a leader is lost that was told
+/// to stop.
+void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead);
 
 }  // namespace troupe::deploy

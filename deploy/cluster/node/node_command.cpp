@@ -1,7 +1,5 @@
 #include "deploy/cluster/node/node_command.h"
 
-#include <sys/socket.h>
-
 #include <csignal>
 #include <iostream>
 #include <memory>
@@ -140,7 +138,7 @@ void run_node(const NodeOptions& options) {
     signals.on_stop([&] {
       line.lost("stopped by " + signal_name(signals.received()));
       *way.is_stopped = true;
-      ::shutdown(line.socket()->file(), SHUT_RD);
+      line.hear_no_more();
     });
     play_parts(way, options.tls, line, signals);
     signals.on_stop({});

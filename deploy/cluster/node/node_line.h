@@ -1,6 +1,8 @@
 // What a node's threads share: the line to its leader, and the company that parcels of others are for.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -29,6 +31,19 @@ class Line {
   void set_socket(SocketPtr socket) {
     std::lock_guard lock(mutex_);
     socket_ = std::move(socket);
+    joining_.reset();
+  }
+  /// Another may lead, who says so on this: nothing is told there before.
+  void set_joining(SocketPtr socket) {
+    std::lock_guard lock(mutex_);
+    joining_ = std::move(socket);
+  }
+  /// Who waits for a word on either waits no more.
+  void hear_no_more() const {
+    std::lock_guard lock(mutex_);
+    for (const SocketPtr& socket : {socket_, joining_}) {
+      if (socket) ::shutdown(socket->file(), SHUT_RD);
+    }
   }
 
   void happened(const wire::Event& event) {
@@ -76,7 +91,7 @@ class Line {
   }
 
   mutable std::mutex mutex_;
-  SocketPtr socket_;
+  SocketPtr socket_, joining_;
 };
 
 /// The company of this process, as the parcels of others find it once it is there.

@@ -159,6 +159,8 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   says_that_it_holds(way, *door.get());
   says_what_it_has_measured(way, *door.get());
   const auto socket = reach(way, rejoin_time);
+  line.set_joining(socket);
+  if (*way.is_stopped) throw ClusterError(way.name + " was about to take this node in, which is to stop");
   const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
   if (!next.goes_on() || next.process() != start.process() || next.processes() != start.processes()) {
     throw NoPart(way.name + " has another part for this node than it had");
