@@ -160,6 +160,14 @@ inline void multiply_nothing(const GemmBlock& g) {
   }
 }
 
+/// Whether copies of a's rows pay. Every panel of b reads the rows again, from the second cache; sooner where they
+/// are so far apart that they share sets of the first one, or where each step finds its column in another page.
+inline bool packs_rows(const GemmBlock& g) {
+  constexpr int64_t far = 512;  // floats
+  const int64_t most_cols = g.a_k != 1 ? 64 : g.a_row >= far ? 128 : 256;
+  return g.cols > most_cols;
+}
+
 template <class Kind>
 inline void multiply_block(const GemmBlock& g) {
   if (g.rows <= 0 || g.cols <= 0) return;
@@ -168,7 +176,7 @@ inline void multiply_block(const GemmBlock& g) {
     constexpr auto all = std::make_integer_sequence<int, few_rows_limit>();
     if (g.b_transposed && g.rows <= few_rows_limit) return few_rows_function<Kind::promotes>(g.rows, all)(g);
   }
-  const bool pack_a = Kind::always_packs || g.cols > 256;
+  const bool pack_a = Kind::always_packs || packs_rows(g);
   const int64_t steps = Kind::steps_of(std::min(Kind::block_depth, g.depth));
   // Each block of rows packs b again, so they are few, and of one size.
   const int64_t fitting_rows =

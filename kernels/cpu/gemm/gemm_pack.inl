@@ -16,7 +16,7 @@ inline void load_transposed_part(const float* p, int64_t stride, int64_t rows, i
 /// What a tile multiplies in a step, and in what blocks of k. `read` is what is taken of a number.
 struct Numbers {
   static constexpr bool promotes = false, always_packs = false, has_few_rows = true;
-  static constexpr int64_t block_depth = 384;
+  static constexpr int64_t block_depth = 256;  // a panel of b leaves room for rows of a in a first cache of 48 KiB
   static constexpr int64_t steps_of(int64_t depth) { return depth; }
   static F16 read(F16 x) { return x; }
 

@@ -17,6 +17,8 @@ constexpr int64_t panel_width = 32;
 constexpr int64_t fmas_per_operation = 4;
 /// Taking a panel of b apart costs about as much as multiplying this many rows with it.
 constexpr int64_t panel_rows = 4;
+/// Bringing a part's rows of a near costs about as much as multiplying them with a panel, divided by this.
+constexpr int64_t reads_a_panel = 4;
 
 int64_t panels_of(int64_t cols) { return (cols + panel_width - 1) / panel_width; }
 
@@ -35,7 +37,7 @@ Grid choose_grid(int64_t parts, int64_t threads, int64_t rows, int64_t panels) {
     const int64_t part_panels = (panels + cols_parts - 1) / cols_parts;
     const int64_t part_rows = (rows + rows_parts - 1) / rows_parts;
     const int64_t rounds = (rows_parts * cols_parts + threads - 1) / threads;
-    const int64_t time = rounds * part_panels * (part_rows + panel_rows);
+    const int64_t time = rounds * (reads_a_panel * part_panels + 1) * (part_rows + panel_rows);
     if (time < best_time) {
       best_time = time;
       best = {rows_parts, cols_parts};
