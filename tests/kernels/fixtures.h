@@ -48,7 +48,10 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 /// Restores the instruction set at the end of a test.
 class IsaGuard {
  public:
-  ~IsaGuard() { kernels::cpu::force_isa(kernels::cpu::available_isas().back()); }
+  ~IsaGuard() { kernels::cpu::force_isa(before_); }
+
+ private:
+  const kernels::cpu::Isa before_ = kernels::cpu::current_isa();
 };
 
 }  // namespace troupe::tests

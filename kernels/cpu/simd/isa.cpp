@@ -28,8 +28,13 @@ const std::vector<Isa>& detect() {
   return found;
 }
 
+Isa fastest() {
+  const Isa best = detect().back();
+  return best == Isa::avx512_bf16 && !sums_pairs_faster() ? Isa::avx512 : best;
+}
+
 std::atomic<Isa>& chosen() {
-  static std::atomic<Isa> isa{detect().back()};
+  static std::atomic<Isa> isa{fastest()};
   return isa;
 }
 

@@ -9,7 +9,7 @@ namespace troupe::kernels::cpu {
 enum class Isa { portable, avx2, avx512, avx512_bf16 };
 const char* to_string(Isa isa);
 
-/// The best one of this machine, or the one last forced.
+/// The fastest one of this machine, or the one last forced.
 Isa current_isa();
 std::vector<Isa> available_isas();
 
