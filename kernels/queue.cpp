@@ -68,7 +68,7 @@ struct Queue::Lane {
   std::deque<Operation> operations;  // the front one is under way
   std::exception_ptr error;
   bool goes_first = false;
-  bool is_begun() const { return operations.front().taken > 0; }
+  bool has_thread() const { return operations.front().taken > operations.front().ended; }
   Queue::Callback on_error;
 
   // On the GPU:

@@ -9,7 +9,7 @@
 namespace troupe::kernels {
 
 /// Lanes whose front operation has parts that nobody has taken, in the order in which they came, by urgency. Not
-/// thread-safe. `Lane` says whether a thread has taken a part of its front operation: `bool is_begun() const`.
+/// thread-safe. `Lane` says whether a thread is at a part of its front operation: `bool has_thread() const`.
 template <class Lane>
 class ReadyLanes {
  public:
@@ -21,7 +21,7 @@ class ReadyLanes {
     const Lane* lane = nullptr;  ///< only compared: it may be gone
     int turns = 0;               ///< parts in a row of it
   };
-  /// After so many a thread looks for another lane: none waits for ever.
+  /// After so many a thread goes where one has waited longest: none waits for ever.
   static constexpr int most_turns = 256;
 
   bool empty() const { return size() == 0; }
@@ -34,7 +34,8 @@ class ReadyLanes {
   /// else of the first. Must not be empty.
   Lane& choose(Thread& thread) const {
     const auto lanes = std::find_if(lanes_.begin(), lanes_.end(), [](const auto& some) { return !some.empty(); });
-    Lane* const chosen = lanes == lanes_.begin() + usual ? choose_of(*lanes, thread) : lanes->front();
+    if (lanes != lanes_.begin() + usual) return *lanes->front();  // and back where it was
+    Lane* const chosen = choose_of(*lanes, thread);
     thread.turns = chosen == thread.lane ? thread.turns + 1 : 1;
     thread.lane = chosen;
     return *chosen;
@@ -52,13 +53,11 @@ class ReadyLanes {
 
  private:
   static Lane* choose_of(const std::deque<Lane*>& lanes, const Thread& thread) {
-    const bool may_stay = thread.turns < most_turns;
+    if (thread.turns >= most_turns) return lanes[lanes.front() == thread.lane && lanes.size() > 1 ? 1 : 0];
     const auto own = std::find(lanes.begin(), lanes.end(), thread.lane);
-    if (may_stay && own != lanes.end()) return *own;
-    const auto fresh = std::find_if(lanes.begin(), lanes.end(), [&](const Lane* lane) {
-      return !lane->is_begun() && (may_stay || lane != thread.lane);
-    });
-    return fresh == lanes.end() ? lanes.front() : *fresh;
+    if (own != lanes.end()) return *own;
+    const auto free = std::find_if(lanes.begin(), lanes.end(), [](const Lane* lane) { return !lane->has_thread(); });
+    return free == lanes.end() ? lanes.front() : *free;
   }
 
   std::array<std::deque<Lane*>, 3> lanes_;

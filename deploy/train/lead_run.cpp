@@ -130,8 +130,7 @@ void RunLead::run() {
   const int signal = signals_->received();
   throw StoppedBySignal(signal, "stopped by " + signal_name(signal) + " after step " +
                                     std::to_string(last_->record().step()) + " of " +
-                                    std::to_string(recipe_.steps) + "; troupe train --resume " +
-                                    folder_.path().string() + " goes on");
+                                    std::to_string(recipe_.steps) + "; " + folder_.goes_on());
 }
 
 /// With what is missing in it of the run. Of a run that has begun, a disk without room is waited for, as by the
@@ -264,7 +263,7 @@ bool RunLead::train(Part& part, const std::shared_ptr<actors::Company>& company,
                            .actors = leader ? &leader->actors() : nullptr});
     std::optional<Leader::Watch> watch;
     if (leader) {
-      watch.emplace(*leader, troupe, "; troupe train --resume " + folder_.path().string() + " goes on");
+      watch.emplace(*leader, troupe, "; " + folder_.goes_on());
     }
     const StopOnLoss by_lease(leadership_.get(), [&](const std::string& how) {
       if (leader) leader->abandon();
@@ -309,7 +308,7 @@ void RunLead::stopped_while_waiting(Leader& leader) {
   const std::string text = "stopped by " + signal_name(signal) + " while nobody was there for " +
                            leader.stopped_without();
   if (leadership_) end_everywhere(*leadership_, leader, text);
-  throw StoppedBySignal(signal, text + "; troupe train --resume " + folder_.path().string() + " goes on");
+  throw StoppedBySignal(signal, text + "; " + folder_.goes_on());
 }
 
 void RunLead::tell_beginning(const Part& part, actors::Company& company) {

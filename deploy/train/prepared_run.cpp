@@ -135,9 +135,9 @@ PreparedRun prepare(const TrainOptions& options, RunSetup p) {
   auto meeting = p.plan.processes > 1
                      ? std::make_unique<MeetingPoint>(options.cluster, lease ? lease->nonce() : "")
                      : nullptr;
-  if (lease && meeting) lease->prove(meeting->secret);
+  if (lease) lease->prove(meeting->secret);  // which has several processes
   RunFolder folder = make_folder(options, p, data, place);
-  if (lease) lease->begin(meeting ? runtime::to_string(meeting->listener.endpoint()) : "");
+  if (lease) lease->begin(runtime::to_string(meeting->listener.endpoint()));
   return {options, std::move(p), std::move(data), std::move(failpoints), std::move(folder),
           std::move(meeting), std::move(lease)};
 }

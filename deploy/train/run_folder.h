@@ -27,6 +27,8 @@ class RunFolder {
   static RunFolder open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
+  /// How to go on with a run that was stopped.
+  std::string goes_on() const { return "troupe train --resume " + path_.string() + " goes on"; }
 
   /// Writes run.textproto with every setting in it.
   void write_run(config::Run run, const config::Model& model) const;

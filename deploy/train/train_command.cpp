@@ -51,7 +51,7 @@ void train(const TrainOptions& options) {
   if (options.is_dry_run) return print_plan(plan_run(std::move(run)), {});
   PreparedRun prepared = prepare(options, set_up_run(std::move(run)));
   if (!prepared.meeting) return RunLead(prepared, {}).run();
-  supervise_leader("troupe train --resume " + prepared.folder.path().string() + " goes on",
+  supervise_leader({.goes_on = prepared.folder.goes_on(), .starts_nodes = prepared.meeting->starts_nodes},
                    [&](const LeaderLife& life) { RunLead(prepared, life).run(); });
 }
 

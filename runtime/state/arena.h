@@ -85,7 +85,7 @@ class StateArena {
   explicit StateArena(std::vector<kernels::ParameterSpec> specs, StateFormat format = {});
   ~StateArena();
 
-  /// Before it is written: what fills a huge page (huge_pages.h) gets one.
+  /// Before it is written: what fills a huge page (huge_pages.h) gets one. What is written already keeps its pages.
   void expect(const std::function<BlockUse(int64_t id)>& use);
 
   const StateFormat& format() const { return format_; }

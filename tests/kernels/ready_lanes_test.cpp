@@ -6,8 +6,8 @@ namespace troupe::tests {
 namespace {
 
 struct Lane {
-  bool has_begun = false;
-  bool is_begun() const { return has_begun; }
+  bool is_taken = false;
+  bool has_thread() const { return is_taken; }
 };
 
 using Ready = kernels::ReadyLanes<Lane>;
@@ -17,7 +17,7 @@ class ReadyLanesTest : public testing::Test {
   /// Takes a part.
   Lane& choose(Ready::Thread& thread) {
     Lane& chosen = ready_.choose(thread);
-    chosen.has_begun = true;
+    chosen.is_taken = true;
     return chosen;
   }
 
@@ -41,7 +41,7 @@ TEST_F(ReadyLanesTest, AThreadStaysInItsLaneWhereWhatItHasWrittenIsNear) {
   ready_.remove(a_);
   ready_.add(b_, Ready::usual);
   ready_.add(a_, Ready::usual);  // its next operation
-  a_.has_begun = false;
+  a_.is_taken = false;
 
   EXPECT_EQ(&choose(one_), &a_);
   EXPECT_EQ(&choose(two_), &b_);
@@ -64,6 +64,20 @@ TEST_F(ReadyLanesTest, WhatOthersWaitForGoesBeforeAThreadsOwnLane) {
   EXPECT_EQ(&choose(one_), &b_);
   ready_.add(c_, Ready::callbacks_that_tell_others);
   EXPECT_EQ(&choose(one_), &c_);
+  ready_.remove(c_);
+  ready_.remove(b_);
+  ready_.add(c_, Ready::usual);
+  EXPECT_EQ(&choose(one_), &a_) << "back to its own";
+}
+
+TEST_F(ReadyLanesTest, AnOperationThatWasLeftInTheMiddleIsTakenUpFirst) {
+  ready_.add(a_, Ready::usual);
+  choose(one_);
+  a_.is_taken = false;  // the part has ended, others are there
+  ready_.add(b_, Ready::usual);
+  ready_.add(c_, Ready::usual);
+
+  EXPECT_EQ(&choose(two_), &a_);
 }
 
 TEST_F(ReadyLanesTest, WhatOthersWaitForGoesInTurn) {
@@ -83,7 +97,7 @@ TEST_F(ReadyLanesTest, ALaneThatNeverEndsKeepsNoOtherWaitingForEver) {
 
   int turns = 1;
   while (&choose(one_) == &a_) {
-    a_.has_begun = false;  // the next operation
+    a_.is_taken = false;  // the next operation
     ASSERT_LT(++turns, 10'000);
   }
 

@@ -130,6 +130,26 @@ TEST_F(Lease, AStandbyGoesOnWithTheLivingNodesWhenTheHostThatLeadsIsLost) {
   expect_nodes_end();
 }
 
+// It looks for whoever leads next for a minute.
+TEST_F(Lease, ANodeThatNobodyLeadsAnyMoreEndsWhenItIsToldTo) {
+  start(far_off);
+  ASSERT_TRUE(first_->says("step 7 ")) << first_->text();
+  signal_all(*standby_, SIGKILL);
+  signal_all(*first_, SIGKILL);
+  const auto rules = etcd_->place("a-run").rules();
+  auto client = etcd_->place("a-run").client();
+  while (rules.view_of(client.run(rules.look())).holder) ::usleep(10'000);
+
+  const auto told = Clock::now();
+  for (Background& one : nodes_) ASSERT_EQ(::kill(program_of(one), SIGTERM), 0);
+
+  for (Background& one : nodes_) {
+    EXPECT_EQ(one.wait(), 128 + SIGTERM) << one.text();
+    EXPECT_THAT(one.text(), HasSubstr("stopped by SIGTERM"));
+  }
+  EXPECT_LT(seconds_since(told), 10.0);
+}
+
 TEST_F(Lease, AFrozenHostThatGoesOnAfterTheTakeoverChangesNothingAndStandsBy) {
   start(far_off);
   ASSERT_TRUE(first_->says("step 7 ")) << first_->text();

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -53,12 +54,15 @@ constexpr std::chrono::seconds patience{10};
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-/// Of this process, those of lost leaders among them. None where the kernel does not say.
-std::vector<pid_t> children() {
+/// Of this process, those of lost leaders among them, that run this program. None where the kernel does not say.
+std::vector<pid_t> own_children() {
   const std::string self = std::to_string(::getpid());
   std::ifstream file("/proc/" + self + "/task/" + self + "/children");
   std::vector<pid_t> found;
-  for (pid_t child = 0; file >> child;) found.push_back(child);
+  for (pid_t child = 0; file >> child;) {
+    std::error_code none;  // it has ended
+    if (std::filesystem::equivalent("/proc/self/exe", "/proc/" + std::to_string(child) + "/exe", none)) found.push_back(child);
+  }
   return found;
 }
 
@@ -160,9 +164,9 @@ class LeaderSupervisor {
   int wait();
   /// Whether another is to lead behind one that has ended so. Sets how its life begins.
   bool is_another_due(int status, LeaderLife& life);
-  /// How the supervisor ends behind the last leader, by an exception; `goes_on` says how the run does.
-  [[noreturn]] void end(int status, const std::string& goes_on) const;
-  void end_nodes() const;
+  /// How the supervisor ends behind the last leader, by an exception.
+  [[noreturn]] void end(int status, const SupervisedRun& run) const;
+  void end_nodes(const SupervisedRun& run) const;
   void leave_signals() const { signals_.restore(); }
 
  private:
@@ -321,17 +325,18 @@ std::string LeaderSupervisor::loss(int status) const {
          (silence_.empty() ? "" : "was " + silence_ + " and ") + runtime::how_it_ended(leader_, status);
 }
 
-void LeaderSupervisor::end(int status, const std::string& goes_on) const {
+void LeaderSupervisor::end(int status, const SupervisedRun& run) const {
   if (has_ended_itself_) throw LeaderEnded(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
   if (signal_ == 0) throw LeaderEnded(1);
+  if (WIFSIGNALED(status) && WTERMSIG(status) == signal_) throw LeaderEnded(128 + signal_);  // it led nothing yet
   // It was lost before it could do what the signal asks for, and say so.
-  throw StoppedBySignal(signal_, "stopped by " + signal_name(signal_) + "; " + loss(status) + "; " + goes_on);
+  throw StoppedBySignal(signal_, "stopped by " + signal_name(signal_) + "; " + loss(status) + "; " + run.goes_on);
 }
 
 /// Nodes of a leader that was lost wait for the next one: they are told that there is none.
-void LeaderSupervisor::end_nodes() const {
-  if (!has_ended_itself_) {
-    for (const pid_t node : children()) ::kill(node, SIGTERM);
+void LeaderSupervisor::end_nodes(const SupervisedRun& run) const {
+  if (!has_ended_itself_ && run.starts_nodes) {
+    for (const pid_t node : own_children()) ::kill(node, SIGTERM);
   }
   const auto end = std::chrono::steady_clock::now() + patience;
   while (true) {
@@ -344,7 +349,7 @@ void LeaderSupervisor::end_nodes() const {
   }
 }
 
-void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead) {
+void supervise_leader(const SupervisedRun& run, const std::function<void(const LeaderLife&)>& lead) {
   LeaderSupervisor supervisor;
   runtime::lack_of_memory(0);  // what was before the run is not of it
   LeaderLife life;
@@ -352,8 +357,8 @@ void supervise_leader(const std::string& goes_on, const std::function<void(const
     if (supervisor.start(life)) break;
     const int status = supervisor.wait();
     if (supervisor.is_another_due(status, life)) continue;
-    supervisor.end_nodes();
-    supervisor.end(status, goes_on);
+    supervisor.end_nodes(run);
+    supervisor.end(status, run);
   }
   Farewell farewell([&life] { life.say(end_word); });
   try {

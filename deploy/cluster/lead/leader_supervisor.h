@@ -9,6 +9,12 @@
 
 namespace troupe::deploy {
 
+/// What a supervisor knows of the run.
+struct SupervisedRun {
+  std::string goes_on;  ///< how to go on with it
+  bool starts_nodes;    ///< its leaders do: they are of no use when none follows
+};
+
 /// One of those that lead a run, one behind the other.
 class LeaderLife {
  public:
@@ -38,7 +44,7 @@ class LeaderLife {
 
  private:
   friend class LeaderSupervisor;
-  friend void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead);
+  friend void supervise_leader(const SupervisedRun& run, const std::function<void(const LeaderLife&)>& lead);
   void say(char word) const;
   void say(char word, int64_t number) const;
   int number_ = 1;
@@ -80,8 +86,7 @@ class LeaderEnded : public std::exception {
 /// another one when that process is lost, or throws BeginAgain or Fenced. The process that has called this
 /// only watches, passes signals on, and ends by LeaderEnded. It may have no thread but this; what
 /// it holds is there in every life of the leader. If it is killed, the leader is killed too, and
-/// its nodes end. Throws StoppedBySignal, with what `goes_on` says of the run, when a leader is lost that was told
-/// to stop.
-void supervise_leader(const std::string& goes_on, const std::function<void(const LeaderLife&)>& lead);
+/// its nodes end. Throws StoppedBySignal when one that was told to stop is lost in another way.
+void supervise_leader(const SupervisedRun& run, const std::function<void(const LeaderLife&)>& lead);
 
 }  // namespace troupe::deploy

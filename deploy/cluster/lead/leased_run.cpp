@@ -23,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 /// How often a standby looks.
 constexpr auto look_time = 100ms;
+/// So often a run is begun for which etcd gives no answer.
+constexpr int most_tries = 3;
 /// What each standby leaves to those before it.
 constexpr double turn_seconds = 0.5;
 
@@ -53,7 +55,7 @@ std::string name_of(const wire::LeaseHolder& holder) {
 /// A process that waits for the lease.
 class Candidacy {
  public:
-  /// `predecessor`: revision of a holder of the lease in whose place this process is.
+  /// `predecessor`: revision of a holder of the lease in whose place this process is, if that still holds it.
   Candidacy(const LeasedRun::Args& args, const LeasedRun::Candidate& candidate, bool goes_on_behind_end,
             int64_t predecessor)
       : args_(args), candidate_(candidate), rules_(args.place.rules()), client_(args.place.client()),
@@ -257,11 +259,18 @@ void LeasedRun::begin(const std::string& address) {
   if (!is_new_) return;
   runtime::EtcdClient client = args_.place.client();
   const wire::LeaseHolder beginner = holder_at(address, new_id());  // of term 0
-  const int64_t lease = client.grant(args_.place.seconds);          // nobody keeps it alive: it ends, or is followed
-  const runtime::EtcdAnswer answer = client.run(args_.place.rules().begin(run_, beginner, lease));
-  if (const auto revision = LeaseRules::is_begun_by(answer, beginner)) {
-    begun_revision_ = *revision;
-    return;
+  for (int tries = most_tries; tries > 0; --tries) {
+    try {
+      const int64_t lease = client.grant(args_.place.seconds);  // nobody keeps it alive: it ends, or is followed
+      const runtime::EtcdAnswer answer = client.run(args_.place.rules().begin(run_, beginner, lease));
+      if (const auto revision = LeaseRules::begun(answer, run_, beginner)) {
+        begun_revision_ = *revision;
+        return;
+      }
+      break;
+    } catch (const ClusterError&) {  // it may have begun
+      if (tries == 1) throw;
+    }
   }
   throw ClusterError("somebody else has begun a run of the name " + args_.place.name + " in " +
                      args_.place.describe());

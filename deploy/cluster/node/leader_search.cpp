@@ -99,10 +99,11 @@ void LeaderSearch::loop() {
       // tried again; whoever leads is still there, or is missed in another way
     }
     lock.lock();
-    if (view.holder) ++looks_;
-    if (!watched_ || !view.holder || view.holder->term() <= term_) continue;
-    if (view.holder->address() == address_) continue;  // whoever follows there takes the same connections
-    verdict_ = view.holder->host() + " leads the run in term " + std::to_string(view.holder->term());
+    const wire::LeaseHolder* const leader = view.leader();
+    if (leader) ++looks_;
+    if (!watched_ || !leader || leader->term() <= term_) continue;
+    if (leader->address() == address_) continue;  // whoever follows there takes the same connections
+    verdict_ = leader->host() + " leads the run in term " + std::to_string(leader->term());
     ::shutdown(watched_->file(), SHUT_RD);
     watched_.reset();
   }

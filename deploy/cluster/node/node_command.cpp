@@ -88,7 +88,7 @@ bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held
   way.facts.clear_usual_step_ms();
   way.is_between_parts = false;
   held.reset();
-  line.set_socket(reach(way, takeover_time));
+  go_to(way, line, takeover_time);
   return true;
 }
 
@@ -97,7 +97,7 @@ bool comes_back(Way& way, Line& line, std::unique_ptr<runtime::StateArena>& held
 bool comes_again(Way& way, Line& line) {
   if (!way.is_between_parts) return false;
   try {
-    line.set_socket(reach(way, rejoin_time));
+    go_to(way, line, rejoin_time);
   } catch (const RunHasEnded&) {
     throw;
   } catch (const ClusterError&) {
@@ -115,7 +115,7 @@ void play_parts(Way& way, const runtime::TlsFiles& tls, Line& line, const StopSi
       const Word word = play_one_part(way, tls, line, door, signals, held);
       if (word == Word::end) return;
       failures = 0;
-      line.set_socket(reach(way, word == Word::failed ? rejoin_time : takeover_time));
+      go_to(way, line, word == Word::failed ? rejoin_time : takeover_time);
     } catch (const RunHasEnded&) {
       throw;
     } catch (const ClusterError& error) {

@@ -31,9 +31,8 @@ class Line {
   void set_socket(SocketPtr socket) {
     std::lock_guard lock(mutex_);
     socket_ = std::move(socket);
-    joining_.reset();
   }
-  /// Another may lead, who says so on this: nothing is told there before.
+  /// Another may lead, who says so on this: nothing is told there before. Null: none.
   void set_joining(SocketPtr socket) {
     std::lock_guard lock(mutex_);
     joining_ = std::move(socket);
@@ -92,6 +91,18 @@ class Line {
 
   mutable std::mutex mutex_;
   SocketPtr socket_, joining_;
+};
+
+/// While it lives, a signal ends what is heard on this too.
+class Joining {
+ public:
+  Joining(Line& line, Line::SocketPtr socket) : line_(line) { line.set_joining(std::move(socket)); }
+  ~Joining() { line_.set_joining(nullptr); }
+  Joining(const Joining&) = delete;
+  Joining& operator=(const Joining&) = delete;
+
+ private:
+  Line& line_;
 };
 
 /// The company of this process, as the parcels of others find it once it is there.

@@ -159,8 +159,8 @@ void follow_another(Way& way, wire::NodeStart& start, Line& line, runtime::DataP
   says_that_it_holds(way, *door.get());
   says_what_it_has_measured(way, *door.get());
   const auto socket = reach(way, rejoin_time);
-  line.set_joining(socket);
-  if (*way.is_stopped) throw ClusterError(way.name + " was about to take this node in, which is to stop");
+  const Joining joining(line, socket);
+  expect_to_go_on(way);
   const wire::NodeStart next = runtime::join(*socket, way.secret, way.facts, within(takeover_time));
   if (!next.goes_on() || next.process() != start.process() || next.processes() != start.processes()) {
     throw NoPart(way.name + " has another part for this node than it had");
@@ -194,7 +194,7 @@ void follow(Way& way, wire::NodeStart& start, Line& line, runtime::DataPlane& pl
     } catch (const NoPart&) {
       throw;
     } catch (const ClusterError& error) {
-      if (!way.search || std::chrono::steady_clock::now() > deadline) {
+      if (!way.search || *way.is_stopped || std::chrono::steady_clock::now() > deadline) {
         throw ClusterError(why + "; " + error.what());
       }
     }

@@ -63,6 +63,15 @@ std::shared_ptr<runtime::FrameSocket> reach(Way& way, std::chrono::milliseconds 
   return socket;
 }
 
+void expect_to_go_on(const Way& way) {
+  if (*way.is_stopped) throw ClusterError(way.name + " was about to take in this node, which is to stop");
+}
+
+void go_to(Way& way, Line& line, std::chrono::milliseconds time) {
+  line.set_socket(reach(way, time));
+  expect_to_go_on(way);
+}
+
 wire::NodeStart join_whoever_leads(Way& way, Line& line, std::chrono::milliseconds hello_time) {
   const auto deadline = within(way.wait);
   while (true) {
@@ -75,7 +84,7 @@ wire::NodeStart join_whoever_leads(Way& way, Line& line, std::chrono::millisecon
     } catch (const ClusterError&) {
       if (!way.search || *way.is_stopped || std::chrono::steady_clock::now() > deadline) throw;
     }
-    line.set_socket(reach(way, hello_time));
+    go_to(way, line, hello_time);
   }
 }
 

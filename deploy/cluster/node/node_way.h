@@ -51,6 +51,12 @@ Way way_of(const NodeOptions& options);
 /// within `time`. Throws ClusterError, RunHasEnded.
 std::shared_ptr<runtime::FrameSocket> reach(Way& way, std::chrono::milliseconds time);
 
+/// Throws ClusterError if a signal has come: it may have found another line to end than the one that is waited on.
+void expect_to_go_on(const Way& way);
+
+/// The line goes to whoever `reach` finds. Throws as both.
+void go_to(Way& way, Line& line, std::chrono::milliseconds time);
+
 /// The part that this node gets. Where a lease says who leads, whoever that is may be lost before it is
 /// given. Throws as runtime::join does.
 wire::NodeStart join_whoever_leads(Way& way, Line& line, std::chrono::milliseconds hello_time);

@@ -10,7 +10,7 @@ namespace troupe::kernels::cpu {
 bool sums_pairs_in_turn();
 
 /// Whether it sums them well faster than it does the FMAs, so that packing pairs pays; it is timed, in 0.1 ms. Needs
-/// AVX512_BF16. Zen 5 does; Sapphire Rapids does not: steps in BF16 take a fifth longer by pairs there.
+/// AVX512_BF16. Zen 5 does; a Xeon with AMX does not: steps in BF16 take a fifth longer by pairs there.
 bool sums_pairs_faster();
 
 /// Operands rounded to BF16.

@@ -125,15 +125,17 @@ EtcdTransaction LeaseRules::begin(const wire::LeasedRun& run, const wire::LeaseH
           .puts = {{prefix_ + "run", run.SerializeAsString()},
                    {prefix_ + "leader", beginner.SerializeAsString(), lease}},
           .reads = {},
-          .otherwise = {{prefix_ + "leader"}}};
+          .otherwise = {{prefix_ + "run"}, {prefix_ + "leader"}}};
 }
 
-std::optional<int64_t> LeaseRules::is_begun_by(const EtcdAnswer& answer, const wire::LeaseHolder& beginner) {
+std::optional<int64_t> LeaseRules::begun(const EtcdAnswer& answer, const wire::LeasedRun& run,
+                                         const wire::LeaseHolder& beginner) {
   if (answer.holds) return answer.revision;
-  if (answer.ranges.empty() || answer.ranges[0].empty()) return std::nullopt;
-  const EtcdKey& leader = answer.ranges[0][0];
-  if (message_of<wire::LeaseHolder>(leader).id() != beginner.id()) return std::nullopt;
-  return leader.changed;
+  if (answer.ranges.size() < 2 || answer.ranges[0].empty()) return std::nullopt;
+  if (message_of<wire::LeasedRun>(answer.ranges[0][0]).nonce() != run.nonce()) return std::nullopt;
+  const auto& leader = answer.ranges[1];
+  const bool is_held = !leader.empty() && message_of<wire::LeaseHolder>(leader[0]).id() == beginner.id();
+  return is_held ? leader[0].changed : 0;
 }
 
 EtcdTransaction LeaseRules::stand_by(const std::string& id, const wire::StandbyFacts& facts,

@@ -1,7 +1,7 @@
 // Who leads a run, and what it has committed, as it stands in etcd: the rules, without network, thread or
 // clock. Keys below troupe/NAME/:
 //
-//   run            LeasedRun, written once, by the first leader
+//   run            LeasedRun, written once, by who begins the run
 //   leader         LeaseHolder; ends with the holder's lease. Of term 0: who has begun the run and is about to lead
 //                  it, so that no standby does before it
 //   last           LeaseHolder, the same, which stays: the term only goes up
@@ -72,10 +72,12 @@ class LeaseRules {
   LeaseView view_of(const EtcdAnswer& answer, uint64_t from_step = 0) const;
 
   /// Holds if nobody has begun a run of this name. `beginner`, of term 0, is the one to lead it while `lease`
-  /// lives: the answer's revision is its predecessor's in its claim. Otherwise `is_begun_by` says whose it is.
+  /// lives.
   EtcdTransaction begin(const wire::LeasedRun& run, const wire::LeaseHolder& beginner, int64_t lease) const;
-  /// The revision of this beginner, if an earlier try of which no answer came has begun the run.
-  static std::optional<int64_t> is_begun_by(const EtcdAnswer& answer, const wire::LeaseHolder& beginner);
+  /// None: somebody else has begun one. Else, also where an earlier try of which no answer came has begun `run`, the
+  /// revision that is its beginner's predecessor in a claim; 0: nobody holds that any more.
+  static std::optional<int64_t> begun(const EtcdAnswer& answer, const wire::LeasedRun& run,
+                                      const wire::LeaseHolder& beginner);
   /// `id` ends with the lease.
   EtcdTransaction stand_by(const std::string& id, const wire::StandbyFacts& facts, int64_t lease) const;
 

@@ -194,7 +194,7 @@ TEST(RoundedOperands, GiveWeightsTheirGradientsOfRoundedNumbers) {
   }
 }
 
-TEST(Pairs, AreUsedWhereTheProcessorSumsThemAsTheLawSays) {
+TEST(Pairs, AreThereWhereTheProcessorSumsThemAsTheLawSays) {
   const auto found = cpu::available_isas();
   if (found.back() < cpu::Isa::avx512 || !__builtin_cpu_supports("avx512bf16")) {
     GTEST_SKIP() << "this processor has no AVX512_BF16";

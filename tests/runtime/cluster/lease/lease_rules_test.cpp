@@ -65,7 +65,7 @@ TEST_F(LeaseRulesTest, ARunIsBegunOnce) {
 // However busy its machine is between the two.
 TEST_F(LeaseRulesTest, NobodyLeadsARunBeforeWhoHasBegunIt) {
   const EtcdAnswer begun = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));
-  const auto revision = LeaseRules::is_begun_by(begun, holder_of("a", 0));
+  const auto revision = LeaseRules::begun(begun, {}, holder_of("a", 0));
   ASSERT_TRUE(revision);
   EXPECT_FALSE(look().leader()) << "nodes do not join it yet";
 
@@ -88,11 +88,17 @@ TEST_F(LeaseRulesTest, ARunWhoseBeginnerWasLostIsLedByAnother) {
 }
 
 TEST_F(LeaseRulesTest, ABeginningOfWhichNoWordCameIsKnownAgain) {
-  const EtcdAnswer begun = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));  // the answer gets lost
+  wire::LeasedRun run, others;
+  run.set_nonce("n");
+  others.set_nonce("m");
+  const EtcdAnswer begun = etcd_.run(rules_.begin(run, holder_of("a", 0), 1));  // the answer gets lost
 
-  const EtcdAnswer again = etcd_.run(rules_.begin({}, holder_of("a", 0), 1));
-  EXPECT_EQ(LeaseRules::is_begun_by(again, holder_of("a", 0)), begun.revision);
-  EXPECT_FALSE(LeaseRules::is_begun_by(again, holder_of("b", 0))) << "somebody else has";
+  const EtcdAnswer again = etcd_.run(rules_.begin(run, holder_of("a", 0), 2));
+  EXPECT_EQ(LeaseRules::begun(again, run, holder_of("a", 0)), begun.revision);
+  EXPECT_FALSE(LeaseRules::begun(again, others, holder_of("b", 0))) << "somebody else has";
+  etcd_.end_lease(1);
+  const EtcdAnswer late = etcd_.run(rules_.begin(run, holder_of("a", 0), 3));
+  EXPECT_EQ(LeaseRules::begun(late, run, holder_of("a", 0)), 0) << "it has, and waits in line with the others";
 }
 
 TEST_F(LeaseRulesTest, OneLeadsUntilItsLeaseEnds) {
