@@ -273,7 +273,10 @@ namespace troupe::kernels::cpu {
 
 bool sums_pairs_in_turn() { return avx512_bf16::are_summed_in_turn(); }
 
-bool sums_pairs_faster() { return avx512_bf16::are_summed_faster(); }
+bool sums_pairs_faster() {
+  static const bool is_so = avx512_bf16::are_summed_faster();
+  return is_so;
+}
 
 void multiply_pairs(const GemmBlock& part) {
   avx512_bf16::multiply_block<avx512_bf16::Pairs<avx512_bf16::Rounded>>(part);

@@ -9,8 +9,8 @@ namespace troupe::kernels::cpu {
 /// asks for. Needs AVX512_BF16.
 bool sums_pairs_in_turn();
 
-/// Whether it sums them well faster than it does the FMAs, so that packing pairs pays; it is timed, in 0.1 ms. Needs
-/// AVX512_BF16. Zen 5 does; a Xeon with AMX does not: steps in BF16 take a fifth longer by pairs there.
+/// Whether it sums them well faster than it does the FMAs, so that packing pairs pays; it is timed, in 0.1 ms, when
+/// this is asked first. Needs AVX512_BF16. Zen 5 does; a Xeon with AMX does not: steps in BF16 take a fifth longer by pairs there.
 bool sums_pairs_faster();
 
 /// Operands rounded to BF16.

@@ -17,7 +17,7 @@ constexpr int64_t panel_width = 32;
 constexpr int64_t fmas_per_operation = 4;
 /// Taking a panel of b apart costs about as much as multiplying this many rows with it.
 constexpr int64_t panel_rows = 4;
-/// Bringing a part's rows of a near costs about as much as multiplying them with a panel, divided by this.
+/// Bringing a part's rows of a near so often costs about as much as multiplying them with a panel.
 constexpr int64_t reads_a_panel = 4;
 
 int64_t panels_of(int64_t cols) { return (cols + panel_width - 1) / panel_width; }
