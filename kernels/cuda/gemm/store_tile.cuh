@@ -113,12 +113,38 @@ __device__ inline unsigned long long fixed_point_of(float x, const FixedPointRul
   return static_cast<unsigned long long>(__double2ll_rn(static_cast<double>(x) * rule.scale));
 }
 
+/// The same of numbers that are small enough, in single precision: conversions to and from doubles
+/// would take as long as a third of a tile's products. x 2^s = h 2^22 + l, h the integer nearest to
+/// x 2^(s - 22): what is left of x 2^s is exact, and l is it rounded to nearest even. 2^22 is even, so
+/// l's neighbour that is even is the sum's.
+class SmallNumbers {
+ public:
+  __device__ explicit SmallNumbers(const FixedPointRule& rule)
+      : scale_(static_cast<float>(rule.scale)), high_(scale_ * 0x1p-22f),
+        bound_(fminf(rule.bound, 0x1p44f / scale_)) {}
+
+  __device__ bool have(float x) const { return fabsf(x) < bound_; }
+  __device__ unsigned long long fixed_point_of(float x) const {
+    const float high = __fmaf_rn(x, high_, magic), h = __fsub_rn(high, magic);
+    const float rest = __fmaf_rn(h, -0x1p22f, __fmul_rn(x, scale_));
+    return static_cast<unsigned long long>((int64_t{integer_of(high)} << 22) +
+                                           integer_of(__fadd_rn(rest, magic)));
+  }
+
+ private:
+  static constexpr float magic = 0x1.8p23f;  ///< what is added to it is rounded to an integer
+  __device__ static int integer_of(float sum) { return __float_as_int(sum) - 0x4b400000; }
+
+  float scale_, high_, bound_;
+};
+
 /// Adds a unit's gradient to its fixed-point sum. Stride and columns are even.
 template <int kCols>
 __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned long long* sum,
                                        const FixedPointRule& rule, const TileTarget& to) {
   constexpr int batch = 8;  // so many loads are under way at a time
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const SmallNumbers numbers(rule);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int r = to.row + 16 * warp + lane / 4 + 8 * half;
@@ -126,24 +152,37 @@ __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned
 #pragma unroll
     for (int first = 0; first < kCols / 8; first += batch) {
       ulonglong2 old[batch];
-#pragma unroll
-      for (int j = 0; j < batch; ++j) {
-        const int x = 8 * (first + j) + 2 * (lane % 4);
-        const bool is_there = r < to.row_end && to.col + x < to.cols && !rule.is_shared;
-        old[j] = make_ulonglong2(0, 0);
-        if (is_there && !rule.is_first) old[j] = *reinterpret_cast<const ulonglong2*>(line + x);
-      }
+      bool are_small = true;
 #pragma unroll
       for (int j = 0; j < batch; ++j) {
         const int i = 4 * (first + j) + 2 * half, x = 8 * (first + j) + 2 * (lane % 4);
-        if (r >= to.row_end || to.col + x >= to.cols) continue;
-        const unsigned long long a = fixed_point_of(total[i], rule);
-        const unsigned long long b = fixed_point_of(total[i + 1], rule);
+        const bool is_there = r < to.row_end && to.col + x < to.cols && !rule.is_shared;
+        old[j] = make_ulonglong2(0, 0);
+        if (is_there && !rule.is_first) old[j] = *reinterpret_cast<const ulonglong2*>(line + x);
+        are_small = are_small && numbers.have(total[i]) && numbers.have(total[i + 1]);
+      }
+      const auto add = [&](int j, unsigned long long a, unsigned long long b) {
+        const int x = 8 * (first + j) + 2 * (lane % 4);
+        if (r >= to.row_end || to.col + x >= to.cols) return;
         if (rule.is_shared) {
           atomicAdd(line + x, a);
           atomicAdd(line + x + 1, b);
         } else {
           *reinterpret_cast<ulonglong2*>(line + x) = make_ulonglong2(old[j].x + a, old[j].y + b);
+        }
+      };
+      if (are_small) {
+#pragma unroll
+        for (int j = 0; j < batch; ++j) {
+          const int i = 4 * (first + j) + 2 * half;
+          add(j, numbers.fixed_point_of(total[i]), numbers.fixed_point_of(total[i + 1]));
+        }
+      } else {
+#pragma unroll
+        for (int j = 0; j < batch; ++j) {
+          const int i = 4 * (first + j) + 2 * half, x = 8 * (first + j) + 2 * (lane % 4);
+          if (r >= to.row_end || to.col + x >= to.cols) continue;  // its faults are nobody's
+          add(j, fixed_point_of(total[i], rule), fixed_point_of(total[i + 1], rule));
         }
       }
     }

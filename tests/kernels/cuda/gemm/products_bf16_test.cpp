@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <bit>
+#include <cmath>
 
 #include "kernels/ops/quantize.h"
 #include "kernels/random.h"
@@ -93,7 +94,7 @@ class ProductsBf16 : public GpuTest {
     bool operator==(const Sums&) const = default;
   };
   Sums weights(const std::vector<int64_t>& offsets, const Matrix& a, const Matrix& b,
-               bool is_watched, bool is_shared = false, bool is_first = false) {
+               bool is_watched, bool is_shared = false, bool is_first = false, int scale_bits = 40) {
     FixedPointLocks locks(1);
     const Tensor faults = scratch_.shared(DType::i32, {1});
     *values<int32_t>(faults) = 0;
@@ -102,7 +103,7 @@ class ProductsBf16 : public GpuTest {
       GradientSum sum;
       sum.sum = scratch_.of(DType::i64, {a.cols, b.cols});
       is_first ? copy_now(on_gpu(matrix(2 * a.cols, b.cols, 9)), sum.sum) : zero_now(sum.sum);
-      sum.scale_bits = 40;
+      sum.scale_bits = scale_bits;
       sum.units = 4;
       sum.faults = reinterpret_cast<std::atomic<uint32_t>*>(faults.data);
       if (is_shared) sum.locks = &locks;
@@ -229,6 +230,42 @@ TEST_F(ProductsBf16, AddTheSameBitsByEveryWay) {
 
     EXPECT_EQ(weights(offsets, a, b, false), wanted) << N;
     EXPECT_EQ(weights(offsets, a, b, false, true), wanted) << N;
+  }
+}
+
+// Ties, and where the way of small numbers ends (SmallNumbers).
+TEST_F(ProductsBf16, RoundNumbersOfEverySizeToTheNearestEvenInteger) {
+  std::vector<float> large, small;  // two parts of numbers in units of 2^-s
+  for (const float size : {0.0f, 1.0f, 2.0f, 3.0f, 0x1p20f, 0x1p21f, 0x1p22f, 0x1p23f}) {
+    for (const float rest : {0.0f, 0.5f, -0.5f, 0.25f, -0.75f, 1.5f, 2.5f}) {
+      if (double{size + rest} != double{size} + double{rest}) continue;
+      large.push_back(size);
+      small.push_back(rest);
+    }
+  }
+  for (const float size : {0x1p40f, 0x1p43f, 0x1p44f, 0x1p45f}) {
+    for (const float rest : {0.0f, -size * 0x1p-9f, size * 0x1p-9f}) {
+      large.push_back(size);
+      small.push_back(rest);
+    }
+  }
+  const auto N = static_cast<int64_t>(large.size());
+  for (const int scale_bits : {0, 21, 22, 40, 50, 62}) {
+    const float unit = std::ldexp(1.0f, -scale_bits);
+    Matrix b{2, N, {}};
+    for (const float x : large) b.v.push_back(x * unit);
+    for (const float x : small) b.v.push_back(x * unit);
+    const Matrix a{2, 2, {1.0f, -1.0f, 1.0f, -1.0f}};
+
+    const Sums sums = weights({0, 2}, a, b, false, false, false, scale_bits);
+
+    for (size_t n = 0; n < large.size(); ++n) {
+      const int64_t wanted = 2 * std::llrint(double{large[n]} + double{small[n]});  // two units
+      EXPECT_EQ(sums.of_group[0][n], wanted) << large[n] << " + " << small[n] << ", s " << scale_bits;
+      EXPECT_EQ(sums.of_group[0][n + large.size()], -wanted) << large[n] << ", s " << scale_bits;
+    }
+    EXPECT_EQ(sums.faults, 0u) << scale_bits;
+    EXPECT_EQ(weights({0, 2}, a, b, true, false, false, scale_bits), sums) << scale_bits;
   }
 }
 
