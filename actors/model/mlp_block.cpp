@@ -40,8 +40,7 @@ Tensor MlpBlock::finish_forward(Queue& queue, Scratch& scratch, const ConstTenso
   } else if (own_.data == nullptr) {
     kernels::add(queue, {.a = x_, .b = routed, .y = y});
   } else {
-    kernels::add(queue, {.a = routed, .b = own_, .y = y});
-    kernels::add(queue, {.a = x_, .b = y, .y = y});
+    kernels::add(queue, {.a = routed, .b = own_, .onto = x_, .y = y});
   }
   return y;
 }

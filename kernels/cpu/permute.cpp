@@ -140,6 +140,7 @@ void add(Queue& queue, const AddArgs& args) {
   const int64_t T = args.a.rows(), D = args.a.cols();
   expect_shape("add a", args.a, DType::f32, {T, D});
   expect_shape("add b", args.b, DType::f32, {T, D});
+  if (args.onto.data) expect_shape("add onto", args.onto, DType::f32, {T, D});
   expect_shape("add y", args.y, DType::f32, {T, D});
   if (queue.is_cuda()) return cuda::add(queue, args);
   const int64_t parts = part_count(queue, T, D);
@@ -229,6 +230,13 @@ inline void add_range(const AddArgs& args, int64_t begin, int64_t end) {
     const float* a = values<float>(args.a) + t * args.a.row_stride;
     const float* b = values<float>(args.b) + t * args.b.row_stride;
     float* y = values<float>(args.y) + t * args.y.row_stride;
+    if (args.onto.data) {
+      const float* onto = values<float>(args.onto) + t * args.onto.row_stride;
+      for_lanes(args.a.cols(), [&](int64_t i, int n) {
+        store_lanes(y + i, load_lanes(onto + i, n) + (load_lanes(a + i, n) + load_lanes(b + i, n)), n);
+      });
+      continue;
+    }
     for_lanes(args.a.cols(), [&](int64_t i, int n) {
       store_lanes(y + i, load_lanes(a + i, n) + load_lanes(b + i, n), n);
     });

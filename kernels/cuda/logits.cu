@@ -27,10 +27,22 @@ __device__ float exp_sum(const float* x, int64_t V, int lane, float* greatest) {
   return sum_lanes(sum);
 }
 
+/// One warp, whose lanes all add the same: what each has read ahead for the others.
 __global__ void sum_losses_kernel(const float* losses, int64_t T, double scale, float* out) {
+  const int64_t lane = threadIdx.x;
+  const auto read = [&](int64_t t) { return t < T ? losses[t] : 0.0f; };
   double sum = 0;
-  for (int64_t t = 0; t < T; ++t) sum = __dadd_rn(sum, static_cast<double>(losses[t]));
-  *out = __double2float_rn(__dmul_rn(scale, sum));
+  float next = read(lane);
+  for (int64_t first = 0; first < T; first += 32) {
+    const double mine = static_cast<double>(next);
+    next = read(first + 32 + lane);
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      const double loss = __shfl_sync(~0u, mine, i);
+      if (first + i < T) sum = __dadd_rn(sum, loss);
+    }
+  }
+  if (lane == 0) *out = __double2float_rn(__dmul_rn(scale, sum));
 }
 
 }  // namespace
@@ -86,14 +98,14 @@ void cross_entropy_backward(Queue& queue, const CrossEntropyBackwardArgs& args) 
   });
 }
 
-/// One thread: the order is the rows'.
+/// One chain: the order is the rows'.
 void sum_losses(Queue& queue, const SumLossesArgs& args) {
   const float* const losses = rows_of<float>("sum_losses losses", args.losses).data;
   float* const sum = rows_of<float>("sum_losses sum", args.sum).data;
   const int64_t T = args.losses.count();
   const double scale = args.scale;
   enqueue(queue, "sum_losses", [=](CUstream_st* stream, Fault*) {
-    sum_losses_kernel<<<1, 1, 0, stream>>>(losses, T, scale, sum);
+    sum_losses_kernel<<<1, 32, 0, stream>>>(losses, T, scale, sum);
   });
 }
 

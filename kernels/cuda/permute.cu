@@ -104,14 +104,22 @@ void dot_rows(Queue& queue, const DotRowsArgs& args) {
 void add(Queue& queue, const AddArgs& args) {
   const auto a = rows_of<float>("add a", args.a);
   const auto b = rows_of<float>("add b", args.b);
+  const bool has_onto = args.onto.data != nullptr;
+  const auto onto = rows_of<float>("add onto", has_onto ? args.onto : args.a);
   const auto y = rows_of<float>("add y", args.y);
-  for_each_eight(queue, "add", args.a.rows(), args.a.cols(), are_in_eights({args.a, args.b, args.y}),
+  for_each_eight(queue, "add", args.a.rows(), args.a.cols(),
+                 are_in_eights({args.a, args.b, has_onto ? args.onto : args.a, args.y}),
                  [=] __device__(int64_t r, int first, int n, auto vector) {
                    float v[neighbours], w[neighbours];
                    load_row<vector.value>(a[r] + first, n, v);
                    load_row<vector.value>(b[r] + first, n, w);
 #pragma unroll
                    for (int i = 0; i < neighbours; ++i) v[i] = __fadd_rn(v[i], w[i]);
+                   if (has_onto) {
+                     load_row<vector.value>(onto[r] + first, n, w);
+#pragma unroll
+                     for (int i = 0; i < neighbours; ++i) v[i] = __fadd_rn(w[i], v[i]);
+                   }
                    store_row<vector.value>(y[r] + first, n, v);
                  });
 }

@@ -57,11 +57,12 @@ struct DotRowsArgs {
 
 void dot_rows(Queue& queue, const DotRowsArgs& args);
 
-/// y = a + b, element by element.
+/// y = a + b, element by element, or onto + (a + b).
 struct AddArgs {
-  ConstTensor a;  ///< [T, D] f32
-  ConstTensor b;  ///< [T, D] f32
-  Tensor y;       ///< out: [T, D] f32; may be a or b
+  ConstTensor a;          ///< [T, D] f32
+  ConstTensor b;          ///< [T, D] f32
+  ConstTensor onto = {};  ///< [T, D] f32; or none
+  Tensor y;               ///< out: [T, D] f32; may be any of them
 };
 
 void add(Queue& queue, const AddArgs& args);

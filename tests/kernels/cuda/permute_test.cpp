@@ -21,6 +21,7 @@ TEST_F(PermuteCudaTest, RowsAreGatheredScaledAddedAndCopiedAsOnTheCpu) {
     scale_rows(side.queue, {.x = rows, .scale = side.plain(scale), .y = scaled});
     dot_rows(side.queue, {.a = rows, .b = on, .y = dots});
     add(side.queue, {.a = scaled, .b = on, .y = sums});
+    add(side.queue, {.a = scaled, .b = on, .onto = rows, .y = rows});
     copy(side.queue, {.x = on, .y = columns(copied, 2, D)});
     copy(side.queue, {.x = row_range(on, 5, 1), .y = columns(row_range(copied, 70, 1), 2, D)});
     set_zero(side.queue, {.y = columns(row_range(copied, 3, 9), 4, 5)});
@@ -57,6 +58,7 @@ TEST_F(PermuteCudaTest, AlignedRowsAreGatheredScaledAddedCopiedAndCombinedAsOnTh
     gather_rows(side.queue, {.x = side.plain(x), .index = side.plain(index), .y = rows});
     scale_rows(side.queue, {.x = rows, .scale = side.plain(scale), .y = scaled});
     add(side.queue, {.a = scaled, .b = on, .y = sums});
+    add(side.queue, {.a = scaled, .b = on, .onto = rows, .y = rows});
     copy(side.queue, {.x = sums, .y = copied});
     combine_rows(side.queue, {.rows = {copied}, .source = side.plain(zeros),
                               .row = side.plain(row), .group = side.plain(zeros), .weight = {},

@@ -280,6 +280,8 @@ TEST(Permute, ScalesAddsCopiesAndMultipliesSlicesOfColumns) {
   check("scale_rows", [&](size_t i, size_t t) { return scales[t] * as[i]; });
   add(queue, {.a = a, .b = b, .y = y});
   check("add", [&](size_t i, size_t) { return as[i] + bs[i]; });
+  add(queue, {.a = a, .b = b, .onto = b, .y = y});
+  check("add onto", [&](size_t i, size_t) { return bs[i] + static_cast<float>(as[i] + bs[i]); });
   copy(queue, {.x = b, .y = y});
   check("copy", [&](size_t i, size_t) { return bs[i]; });
 
