@@ -81,6 +81,16 @@ SystemConfig::SystemConfig(const std::string& token, const runtime::TlsFiles& tl
   set("caf.openssl.cafile", tls.authority);
 }
 
+void SystemConfig::look_long(const Company& company) {
+  const unsigned processes = static_cast<unsigned>(std::max(1, company.plan.processes));
+  const bool has_cores = std::thread::hardware_concurrency() / processes >= 4;
+  if (company.device != kernels::Device::cuda || !has_cores) return;
+  set("caf.scheduler.policy", "stealing");
+  set("caf.work-stealing.aggressive-poll-attempts", 500'000);
+  set("caf.work-stealing.aggressive-steal-interval", 10);
+  set("caf.work-stealing.moderate-poll-attempts", 1);
+}
+
 void register_message_types() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -160,12 +170,16 @@ Outpost::Outpost(Args args) : company_(args.company), top_(std::make_unique<Top>
 Outpost::~Outpost() = default;
 
 struct Troupe::System {
-  explicit System(caf::actor_system* shared)
-      : own(shared ? nullptr : std::make_unique<Own>()), actors(shared ? *shared : own->actors) {}
+  System(caf::actor_system* shared, const Company& company)
+      : own(shared ? nullptr : std::make_unique<Own>(company)), actors(shared ? *shared : own->actors) {}
 
+  struct Config : SystemConfig {
+    explicit Config(const Company& company) { look_long(company); }
+  };
   struct Own {
-    SystemConfig config;
-    caf::actor_system actors{config};
+    explicit Own(const Company& company) : config(company), actors(config) {}
+    Config config;
+    caf::actor_system actors;
   };
   const std::unique_ptr<Own> own;
   caf::actor_system& actors;
@@ -177,7 +191,7 @@ struct Troupe::System {
 };
 
 Troupe::Troupe(Args args) : company_(args.company) {
-  system_ = std::make_unique<System>(args.actors);
+  system_ = std::make_unique<System>(args.actors, *company_);
   System& system = *system_;
   const auto watcher = caf::actor_cast<caf::actor>(system.watcher);
   const bool is_kept = args.storage != nullptr;

@@ -14,12 +14,16 @@ namespace troupe::actors {
 void register_message_types();
 
 /// CAF's own threads never compute, they only carry messages: a shared queue that wakes a thread at
-/// once, and turns between actors after so many messages.
+/// once, unless they are to look long, and turns between actors after so many messages.
 struct SystemConfig : caf::actor_system_config {
   SystemConfig();
   /// One that reaches others with the same token, and is reached by them (actors/messages/front_desk.h); by TLS
   /// if `tls` is set, which has been checked.
   explicit SystemConfig(const std::string& token, const runtime::TlsFiles& tls = {});
+
+  /// Of a company whose GPU waits for its messages: threads, with a queue each, look for the next one
+  /// some ten milliseconds before they sleep, where each process has the cores for it.
+  void look_long(const Company& company);
 };
 
 /// What a run tells whoever watches it. Called on the watching thread; each may be empty.

@@ -3,6 +3,8 @@
 #include <mutex>
 #include <utility>
 
+#include "kernels/busy_time.h"
+
 namespace troupe::kernels {
 namespace {
 
@@ -22,6 +24,12 @@ void add_operator_time(const char* name, double seconds) {
   OperatorTime& time = profile[name];
   ++time.parts;
   time.seconds += seconds;
+}
+
+BusyPart::~BusyPart() {
+  const auto time = std::chrono::steady_clock::now() - begin_;
+  add_busy_time(time);
+  if (is_profiling()) add_operator_time(name_, std::chrono::duration<double>(time).count());
 }
 
 std::map<std::string, OperatorTime> take_profile() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -31,6 +32,20 @@ struct OperatorTime {
 void set_profiling(bool on);
 bool is_profiling();
 void add_operator_time(const char* name, double seconds);
+/// A part of an operation while it lives, of one that throws too: its time is the thread's busy time
+/// (busy_time.h), and the operator's where somebody measures.
+class BusyPart {
+ public:
+  explicit BusyPart(const char* name) : name_(name) {}
+  ~BusyPart();
+  BusyPart(const BusyPart&) = delete;
+  BusyPart& operator=(const BusyPart&) = delete;
+
+ private:
+  const char* name_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 /// What has been measured since the last call, by operator.
 std::map<std::string, OperatorTime> take_profile();
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -10,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/busy_time.h"
 #include "kernels/cuda/device/device.h"
 #include "kernels/profile.h"
 #include "kernels/ready_lanes.h"
@@ -30,31 +28,14 @@ struct Operation {
   int64_t ended = 0;
 };
 
-/// Time of a part is counted, also of one that throws.
-class Timed {
- public:
-  explicit Timed(const char* name) : name_(name) {}
-  ~Timed() {
-    const auto time = std::chrono::steady_clock::now() - begin_;
-    add_busy_time(time);
-    if (is_profiling()) add_operator_time(name_, std::chrono::duration<double>(time).count());
-  }
-  Timed(const Timed&) = delete;
-  Timed& operator=(const Timed&) = delete;
-
- private:
-  const char* name_;
-  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-void run_timed(const Operation& operation, int64_t part) {
-  const Timed timed(operation.name);
-  operation.part(part);
-}
-
 /// How often an idle thread looks for work before it sleeps: about 10 microseconds, the time that
 /// an actor needs to answer a completion with the next operation.
 constexpr int idle_spins = 200;
+/// With queues on the GPU some threads look longer, some milliseconds: what they launch takes less
+/// than to be woken, and the GPU waits for it.
+constexpr int launcher_spins = 100'000;
+constexpr int most_launchers = 2;
+constexpr int threads_a_launcher = 4;  // where there are fewer, cores are dear
 
 inline void relax() { __builtin_ia32_pause(); }
 
@@ -92,6 +73,7 @@ struct ThreadPool::State {
   Ready ready;
   std::atomic<int64_t> listings{0};  // counts entries into `ready`: what spinning threads look at
   int sleepers = 0;
+  int launchers = 0;  // threads that look longer
   bool stopping = false;
   bool has_urgent_lanes = false;  // has had one that goes first
   std::vector<std::thread> threads;
@@ -118,7 +100,8 @@ struct ThreadPool::State {
                     : lane.goes_first ? Ready::lanes_that_go_first
                                       : Ready::usual);
     listings.fetch_add(1, std::memory_order_release);
-    if (sleepers > 0 && (own_pool != this || ready.size() > 1)) work.notify_one();
+    const size_t comers = static_cast<size_t>(launchers) + (own_pool == this ? 1 : 0);
+    if (sleepers > 0 && ready.size() > comers) work.notify_one();
   }
 
   void work_loop();
@@ -135,10 +118,16 @@ bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Ready::Thread& 
   while (ready.empty()) {
     if (stopping) return false;
     const int64_t seen = listings.load(std::memory_order_relaxed);
+    const int most = std::min(most_launchers, static_cast<int>(threads.size()) / threads_a_launcher);
+    const bool is_launcher = watcher.joinable() && launchers < most;
+    launchers += is_launcher;
+    const int spins = is_launcher ? launcher_spins : idle_spins;
     lock.unlock();
-    for (int i = 0; i < idle_spins && listings.load(std::memory_order_acquire) == seen; ++i) relax();
+    for (int i = 0; i < spins && listings.load(std::memory_order_acquire) == seen; ++i) relax();
     lock.lock();
-    if (!ready.empty() || stopping) continue;
+    launchers -= is_launcher;
+    const bool came_late = is_launcher && listings.load(std::memory_order_relaxed) != seen;
+    if (!ready.empty() || stopping || came_late) continue;
     ++sleepers;
     work.wait(lock, [this] { return !ready.empty() || stopping; });
     --sleepers;
@@ -178,7 +167,8 @@ void ThreadPool::State::run_part(std::unique_lock<std::mutex>& lock, Queue::Lane
     } else if (operation.launch) {
       lane.launch(operation);
     } else {
-      run_timed(operation, part);
+      const BusyPart timed(operation.name);
+      operation.part(part);
     }
   } catch (...) {
     thrown = std::current_exception();

@@ -25,6 +25,27 @@ void expect_before(const runtime::StateArena& arena, int64_t id, uint64_t state)
   check_state(arena, id, state - 1, [state] { return "apply step " + std::to_string(state); });
 }
 
+template <class F>
+void for_blocks(const runtime::BlockRange& range, F f) {
+  for (int64_t id = range.first_block; id < range.first_block + range.blocks; ++id) f(id);
+}
+
+/// Those of the range that are not at the state yet; throws unless they stand before it. Most often
+/// all of it.
+void add_unapplied(const runtime::StateArena& arena, const runtime::BlockRange& range, uint64_t state,
+                   std::vector<runtime::BlockRange>& to) {
+  const bool is_before = arena.blocks_at(range, state - 1) == range.blocks;
+  if (is_before && arena.blocks_at(range, state) == 0) return to.push_back(range);
+  std::vector<int64_t> unapplied;
+  for_blocks(range, [&](int64_t id) {
+    if (arena.stamp(id, state) == state) return;
+    expect_before(arena, id, state);
+    unapplied.push_back(id);
+  });
+  const std::vector<runtime::BlockRange> parts = arena.ranges(unapplied);
+  to.insert(to.end(), parts.begin(), parts.end());
+}
+
 /// Of a step that is skipped. A part that the state does not have has no data.
 void copy_parts(kernels::Queue& queue, const std::array<kernels::Tensor, 4>& from,
                 const std::array<kernels::Tensor, 4>& to) {
@@ -36,11 +57,14 @@ void copy_parts(kernels::Queue& queue, const std::array<kernels::Tensor, 4>& fro
 
 }  // namespace
 
-void expect_state(kernels::Queue& queue, const runtime::StateArena& arena, std::vector<int64_t> blocks,
-                  uint64_t state, std::string what_for) {
-  if (blocks.empty()) return;
-  queue.run(1, [&arena, blocks = std::move(blocks), state, what_for = std::move(what_for)](int64_t) {
-    for (const int64_t id : blocks) check_state(arena, id, state, [&] { return what_for; });
+void expect_state(kernels::Queue& queue, const runtime::StateArena& arena,
+                  std::vector<runtime::BlockRange> ranges, uint64_t state, std::string what_for) {
+  if (ranges.empty()) return;
+  queue.run(1, [&arena, ranges = std::move(ranges), state, what_for = std::move(what_for)](int64_t) {
+    for (const runtime::BlockRange& range : ranges) {
+      if (arena.blocks_at(range, state) == range.blocks) continue;
+      for_blocks(range, [&](int64_t id) { check_state(arena, id, state, [&] { return what_for; }); });
+    }
   });
 }
 
@@ -69,16 +93,11 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
 }
 
 void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const ApplyRangesArgs& args) {
-  std::vector<int64_t> unapplied;
-  for (const int64_t id : args.blocks) {
-    if (arena.stamp(id, args.state) == args.state) continue;
-    expect_before(arena, id, args.state);
-    unapplied.push_back(id);
-  }
-  const std::vector<runtime::BlockRange> ranges = arena.ranges(unapplied);
+  std::vector<runtime::BlockRange> ranges;
+  for (const runtime::BlockRange& range : args.ranges) add_unapplied(arena, range, args.state, ranges);
   std::vector<kernels::AdamWArgs> updates;
   std::vector<kernels::UpdateEmaArgs> averages;
-  constexpr size_t at_once = 32;  // the GPU begins with these while the host lists the next
+  size_t at_once = 32;  // the GPU begins with these while the host lists the next, twice as many
   const auto enqueue = [&] {
     kernels::adamw_blocks(queue, std::exchange(updates, {}));
     for (const kernels::UpdateEmaArgs& average : std::exchange(averages, {})) kernels::update_ema(queue, average);
@@ -100,7 +119,9 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
     } else {
       copy_parts(queue, update.before, update.after);
     }
-    if (updates.size() == at_once) enqueue();
+    if (updates.size() < at_once) continue;
+    enqueue();
+    at_once *= 2;
   }
   enqueue();
   queue.launch([&arena, ranges, state = args.state](const kernels::GpuLane&) {

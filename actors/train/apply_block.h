@@ -28,7 +28,7 @@ void apply_block(kernels::Queue& queue, runtime::StateArena& arena, const ApplyB
 /// The same for blocks in a queue on the GPU, of the state that stands there: a range at a time, its
 /// stamps set when its update has been launched.
 struct ApplyRangesArgs {
-  std::vector<int64_t> blocks;  ///< ids, ascending
+  std::vector<runtime::BlockRange> ranges;
   uint64_t state;
   bool apply;
   kernels::AdamWStep adamw;
@@ -40,7 +40,7 @@ void apply_ranges(kernels::Queue& queue, runtime::StateArena& arena, const Apply
 
 /// Enqueues a look at what stands in the blocks by then: what has other values is neither computed with nor
 /// sent as that state. The queue fails with StateError, `what_for` ("apply step 4") in it.
-void expect_state(kernels::Queue& queue, const runtime::StateArena& arena, std::vector<int64_t> blocks,
-                  uint64_t state, std::string what_for);
+void expect_state(kernels::Queue& queue, const runtime::StateArena& arena,
+                  std::vector<runtime::BlockRange> ranges, uint64_t state, std::string what_for);
 
 }  // namespace troupe::actors

@@ -126,7 +126,7 @@ caf::result<Pb<wire::Prepared>> CrewActor::prepare(const Pb<wire::BeginStep>& st
          },
          [this, promise, prepared, step] {
            company().prepared.set(step->epoch(), step->step());
-           promise->deliver(Pb<wire::Prepared>(*prepared));
+           promise->deliver(Pb<wire::Prepared>(std::move(*prepared)));
          },
          failed},
         prepare_atom_v, step);
@@ -155,7 +155,7 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
        [this, promise, applied, step = record->step()] {
          company().deadlines.times.done(step, std::chrono::steady_clock::now());
          if (company().has_others()) add_use(*applied);
-         promise->deliver(Pb<wire::Applied>(*applied));
+         promise->deliver(Pb<wire::Applied>(std::move(*applied)));
        },
        [promise](const caf::error& error) { promise->deliver(error); }},
       commit_atom_v, record, with_hashes);

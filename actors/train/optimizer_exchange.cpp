@@ -179,7 +179,7 @@ void OptimizerShardActor::send_restored(const RestoreEdge& edge, uint64_t state,
 }
 
 void OptimizerShardActor::expect_to_send(const std::vector<int64_t>& blocks, uint64_t state) {
-  expect_state(queue(), company().arena, blocks, state, "send it to another process");
+  expect_state(queue(), company().arena, company().arena.ranges(blocks), state, "send it to another process");
 }
 
 /// A process that takes a lost one's place gets its blocks, those that it holds copies of, and the

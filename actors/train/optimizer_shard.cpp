@@ -45,7 +45,9 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
       blocks_(company->placement.owned_by(address.index)),
       buddy_(company->placement.buddy(address.index)),
       ward_(company->placement.ward(address.index)),
-      ward_blocks_(ward_ < 0 ? std::vector<int64_t>() : company->placement.owned_by(ward_)) {
+      ward_blocks_(ward_ < 0 ? std::vector<int64_t>() : company->placement.owned_by(ward_)),
+      ranges_(company->arena.ranges(blocks_)),
+      ward_ranges_(company->arena.ranges(ward_blocks_)) {
   const auto own = [&](std::vector<BlockEdge>& mine, const BlockEdge& edge, int end) {
     if (end == address.index) mine.push_back(edge);
   };
@@ -119,13 +121,14 @@ caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   missing_sums_ = other_users_;
   std::erase_if(taken_, [](const auto& one) { return is_of_step(std::get<0>(one)); });
   std::erase_if(waiting_, [](const Waiting& one) { return is_of_step(one.verb); });
-  const auto begin_with = [&](const std::vector<int64_t>& blocks) {
-    expect_state(queue(), company().arena, blocks, step->step() - 1,
-                 "begin step " + std::to_string(step->step()));
-    company().arena.clear_gradients(queue(), blocks);
+  const auto begin_with = [&](const std::vector<int64_t>& blocks,
+                              const std::vector<runtime::BlockRange>& ranges) {
+    runtime::StateArena& arena = company().arena;
+    expect_state(queue(), arena, ranges, step->step() - 1, "begin step " + std::to_string(step->step()));
+    queue().is_cuda() ? arena.clear_ranges(queue(), ranges) : arena.clear_gradients(queue(), blocks);
   };
-  begin_with(blocks_);
-  for (const BlockEdge& edge : owned_by_others_) begin_with(edge.blocks);
+  begin_with(blocks_, ranges_);
+  for (const BlockEdge& edge : owned_by_others_) begin_with(edge.blocks, company().arena.ranges(edge.blocks));
   record_weights(*step);
   return answer_when_done();
 }
@@ -193,7 +196,7 @@ void OptimizerShardActor::answer_prepare(const Pb<wire::BeginStep>& step, const 
 /// Of its blocks, where this shard's lane computes: ranges of neighbours.
 std::vector<kernels::ConstTensor> OptimizerShardActor::summed_gradients() {
   std::vector<kernels::ConstTensor> out;
-  for (const runtime::BlockRange& range : company().arena.ranges(blocks_)) out.push_back(memory_.gradient(range));
+  for (const runtime::BlockRange& range : ranges_) out.push_back(memory_.gradient(range));
   return out;
 }
 
@@ -277,19 +280,19 @@ void OptimizerShardActor::answer_commit(const AppliedPtr& promise, uint64_t step
 /// The same to the ward's blocks: a function of what is held and of the record (commit law).
 void OptimizerShardActor::apply(const wire::StepRecord& record) {
   if (blocks_.empty()) comes_to(Phase::apply, record.step());
-  apply_blocks(record, blocks_);
-  apply_blocks(record, ward_blocks_);
+  apply_blocks(record, blocks_, ranges_);
+  apply_blocks(record, ward_blocks_, ward_ranges_);
 }
 
 void OptimizerShardActor::apply_blocks(const wire::StepRecord& record,
-                                       const std::vector<int64_t>& blocks) {
+                                       const std::vector<int64_t>& blocks,
+                                       const std::vector<runtime::BlockRange>& ranges) {
   Company& all = company();
   const kernels::AdamWStep adamw = adamw_step(all.recipe, record);
   if (queue().is_cuda()) {
-    const auto half = blocks.begin() + static_cast<std::ptrdiff_t>(blocks.size() / 2);
-    const auto apply_some = [&](auto begin, auto end) {
+    const auto apply_some = [&](std::vector<runtime::BlockRange> some) {
       apply_ranges(queue(), all.arena,
-                   {.blocks = {begin, end}, .state = record.step(), .apply = record.apply(),
+                   {.ranges = std::move(some), .state = record.step(), .apply = record.apply(),
                     .adamw = adamw,
                     .weight_decay = [&all](int t) {
                       return weight_decay(all.recipe, all.arena.spec(t));
@@ -297,10 +300,11 @@ void OptimizerShardActor::apply_blocks(const wire::StepRecord& record,
                     .ema_rate = ema_rate(all.recipe), .scale_bits = record.scale_bits()});
     };
     const bool stops_between = !company().failpoints.is_empty();
-    if (!stops_between) return apply_some(blocks.begin(), blocks.end());
-    apply_some(blocks.begin(), half);
+    if (!stops_between) return apply_some(ranges);
+    const std::span<const int64_t> ids(blocks);
+    apply_some(all.arena.ranges(ids.first(ids.size() / 2)));
     if (&blocks == &blocks_ && !blocks.empty()) comes_to(Phase::apply, record.step());
-    return apply_some(half, blocks.end());
+    return apply_some(all.arena.ranges(ids.subspan(ids.size() / 2)));
   }
   for (size_t i = 0; i < blocks.size(); ++i) {
     // Some blocks are on their way.

@@ -53,7 +53,8 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   void answer_prepare(const Pb<wire::BeginStep>& step, const PreparedPtr& promise,
                       const std::shared_ptr<kernels::Buffer>& norms);
   void apply(const wire::StepRecord& record);
-  void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks);
+  void apply_blocks(const wire::StepRecord& record, const std::vector<int64_t>& blocks,
+                    const std::vector<runtime::BlockRange>& ranges);
   void record_weights(const wire::BeginStep& step);
   void record_gradients(const wire::BeginStep& step);
   StateGuard make_guard() const;
@@ -86,6 +87,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   // Redundancy: the shard that holds copies of ours, and whose blocks we hold copies of; -1: none.
   const int buddy_, ward_;
   const std::vector<int64_t> ward_blocks_;
+  const std::vector<runtime::BlockRange> ranges_, ward_ranges_;  // of both
   std::vector<BlockEdge> used_of_ward_;  // by others than this process
   // With shards of other processes: blocks that they use of ours, and that we use of theirs.
   std::vector<BlockEdge> used_by_others_, owned_by_others_;

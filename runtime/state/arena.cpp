@@ -268,6 +268,13 @@ uint64_t StateArena::stamp(int64_t id, uint64_t state) const {
   return stamps_[state % 2][static_cast<size_t>(id)].load(std::memory_order_acquire);
 }
 
+int64_t StateArena::blocks_at(const BlockRange& range, uint64_t state) const {
+  const auto* const first = stamps_[state % 2].data() + range.first_block;
+  return std::count_if(first, first + range.blocks, [state](const std::atomic<uint64_t>& stamp) {
+    return stamp.load(std::memory_order_acquire) == state;
+  });
+}
+
 void StateArena::set_stamp(int64_t id, uint64_t state) {
   if (mirror_) mirror_->host_wrote(id, state);
   stamps_[state % 2][static_cast<size_t>(id)].store(state, std::memory_order_release);
@@ -308,15 +315,16 @@ kernels::GradientSum StateArena::gradient(int tensor, int scale_bits, int64_t un
   return {s.gradient, scale_bits, units, &faults_, s.locks.get()};
 }
 
+void StateArena::clear_ranges(kernels::Queue& queue, std::span<const BlockRange> ranges) {
+  faults_ = 0;
+  mirror_->forget_faults();
+  for (const BlockRange& range : ranges) mirror_->clear(queue, range);
+}
+
 void StateArena::clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks) {
+  if (queue.is_cuda()) return clear_ranges(queue, ranges(blocks));
   faults_ = 0;
   if (mirror_) mirror_->forget_faults();
-  if (queue.is_cuda()) {
-    for (const BlockRange& range : ranges(blocks)) {
-      mirror_->clear(queue, range);
-    }
-    return;
-  }
   // Ids are copied: the operation may outlive the caller's list.
   queue.run(static_cast<int64_t>(blocks.size()),
             [this, ids = std::vector<int64_t>(blocks.begin(), blocks.end())](int64_t i) {

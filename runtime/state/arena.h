@@ -123,6 +123,8 @@ class StateArena {
 
   /// The state whose values stand in the version that `state` uses.
   uint64_t stamp(int64_t id, uint64_t state) const;
+  /// How many of a range's blocks have it.
+  int64_t blocks_at(const BlockRange& range, uint64_t state) const;
   /// The host has written the block's state.
   void set_stamp(int64_t id, uint64_t state);
   /// Nothing stands in it, as when it was made. Not while anybody computes.
@@ -151,6 +153,8 @@ class StateArena {
   /// part cleared.
   void clear_gradients(kernels::Queue& queue, std::span<const int64_t> blocks);
   void clear_gradients(kernels::Queue& queue);  ///< of all blocks
+  /// The same in a queue on the GPU.
+  void clear_ranges(kernels::Queue& queue, std::span<const BlockRange> ranges);
   uint32_t faults() const;
 
   int64_t parameter_count() const;

@@ -68,7 +68,7 @@ Leader::Leader(Args args)
                               .lost = [this](int peer, const std::string& why,
                                              const std::vector<std::string>&) { unplugged(peer, why); }})),
       config_(std::make_unique<actors::SystemConfig>(gathering_->token(), gathering_->tls())),
-      system_(std::make_unique<caf::actor_system>(*config_)),
+      system_(std::make_unique<caf::actor_system>((config_->look_long(*company_), *config_))),
       desk_(std::make_unique<actors::FrontDesk>(*system_, company_, gathering_->endpoint().host)),
       slow_nodes_(config::unit_work(setup_.plan_args(), company_->plan),
                   config::shares_of(company_->plan.micro_batches)) {

@@ -364,6 +364,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   connect_plane(*plane_here, start, door);
   const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
   actors::SystemConfig config(start.control_token(), tls);
+  config.look_long(*company);
   caf::actor_system system(config);
   Word word = Word::end;
   Desk desk;
