@@ -238,7 +238,7 @@ Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
   block.choose(queue, pass.layer, normed, bias);
   queue.wait();
   const DispatchedRows part = block.dispatch(queue, pass.layer).here.at(0);
-  kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows};
+  kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows, part.index};
   experts.weights = tensors_.experts(number, 0, E, view_);
   const kernels::ExpertsSaved saved = kernels::experts_forward(queue, pass.layer, experts);
   const Tensor y = block.combine(queue, pass.layer, {{saved.y, {}, {}}});

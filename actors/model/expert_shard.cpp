@@ -1,9 +1,20 @@
 #include "actors/model/expert_shard.h"
 
+#include <algorithm>
+
 #include "kernels/layers/moe/dispatch.h"
 #include "kernels/ops/permute.h"
 
 namespace troupe::actors {
+namespace {
+
+/// Rows of each of `experts`, `rows` in all: ascending from 0.
+bool are_offsets(const std::vector<int64_t>& offsets, int64_t experts, int64_t rows) {
+  return static_cast<int64_t>(offsets.size()) == experts + 1 && offsets.front() == 0 &&
+         offsets.back() == rows && std::is_sorted(offsets.begin(), offsets.end());
+}
+
+}  // namespace
 
 ExpertShardActor::behavior_type ExpertShardActor::make_behavior() {
   if (company().has_others()) queue().go_first();
@@ -22,6 +33,7 @@ caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::begin, *step)) return stale;
   retire(passages_);
   weights_.clear();
+  retire(codes_);
   begin_epoch(*step);
   caf::result<void> answer = answer_when_done();
   when_done([this] {  // who sends rows waits for their product, not for the list of its weights
@@ -89,13 +101,12 @@ void ExpertShardActor::hand_on(const TokenMessage& message, const runtime::Tenso
   }
 }
 
-/// What experts read: rows that came in their order, or those of the tokens of a part.
-kernels::ConstTensor ExpertShardActor::rows_of(Passage& passage, const runtime::TensorRef& came) {
-  if (!passage.is_part) return came;
-  const kernels::Tensor rows =
-      passage.scratch.of(came.view.dtype, {passage.args.offsets.back(), came.view.cols()});
-  kernels::gather_rows(queue(), {.x = came, .index = passage.index, .y = rows});
-  return rows;
+/// A table where the queue computes.
+kernels::ConstTensor ExpertShardActor::near(Passage& passage, const kernels::ConstTensor& table) {
+  if (table.data == nullptr || table.device == queue().device()) return table;
+  const kernels::Tensor copy = passage.scratch.of(table.dtype, {table.count()});
+  kernels::copy(queue(), {.x = table, .y = copy});
+  return copy;
 }
 
 /// What goes back: the rows, or, to another process, sums of groups and the rows that are in none.
@@ -130,18 +141,30 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->rows = message.tensors.at(0);
   passage->args.offsets.assign(message.header->offsets().begin(), message.header->offsets().end());
   passage->is_part = message.header->is_part();
+  const bool has_index = passage->is_part || message.header->is_table();
+  if (has_index) passage->index = message.tensors.at(1);
+  const int64_t rows = has_index ? passage->index.view.count() : passage->rows.view.rows();
+  if (!are_offsets(passage->args.offsets, range.count, rows)) {
+    return fail("rows of layer " + std::to_string(layer) + " came with offsets of " +
+                std::to_string(passage->args.offsets.size()) + " numbers for " + std::to_string(rows) +
+                " rows, wanted " + std::to_string(range.count + 1) + " that ascend from 0 to as many");
+  }
   if (passage->is_part) {
     const kernels::ModelShape& shape = company().recipe.shape;
-    passage->index = message.tensors.at(1);
     passage->weights = message.tensors.at(2);
     passage->sums = kernels::plan_group_sums({.first_expert = range.first,
                                               .offsets = passage->args.offsets,
                                               .token = passage->index,
                                               .group_experts = shape.experts / shape.groups});
   }
-  passage->args.x = rows_of(*passage, passage->rows);
+  passage->args.x = passage->rows;
+  passage->args.index = near(*passage, passage->index);
   passage->args.options = ffn_options(company().recipe, true);
   passage->args.weights = weights_of(layer);
+  if (!codes_.contains(layer)) {
+    codes_[layer] = kernels::expert_codes(queue(), passage->args.options, passage->args.weights);
+  }
+  passage->args.codes = codes_[layer];
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_in_order(router_of(message.id()), expert_rows_atom_v,
                 {answer(*passage, message.id()),
@@ -172,11 +195,10 @@ void ExpertShardActor::backward(const TokenMessage& message) {
 void ExpertShardActor::backward_inputs(const TokenMessage& message, Passage& passage) {
   passage.dy = message.tensors.at(0);
   if (!passage.is_part) passage.weights = message.tensors.at(1);
-  const kernels::ConstTensor dy = rows_of(passage, passage.dy);
   const kernels::Tensor dx = passage.saved.y;  // in its place
-  const kernels::Tensor dweights = passage.scratch.f32({dy.rows()});
+  const kernels::Tensor dweights = passage.scratch.f32({dx.rows()});
   kernels::experts_backward_inputs(queue(), passage.scratch, passage.args, passage.saved,
-                                   {.dy = dy, .weights = passage.weights, .dx = dx,
+                                   {.dy = passage.dy, .weights = near(passage, passage.weights), .dx = dx,
                                     .dweights = dweights});
   std::vector<runtime::TensorRef> tensors = reply(passage, dx, {});
   tensors.push_back(share(passage.scratch, dweights));
@@ -197,6 +219,7 @@ void ExpertShardActor::backward_weights(const wire::UnitId& id, Passage& passage
 
 caf::result<Pb<wire::StepReport>> ExpertShardActor::report(uint64_t step) {
   if (caf::error none = lacks(step)) return none;
+  retire(codes_);  // what comes behind, from other processes, makes them again
   return answer_when_done<Pb<wire::StepReport>>([] { return Pb<wire::StepReport>(wire::StepReport()); });
 }
 

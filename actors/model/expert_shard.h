@@ -21,9 +21,9 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
     kernels::ExpertsArgs args;
     kernels::ExpertsSaved saved;
     runtime::TensorRef rows, dy, weights;
-    bool is_part = false;         // of rows from another process
-    runtime::TensorRef index;     // then: [R] i32, which of them
-    kernels::GroupSums sums;      // and what goes back
+    runtime::TensorRef index;  // [R] i32, which of the rows; of a part, or a table
+    bool is_part = false;      // of rows from another process
+    kernels::GroupSums sums;   // of a part: what goes back
   };
   using Key = std::pair<uint32_t, int32_t>;  // micro-batch, layer
 
@@ -34,7 +34,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   void backward_weights(const wire::UnitId& id, Passage& passage);
   void dispatched(const TokenMessage& message);
   void hand_on(const TokenMessage& message, const runtime::TensorRef& rows);
-  kernels::ConstTensor rows_of(Passage& passage, const runtime::TensorRef& came);
+  kernels::ConstTensor near(Passage& passage, const kernels::ConstTensor& table);
   const std::vector<kernels::FfnWeights>& weights_of(int64_t layer);
   std::vector<runtime::TensorRef> reply(Passage& passage, const kernels::Tensor& rows,
                                         const kernels::ConstTensor& weights);
@@ -44,6 +44,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
 
   std::map<Key, std::shared_ptr<Passage>> passages_;
   std::map<int64_t, std::vector<kernels::FfnWeights>> weights_;  // of the step, by layer
+  std::map<int64_t, std::shared_ptr<const kernels::ExpertCodes>> codes_;  // likewise
 };
 
 }  // namespace troupe::actors

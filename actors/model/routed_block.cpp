@@ -27,14 +27,17 @@ void RoutedBlock::choose(Queue& queue, Scratch& scratch, const ConstTensor& x,
                                      .bias = bias, .x = x});
   plan_ = kernels::plan_dispatch(queue, scratch, gate_.expert_ids, holders_.owner, recipe_.shape.groups);
   host_plan_ = plan_;
-  if (holders_.hosts.empty()) {  // whose rows they are will be known when the host has seen the choice
+  if (hands_tables(queue)) {
+    table_ = kernels::round_dispatched(queue, scratch, recipe_.precision,
+                                       kernels::Dispatched::activations, x);
+  } else if (holders_.hosts.empty()) {  // whose rows they are will be known when the host has seen the choice
     kernels::PassingScratch passing(queue);
     gathered_ = gather(queue, scratch,
                        kernels::round_dispatched(queue, *passing, recipe_.precision,
                                                  kernels::Dispatched::activations, x),
                        plan_.index);
-    return;
   }
+  if (holders_.hosts.empty()) return;
   const auto copy_of = [&](const Tensor& table) {
     const Tensor copy = scratch.i32({table.count()});
     kernels::copy(queue, {.x = reshape(table, {table.count()}), .y = copy});
@@ -137,20 +140,28 @@ void RoutedBlock::plan_sums(int shard) {
   for (int64_t j = 0; j < sums.lone.view.count(); ++j) put(lone[j], shard, static_cast<int32_t>(j));
 }
 
-/// Of rows that experts of this process read.
-kernels::DType RoutedBlock::row_type(const Queue& queue) const {
-  const bool is_narrow = kernels::is_of_tensor_cores(queue, recipe_.precision);
-  return is_narrow ? kernels::DType::bf16 : kernels::DType::f32;
-}
-
 Tensor RoutedBlock::gather(Queue& queue, Scratch& scratch, const ConstTensor& rounded,
                            const Tensor& index) const {
-  const Tensor rows = scratch.of(row_type(queue), {index.count(), rounded.cols()});
+  const kernels::DType type = is_narrow(queue) ? kernels::DType::bf16 : kernels::DType::f32;
+  const Tensor rows = scratch.of(type, {index.count(), rounded.cols()});
   kernels::gather_rows(queue, {.x = rounded, .index = index, .y = rows});
   return rows;
 }
 
-/// Rows for the holders of this process, gathered from x; for the others the tokens' rows, packed.
+/// For the holders of this process x, rounded, of which they gather their rows.
+Dispatched RoutedBlock::hand_table(const ConstTensor& table) const {
+  Dispatched out;
+  for (size_t shard = 0; shard < plan_.sources.size(); ++shard) {
+    const auto& source = plan_.sources[shard];
+    out.here.push_back({source.offsets, {}, {}, {}});
+    if (is_there_[shard]) continue;
+    out.here.back().rows = table;
+    out.here.back().index = source.index;
+  }
+  return out;
+}
+
+/// Rows for the holders of this process, gathered from x.
 Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dispatched what,
                                     const ConstTensor& x) const {
   Dispatched out;
@@ -161,18 +172,24 @@ Dispatched RoutedBlock::gather_here(Queue& queue, Scratch& scratch, kernels::Dis
       any_here ? kernels::round_dispatched(queue, *passing, recipe_.precision, what, x) : x;
   for (size_t shard = 0; shard < plan_.sources.size(); ++shard) {
     const auto& source = plan_.sources[shard];
-    out.here.push_back({source.offsets, {}, {}});
+    out.here.push_back({source.offsets, {}, {}, {}});
     if (is_there_[shard]) continue;
     out.here.back().rows = gather(queue, scratch, rounded, source.index);
   }
+  return out;
+}
+
+/// For the others the tokens' rows, packed.
+void RoutedBlock::pack_there(Queue& queue, Scratch& scratch, kernels::Dispatched what,
+                             const ConstTensor& x, Dispatched& out) const {
   for (size_t h = 0; h < hosts_.size(); ++h) {
     out.there.emplace_back();
     for (const int shard : holders_.hosts[h]) {
       out.there.back().parts.push_back(
           {shard, plan_.sources[static_cast<size_t>(shard)].offsets, {}, {}});
     }
+    out.there.back().packed = pack(queue, scratch, h, what, x);
   }
-  return out;
 }
 
 Tensor RoutedBlock::weights_of(Queue& queue, Scratch& scratch, size_t shard) const {
@@ -188,7 +205,7 @@ Dispatched RoutedBlock::cut_gathered() const {
   Dispatched out;
   int64_t first = 0;
   for (const auto& source : plan_.sources) {
-    out.here.push_back({source.offsets, row_range(gathered_, first, source.rows()), {}});
+    out.here.push_back({source.offsets, row_range(gathered_, first, source.rows()), {}, {}});
     first += source.rows();
   }
   return out;
@@ -197,10 +214,12 @@ Dispatched RoutedBlock::cut_gathered() const {
 Dispatched RoutedBlock::dispatch(Queue& queue, Scratch& scratch) {
   plan_.sources = kernels::dispatch_sources(plan_, holders_.owner, holders_.shards);
   plan_hosts(x_.rows());
-  if (hosts_.empty()) return cut_gathered();
-  Dispatched out = gather_here(queue, scratch, kernels::Dispatched::activations, x_);
+  constexpr auto what = kernels::Dispatched::activations;
+  Dispatched out = hands_tables(queue) ? hand_table(table_)
+                   : hosts_.empty()    ? cut_gathered()
+                                       : gather_here(queue, scratch, what, x_);
+  pack_there(queue, scratch, what, x_, out);
   for (size_t h = 0; h < hosts_.size(); ++h) {
-    out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::activations, x_);
     for (size_t part = 0; part < out.there[h].parts.size(); ++part) {
       auto& one = out.there[h].parts[part];
       one.index = scratch.keep(hosts_[h].index[part]);
@@ -244,12 +263,14 @@ Tensor RoutedBlock::combine(Queue& queue, Scratch& scratch,
 }
 
 Dispatched RoutedBlock::dispatch_backward(Queue& queue, Scratch& scratch, const ConstTensor& dy) {
-  Dispatched out = gather_here(queue, scratch, kernels::Dispatched::gradients, dy);
+  constexpr auto what = kernels::Dispatched::gradients;
+  Dispatched out =
+      hands_tables(queue)
+          ? hand_table(kernels::round_dispatched(queue, scratch, recipe_.precision, what, dy))
+          : gather_here(queue, scratch, what, dy);
+  pack_there(queue, scratch, what, dy, out);
   for (size_t shard = 0; shard < out.here.size(); ++shard) {
     if (!is_there_[shard]) out.here[shard].weights = weights_of(queue, scratch, shard);
-  }
-  for (size_t h = 0; h < hosts_.size(); ++h) {
-    out.there[h].packed = pack(queue, scratch, h, kernels::Dispatched::gradients, dy);
   }
   return out;
 }

@@ -14,7 +14,8 @@ namespace troupe::actors {
 /// Rows for one holder of experts in this process.
 struct DispatchedRows {
   std::vector<int64_t> offsets;  ///< rows of each of its experts
-  kernels::Tensor rows;          ///< [R, D]: x, or dy in backward
+  kernels::ConstTensor rows;     ///< [R, D]: x, or dy in backward; with an index [T, D]
+  kernels::Tensor index;         ///< [R] i32: which of the rows, where experts gather them; or none
   kernels::Tensor weights;       ///< [R] routing weights; backward alone
 };
 
@@ -84,12 +85,23 @@ class RoutedBlock {
  private:
   void plan_hosts(int64_t tokens);
   void plan_sums(int shard);
-  kernels::DType row_type(const kernels::Queue& queue) const;
   kernels::Tensor gather(kernels::Queue& queue, kernels::Scratch& scratch, const kernels::ConstTensor& rounded,
                          const kernels::Tensor& index) const;
   Dispatched gather_here(kernels::Queue& queue, kernels::Scratch& scratch, kernels::Dispatched what,
                          const kernels::ConstTensor& x) const;
+  void pack_there(kernels::Queue& queue, kernels::Scratch& scratch, kernels::Dispatched what,
+                  const kernels::ConstTensor& x, Dispatched& out) const;
   Dispatched cut_gathered() const;
+  Dispatched hand_table(const kernels::ConstTensor& table) const;
+  /// Whether experts of this process gather their rows: on tensor cores, where they weigh them or
+  /// make codes of them as they do. Not where somebody is shown what each of them gets.
+  bool hands_tables(const kernels::Queue& queue) const {
+    return is_narrow(queue) && step_.recorder == nullptr;
+  }
+  /// Whether rows that experts read are bf16.
+  bool is_narrow(const kernels::Queue& queue) const {
+    return kernels::is_of_tensor_cores(queue, recipe_.precision);
+  }
   std::vector<kernels::Tensor> pack(kernels::Queue& queue, kernels::Scratch& scratch, size_t host,
                                     kernels::Dispatched what, const kernels::ConstTensor& x) const;
   kernels::Tensor weights_of(kernels::Queue& queue, kernels::Scratch& scratch, size_t shard) const;
@@ -108,6 +120,7 @@ class RoutedBlock {
   kernels::ConstTensor x_;
   kernels::GateSaved gate_;
   kernels::Tensor gathered_;  // [T K, D]: the rows of all sources, where all of them are here
+  kernels::ConstTensor table_;  // [T, D]: instead, where experts gather them
   kernels::Tensor balance_losses_, dscores_, dweights_, dlogits_;
   kernels::Dispatch plan_;
   kernels::Dispatch host_plan_;                   // its tables on the host, where there are others

@@ -75,15 +75,28 @@ void RouterActor::send_rows(const std::shared_ptr<Passage>& passage, const Dispa
     header.set_leaves_weights(passage->leaves_weights);
     header.mutable_offsets()->Add(part.offsets.begin(), part.offsets.end());
     const Address to = expert_shard(shard);
+    std::vector<runtime::TensorRef> tensors;
+    tensors.reserve(2);
+    tensors.push_back(rows_of(*passage, part.rows));
     if (passage->id.operation() == wire::FORWARD) {
-      send_in_order(to, forward_atom_v, {header, {share(passage->scratch, part.rows)}});
+      header.set_is_table(part.index.data != nullptr);
+      if (part.index.data) tensors.push_back(share(passage->scratch, part.index));
+      send_in_order(to, forward_atom_v, {header, std::move(tensors)});
     } else {
-      send_in_order(to, backward_atom_v,
-                    {header, {share(passage->scratch, part.rows),
-                              share(passage->scratch, part.weights)}});
+      tensors.push_back(share(passage->scratch, part.weights));
+      send_in_order(to, backward_atom_v, {header, std::move(tensors)});
     }
   }
   for (const HostRows& host : rows.there) send_to_host(passage, host);
+}
+
+/// What a part's rows are: of the passage's scratch, or what it was sent itself.
+runtime::TensorRef RouterActor::rows_of(const Passage& passage, const kernels::ConstTensor& rows) {
+  for (const runtime::TensorRef& sent : {passage.x, passage.dy}) {
+    if (sent.view.data != nullptr && sent.view.data == rows.data) return sent;
+  }
+  return share(passage.scratch, {const_cast<void*>(rows.data), rows.dtype, rows.device, rows.rank,
+                                 rows.shape, rows.row_stride});
 }
 
 void RouterActor::send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows) {

@@ -36,6 +36,7 @@ class RouterActor : public LaneActor<Router> {
 
   void dispatch(const std::shared_ptr<Passage>& passage);
   void send_rows(const std::shared_ptr<Passage>& passage, const Dispatched& rows);
+  static runtime::TensorRef rows_of(const Passage& passage, const kernels::ConstTensor& rows);
   void send_to_host(const std::shared_ptr<Passage>& passage, const HostRows& rows);
   std::vector<ExpertAnswer> answers(const Passage& passage) const;
   void ask_for_weights(const std::shared_ptr<Passage>& passage);

@@ -91,6 +91,7 @@ struct PlainLoop::Pass {
     pass.experts_args.weights = loop.tensors_.experts(layer, 0, E, view);
     pass.experts_args.offsets = part.offsets;
     pass.experts_args.x = part.rows;
+    pass.experts_args.index = part.index;
     pass.experts = kernels::experts_forward(queue(), scratch, pass.experts_args);
     record_routing(moe_layer, *pass.routed);
     return pass.routed->combine(queue(), scratch, {{pass.experts.y, {}, {}}});
@@ -131,7 +132,7 @@ struct PlainLoop::Pass {
   Tensor experts_backward(int64_t layer, LayerPass& pass, const Tensor& dy) {
     const DispatchedRows part = pass.routed->dispatch_backward(queue(), scratch, dy).here.at(0);
     const Tensor dx = pass.experts.y;  // in its place
-    const Tensor dweights = scratch.f32({part.rows.rows()});
+    const Tensor dweights = scratch.f32({dx.rows()});
     kernels::experts_backward_inputs(queue(), scratch, pass.experts_args, pass.experts,
                                      {.dy = part.rows, .weights = part.weights, .dx = dx,
                                       .dweights = dweights});

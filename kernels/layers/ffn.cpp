@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/cuda/gemm/products_bf16.h"
+#include "kernels/layers/ffn_codes.h"
 #include "kernels/ops/permute.h"
 #include "kernels/ops/rounding.h"
 #include "kernels/ops/swiglu.h"
@@ -28,42 +29,7 @@ bool keeps_e4m3(const FfnOptions& options) {
   return options.is_moe && options.precision == Precision::fp8;
 }
 
-/// On tensor cores gate and up are one product: [2 F, D] of each group, the rows of up behind those
-/// of gate.
-std::vector<ConstTensor> gates_and_ups(Queue& queue, Scratch& scratch,
-                                       const std::vector<FfnWeights>& weights,
-                                       const std::vector<int64_t>& offsets) {
-  std::vector<ConstTensor> single;
-  std::vector<int64_t> doubled{0};
-  for (size_t g = 0; g < weights.size(); ++g) {
-    single.push_back(weights[g].gate);
-    single.push_back(weights[g].up);
-    const int64_t rows = offsets[g + 1] - offsets[g];
-    doubled.push_back(doubled.back() + rows);  // either is read if the group has rows
-    doubled.push_back(doubled.back() + rows);
-  }
-  std::vector<ConstTensor> stacked = cuda::bf16_operands(queue, scratch, single, doubled);
-  for (size_t i = 0; i < stacked.size(); i += 2) {
-    const ConstTensor &gate = stacked[i], &up = stacked[i + 1];
-    const auto* const behind = values<uint16_t>(gate) + gate.rows() * gate.row_stride;
-    if (values<uint16_t>(up) == behind && up.row_stride == gate.row_stride) continue;
-    throw KernelError("ffn gate and up in bf16 lie apart, wanted up behind gate");
-  }
-  std::vector<ConstTensor> both;
-  for (size_t i = 0; i < stacked.size(); i += 2) {
-    both.push_back(stacked[i]);
-    both.back().shape[0] *= 2;
-  }
-  return both;
-}
-
-std::vector<ConstTensor> downs(Queue& queue, Scratch& scratch,
-                               const std::vector<FfnWeights>& weights,
-                               const std::vector<int64_t>& offsets) {
-  return cuda::bf16_operands(queue, scratch, matrices(weights, &FfnWeights::down), offsets);
-}
-
-constexpr cuda::Fp8Scaling kept_scaling{.power_of_two = false, .least_amax = 1e-4f};
+constexpr cuda::Fp8Scaling kept_scaling{.power_of_two = false, .least_amax = least_activation};
 
 /// Memory for gate and up side by side, which can be kept in E4M3.
 Tensor place_of_both(Queue& queue, Scratch& scratch, int64_t R, int64_t F) {
@@ -71,6 +37,36 @@ Tensor place_of_both(Queue& queue, Scratch& scratch, int64_t R, int64_t F) {
   const Tensor both = scratch.of(DType::bf16, {R, width});
   if (width != 2 * F) set_zero(queue, {.y = both});
   return both;
+}
+
+FfnSaved forward_in_codes(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
+  FfnSaved saved;
+  saved.groups = cuda::fp8_groups(queue, scratch, args.offsets);
+  PassingScratch passing(queue);
+  const cuda::Fp8Rows x = cuda::quantize_rows(
+      queue, *passing, cuda::fp8_source(queue, *passing, args.x), dispatched_activations);
+  saved.codes = ffn_codes_forward(queue, scratch, {args.weights, saved.groups}, x, args.y);
+  return saved;
+}
+
+FfnDeltas backward_inputs_in_codes(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
+                                   const FfnSaved& saved) {
+  PassingScratch passing(queue);
+  const ConstTensor dy = cuda::fp8_source(queue, *passing, args.dy);
+  const cuda::Fp8Rows rows = cuda::quantize_rows(queue, *passing, dy, dispatched_gradients);
+  FfnDeltas deltas = ffn_codes_backward_inputs(queue, scratch, {args.weights, saved.groups},
+                                               saved.codes, rows, args.dx);
+  deltas.dy_codes = cuda::quantize_columns(queue, scratch, dy, dispatched_gradients, saved.groups);
+  return deltas;
+}
+
+void backward_weights_in_codes(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
+                               const FfnSaved& saved, const FfnDeltas& deltas,
+                               const std::vector<FfnGradients>& gradients) {
+  const cuda::Fp8Columns x =
+      cuda::quantize_columns(queue, scratch, cuda::fp8_source(queue, scratch, args.x),
+                             dispatched_activations, saved.groups);
+  ffn_codes_backward_weights(queue, saved.groups, x, deltas, gradients);
 }
 
 /// Everything between the products is bf16. gate and up are the halves of one tensor.
@@ -93,7 +89,7 @@ FfnSaved forward_on_tensor_cores(Queue& queue, Scratch& scratch, const FfnForwar
                                  .offsets = args.offsets, .y = args.y});
   FfnSaved saved;
   if (keeps_codes) {
-    saved.codes = cuda::keep_fp8(queue, scratch, both, kept_scaling);
+    saved.codes = cuda::quantize_rows(queue, scratch, both, kept_scaling);
     return saved;
   }
   saved.gate = gate;
@@ -155,6 +151,9 @@ Tensor side_by_side(const FfnDeltas& deltas) {
 
 FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
   if (args.weights.empty()) return {};
+  if (goes_in_codes(queue, args.options, args.weights[0])) {
+    return forward_in_codes(queue, scratch, args);
+  }
   if (is_of_tensor_cores(queue, args.options.precision)) {
     return forward_on_tensor_cores(queue, scratch, args);
   }
@@ -185,6 +184,9 @@ FfnSaved ffn_forward(Queue& queue, Scratch& scratch, const FfnForwardArgs& args)
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,
                               const FfnSaved& saved) {
   if (args.weights.empty()) return {};
+  if (goes_in_codes(queue, args.options, args.weights[0])) {
+    return backward_inputs_in_codes(queue, scratch, args, saved);
+  }
   if (is_of_tensor_cores(queue, args.options.precision)) {
     return backward_inputs_on_tensor_cores(queue, scratch, args, saved);
   }
@@ -211,6 +213,9 @@ void ffn_backward_weights(Queue& queue, Scratch& scratch, const FfnBackwardArgs&
                           const FfnSaved& saved, const FfnDeltas& deltas,
                           const std::vector<FfnGradients>& gradients) {
   if (gradients.empty()) return;
+  if (goes_in_codes(queue, args.options, args.weights[0])) {
+    return backward_weights_in_codes(queue, scratch, args, saved, deltas, gradients);
+  }
   const auto add_units = [&](const ConstTensor& dy, Scales dy_scales, const ConstTensor& x,
                              Scales x_scales, auto member) {
     std::vector<GradientSum> into;

@@ -39,7 +39,8 @@ struct FfnForwardArgs {
 struct FfnSaved {
   Tensor gate, up;      // [R, F]
   Tensor activated;     // [R, F]; no data: computed again from gate and up
-  cuda::Fp8Rows codes;  // in sm_90a what is kept in E4M3: gate and up side by side
+  cuda::Fp8Rows codes = {};  // in sm_90a what is kept in E4M3: gate and up side by side
+  cuda::Fp8Groups groups = {};  // of networks that go in codes (ffn_codes.h)
 };
 
 /// y = down(silu(gate(x)) * up(x)).
@@ -58,6 +59,8 @@ struct FfnDeltas {
   Tensor dgate, dup;  // [R, F]
   Tensor activated;   // [R, F], of codes that were kept; else no data
   ConstTensor dy;     // [R, D], as products read it; in sm_90a alone
+  /// Instead of these, of networks that go in codes: turned, gate and up side by side.
+  cuda::Fp8Columns both_codes = {}, activated_codes = {}, dy_codes = {};
 };
 
 FfnDeltas ffn_backward_inputs(Queue& queue, Scratch& scratch, const FfnBackwardArgs& args,

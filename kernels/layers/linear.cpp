@@ -31,11 +31,6 @@ namespace {
 
 constexpr int64_t tile = 128;
 
-/// Gradients are divided by the step's tokens before they come here: the release's 1e-4, meant for
-/// activations, would round them away.
-constexpr float least_gradient = 0x1p-100f;
-constexpr float least_activation = 1e-4f;
-
 /// An operand of a product in FP8.
 struct Codes {
   Tensor values;
@@ -124,8 +119,8 @@ void multiply_on_tensor_cores(Queue& queue, Scratch& scratch, const GroupedProdu
   if (p.precision == Precision::fp8) {
     return cuda::multiply_fp8(queue, scratch,
                               {.a = p.x, .a_scaling = scaling(p.scales, p.least_amax),
-                               .b = p.weights, .b_scaling = scaling(Scales::any, least_activation),
-                               .transpose_b = p.transposed, .offsets = p.offsets, .c = p.y});
+                               .b = {p.weights, scaling(Scales::any, least_activation), p.transposed},
+                               .offsets = p.offsets, .c = p.y});
   }
   cuda::multiply_bf16(queue, scratch,
                       {.a = cuda::bf16_operand(queue, scratch, p.x),

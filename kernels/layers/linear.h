@@ -24,6 +24,11 @@ const char* to_string(Precision precision);
 /// the input of the projection after attention and for what experts receive and give back.
 enum class Scales : uint8_t { any, powers_of_two };
 
+/// The least greatest value of a tile that scales are made for, in fp8. Gradients are divided by the
+/// step's tokens: the release's 1e-4, meant for activations, would round them away.
+constexpr float least_activation = 1e-4f;
+constexpr float least_gradient = 0x1p-100f;
+
 /// Whether the products are the tensor cores' of the arithmetic sm_90a.
 bool is_of_tensor_cores(const Queue& queue, Precision precision);
 

@@ -94,9 +94,6 @@ TEST_F(LaunchCudaTest, AnActorThatIsLostInAStepLeavesTheHash) {
   }
 }
 
-constexpr kernels::Precision narrow_precisions[] = {kernels::Precision::bf16,
-                                                    kernels::Precision::fp8};
-
 Recipe recipe_of_tensor_cores(kernels::Precision precision, int64_t layers, int64_t micro_batches,
                               int64_t steps) {
   Recipe recipe = recipe_of(layers, micro_batches, steps);
@@ -105,9 +102,20 @@ Recipe recipe_of_tensor_cores(kernels::Precision precision, int64_t layers, int6
   return recipe;
 }
 
+/// Of experts whose rows become codes where they are gathered (kernels/layers/ffn_codes.h).
+Recipe recipe_of_codes(int64_t layers, int64_t micro_batches, int64_t steps) {
+  Recipe recipe = recipe_of_tensor_cores(kernels::Precision::fp8, layers, micro_batches, steps);
+  recipe.shape.hidden = 32;
+  recipe.shape.expert_width = 128;
+  return recipe;
+}
+
 TEST_F(LaunchCudaTest, ThirtyStepsOnTensorCoresHaveOneHashInEveryLayout) {
-  for (const auto precision : narrow_precisions) {
-    Recipe recipe = recipe_of_tensor_cores(precision, 3, 2, 30);
+  for (const Recipe& each : {recipe_of_tensor_cores(kernels::Precision::bf16, 3, 2, 30),
+                             recipe_of_tensor_cores(kernels::Precision::fp8, 3, 2, 30),
+                             recipe_of_codes(3, 2, 30)}) {
+    Recipe recipe = each;
+    const auto precision = recipe.precision;
     const Outcome plain = play_plainly(recipe, learnable(recipe), 2, Device::cuda);
 
     EXPECT_EQ(play_plainly(recipe, learnable(recipe), 1, Device::cuda).hash, plain.hash);
@@ -160,14 +168,43 @@ TEST_F(LaunchCudaTest, TensorCoresLearnInFp8AsTheCpuDoes) {
 }
 
 TEST_F(LaunchCudaTest, AnActorThatIsLostOnTensorCoresLeavesTheHash) {
-  const Recipe recipe = recipe_of_tensor_cores(kernels::Precision::fp8, 4, 4, 2);
-  const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
+  for (const Recipe& recipe : {recipe_of_tensor_cores(kernels::Precision::fp8, 4, 4, 2),
+                               recipe_of_codes(4, 4, 2)}) {
+    const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
 
-  for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard}) {
-    const Failpoint f{.role = role, .index = 0, .step = 2, .phase = Phase::backward};
-    const Outcome outcome =
-        play_with_actors(recipe, on_gpu({2, 2, 1, 2, 1, 2}), learnable(recipe), {}, {{f}});
-    EXPECT_EQ(outcome.hash, wanted) << to_string(f) << outcome.error;
+    for (const Role role : {Role::stage, Role::attention_shard, Role::router, Role::expert_shard}) {
+      const Failpoint f{.role = role, .index = 0, .step = 2, .phase = Phase::backward};
+      const Outcome outcome =
+          play_with_actors(recipe, on_gpu({2, 2, 1, 2, 1, 2}), learnable(recipe), {}, {{f}});
+      EXPECT_EQ(outcome.hash, wanted) << recipe.shape.hidden << to_string(f) << outcome.error;
+    }
+  }
+}
+
+// Law 3: what is recorded is what each expert gets, whoever gathers it otherwise.
+TEST_F(LaunchCudaTest, UnitsOnTensorCoresAreTheSameInEveryLayout) {
+  for (const Recipe& recipe :
+       {recipe_of_tensor_cores(kernels::Precision::bf16, 3, 2, 2), recipe_of_codes(3, 2, 2)}) {
+    std::vector<std::vector<std::string>> found;
+    for (const Layout& layout : {Layout{1, 1, 1, 1, 1, 1}, Layout{4, 2, 2, 2, 1, 2}}) {
+      std::vector<std::string>& steps = found.emplace_back();
+      Company* company = nullptr;
+      const Outcome outcome = play_with_actors(
+          recipe, on_gpu(layout), learnable(recipe),
+          [&](const wire::StepDone&) {
+            while (const auto units = company->units->oldest()) {
+              steps.push_back(units->SerializeAsString());
+              company->units->drop(units->step());
+            }
+          },
+          {.failpoints = {}, .prepare = [&](Company& all) {
+            company = &all;
+            all.record_units();
+          }});
+      EXPECT_EQ(outcome.error, "") << to_string(layout);
+      EXPECT_EQ(steps.size(), 2u);
+    }
+    EXPECT_EQ(found[0], found[1]) << to_string(recipe.precision);
   }
 }
 
@@ -193,8 +230,11 @@ TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
 
 // What it gets comes to the host; what the others have was made on their GPUs.
 TEST_F(LaunchCudaTest, AProcessThatTakesALostOnesPlaceLeavesTheHash) {
-  for (const auto precision : narrow_precisions) {
-    Recipe recipe = recipe_of_tensor_cores(precision, 3, 4, 4);
+  for (const Recipe& each : {recipe_of_tensor_cores(kernels::Precision::bf16, 3, 4, 4),
+                             recipe_of_tensor_cores(kernels::Precision::fp8, 3, 4, 4),
+                             recipe_of_codes(3, 4, 4)}) {
+    Recipe recipe = each;
+    const auto precision = recipe.precision;
     recipe.optimizer.set_ema_decay(0.9);
     const std::string wanted = play_plainly(recipe, learnable(recipe), 2, Device::cuda).hash;
 

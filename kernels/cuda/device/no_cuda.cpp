@@ -97,7 +97,52 @@ void encode_tiles(Queue&, const EncodeTilesArgs&) { open(); }
 void round_rows(Queue&, const RoundRowsArgs&) { open(); }
 void multiply_fp8(Queue&, Scratch&, const MultiplyFp8Args&) { open(); }
 void add_weights_fp8(Queue&, Scratch&, const MultiplyWeightsFp8Args&) { open(); }
-Fp8Rows keep_fp8(Queue&, Scratch&, const ConstTensor&, const Fp8Scaling&) {
+void multiply_fp8(Queue&, Scratch&, const MultiplyCodesFp8Args&) { open(); }
+void add_weights_fp8(Queue&, Scratch&, const WeightsCodesFp8Args&) { open(); }
+Fp8Blocks quantize_matrices(Queue&, Scratch&, const Fp8Matrices&, const std::vector<int64_t>&) {
+  open();
+  return {};
+}
+Fp8BothWays quantize_both_ways(Queue&, Scratch&, const Fp8Matrices&) {
+  open();
+  return {};
+}
+ConstTensor fp8_source(Queue&, Scratch&, const ConstTensor& x) {
+  open();
+  return x;
+}
+Fp8Groups fp8_groups(Queue&, Scratch&, std::vector<int64_t>) {
+  open();
+  return {};
+}
+Fp8Rows quantize_rows(Queue&, Scratch&, const ConstTensor&, const Fp8Scaling&) {
+  open();
+  return {};
+}
+Fp8Columns quantize_columns(Queue&, Scratch&, const ConstTensor&, const Fp8Scaling&, const Fp8Groups&) {
+  open();
+  return {};
+}
+Fp8Columns quantize_columns(Queue&, Scratch&, const TableRows&, const Fp8Scaling&, const Fp8Groups&) {
+  open();
+  return {};
+}
+Fp8Rows gather_codes(Queue&, Scratch&, const Fp8Rows&, const ConstTensor&) {
+  open();
+  return {};
+}
+std::pair<Fp8Rows, Fp8Columns> quantize_weighed(Queue&, Scratch&, Scratch&, const TableRows&,
+                                                const Fp8Scaling&, const Fp8Groups&) {
+  open();
+  return {};
+}
+SwigluCodes swiglu_codes(Queue&, Scratch&, Scratch&, const ConstTensor&, const Fp8Scaling&) {
+  open();
+  return {};
+}
+SwigluBackwardCodes swiglu_backward_codes(Queue&, Scratch&, Scratch&, const Fp8Rows&,
+                                          const ConstTensor&, const Fp8Scaling&, const Fp8Scaling&,
+                                          const Fp8Groups&) {
   open();
   return {};
 }

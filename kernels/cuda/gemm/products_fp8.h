@@ -8,31 +8,33 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cuda/gemm/matrices_fp8.h"
 #include "kernels/layers/gradient.h"
 #include "kernels/queue.h"
 #include "kernels/tensor.h"
 
 namespace troupe::kernels::cuda {
 
-/// How tiles of an operand are scaled, as in QuantizeTilesArgs.
-struct Fp8Scaling {
-  bool power_of_two;
-  float least_amax;
-};
-
 struct MultiplyFp8Args {
   ConstTensor a;  ///< [R, K] f32 or bf16
   Fp8Scaling a_scaling;
-  std::vector<ConstTensor> b;  ///< G of [N, K], or of [K, N] unless transpose_b; f32 or bf16
-  Fp8Scaling b_scaling;
-  bool transpose_b;
+  Fp8Matrices b;
   std::vector<int64_t> offsets;  ///< G + 1 ascending row numbers, first 0, last R
   Tensor c;                      ///< out: [R, N] bf16, or f32 that were rounded to bf16
 };
 
-/// Rows of each group times its matrix. Law 1: a row depends on its row of a alone. A matrix that
-/// no row meets need not be read. Asynchronous; what it needs besides comes from `scratch`.
+/// Rows of each group times its matrix. Law 1: a row depends on its row of a alone. Asynchronous;
+/// what it needs besides comes from `scratch`.
 void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyFp8Args& args);
+
+/// The same of operands that are codes already.
+struct MultiplyCodesFp8Args {
+  Fp8Rows a;    ///< [R, K], K a multiple of 16
+  Fp8Blocks b;  ///< for each group
+  Fp8Groups groups;
+  Tensor c;  ///< out: as in MultiplyFp8Args
+};
+void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyCodesFp8Args& args);
 
 struct MultiplyWeightsFp8Args {
   ConstTensor a;  ///< [R, M] f32 or bf16 (dy)
@@ -48,15 +50,13 @@ struct MultiplyWeightsFp8Args {
 /// Adds each group's unit, transpose(a) times b, to its fixed-point sum.
 void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Args& args);
 
-/// Rows as codes of one byte: what is kept of them for backward.
-struct Fp8Rows {
-  Tensor codes;   ///< [R, D] f8_e4m3
-  Tensor scales;  ///< [tiles over D, R up to a multiple of 4] f32
+/// The same of operands that are codes already.
+struct WeightsCodesFp8Args {
+  Fp8Columns a;  ///< of [R, M] (dy)
+  Fp8Columns b;  ///< of [R, N] (x)
+  Fp8Groups groups;
+  std::vector<GradientSum> into;  ///< as in MultiplyWeightsFp8Args
 };
-
-/// x [R, D] bf16, D a multiple of 16, in 1 x 128 tiles.
-Fp8Rows keep_fp8(Queue& queue, Scratch& scratch, const ConstTensor& x, const Fp8Scaling& scaling);
-/// y [R, D] bf16 = code times scale, rounded to nearest.
-void read_fp8(Queue& queue, const Fp8Rows& rows, const Tensor& y);
+void add_weights_fp8(Queue& queue, Scratch& scratch, const WeightsCodesFp8Args& args);
 
 }  // namespace troupe::kernels::cuda

@@ -29,6 +29,12 @@ struct QuantizeSm90Args {
   const int32_t* row_offsets;    ///< [groups + 1] in device memory
   const int32_t* block_offsets;  ///< [groups + 1] in device memory: tiles of 128 rows before each
   int64_t blocks;                ///< in all: an upper bound will do; those behind are not written
+  /// Where x is a table of `table_rows` rows: row m is x[index[m]], zeros if there is none such. It
+  /// gives columns; with `weights`, row m is weights[m] x[index[m]] rounded to bfloat16, and it gives
+  /// rows and columns.
+  const int32_t* index = nullptr;  ///< [M] in device memory
+  int64_t table_rows = 0;
+  const float* weights = nullptr;  ///< [M] in device memory
 };
 
 /// Law 1 holds for rows. Asynchronous on `stream`. Throws KernelError if a size is not as stated or

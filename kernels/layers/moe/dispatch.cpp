@@ -9,9 +9,9 @@ namespace {
 
 constexpr int64_t tile = 128;
 
-/// Gradients are divided by the step's tokens: what keeps activations from tiny scales would round
-/// them away.
-float least_amax_of(Dispatched what) { return what == Dispatched::gradients ? 0x1p-100f : 1e-4f; }
+float least_amax_of(Dispatched what) {
+  return what == Dispatched::gradients ? least_gradient : least_activation;
+}
 
 /// On tensor cores rows are bf16, which has every number of E4M3 times a power of two.
 ConstTensor round_to_bf16_rows(Queue& queue, Scratch& scratch, Precision precision, Dispatched what,
@@ -80,7 +80,7 @@ Tensor unpack_dispatched(Queue& queue, Scratch& scratch, Precision precision,
   const Tensor y = scratch.f32({x.rows(), x.cols()});
   unpack_rows(queue, {.x = x, .scales = packed.size() > 1 ? packed[1] : ConstTensor{}, .tile = tile,
                       .y = y});
-  if (!is_of_tensor_cores(queue, precision) || x.rows() == 0) return y;
+  if (!is_of_tensor_cores(queue, precision)) return y;
   const Tensor rows = cuda::bf16_place(scratch, x.rows(), x.cols());
   cuda::pack_bf16(queue, y, rows);
   return rows;

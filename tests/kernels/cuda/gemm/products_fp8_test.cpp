@@ -1,5 +1,5 @@
 // The products of FP8 recipes in the arithmetic sm_90a: any shape, groups, units that go into
-// fixed-point sums, and rows that are kept in one byte a number.
+// fixed-point sums.
 #include "kernels/cuda/gemm/products_fp8.h"
 
 #include <gmock/gmock.h>
@@ -48,9 +48,7 @@ class ProductsFp8 : public Sm90Test {
     cuda::multiply_fp8(*queue, scratch,
                        {.a = row_range(ConstTensor(on_gpu(a, type)), 0, offsets.back()),
                         .a_scaling = scaling,
-                        .b = matrices,
-                        .b_scaling = of_activations,
-                        .transpose_b = transpose_b,
+                        .b = {matrices, of_activations, transpose_b},
                         .offsets = offsets,
                         .c = c});
     return numbers(c);
@@ -189,10 +187,10 @@ TEST_F(ProductsFp8, AreTheSameOfMatricesInOnePlace) {
     cuda::multiply_fp8(*queue, scratch,
                        {.a = on_gpu(a, DType::bf16),
                         .a_scaling = of_activations,
-                        .b = {row_range(together, 0, rows), row_range(together, rows, rows),
-                              row_range(together, 2 * rows, rows)},
-                        .b_scaling = of_activations,
-                        .transpose_b = transpose_b,
+                        .b = {{row_range(together, 0, rows), row_range(together, rows, rows),
+                               row_range(together, 2 * rows, rows)},
+                              of_activations,
+                              transpose_b},
                         .offsets = offsets,
                         .c = c});
 
@@ -306,23 +304,6 @@ TEST_F(ProductsFp8, KeepWhatIsNoNumberInItsGroup) {
   EXPECT_EQ(sums.faults, uint32_t{unit_not_finite});
 }
 
-TEST_F(ProductsFp8, KeepRowsInOneByteANumber) {
-  const Buffer x = numbers_of(70, 272, 3);
-  const Tensor y = scratch.of(DType::bf16, {70, 272});
-
-  const cuda::Fp8Rows kept =
-      cuda::keep_fp8(*queue, scratch, on_gpu(x, DType::bf16), of_activations);
-  cuda::read_fp8(*queue, kept, y);
-
-  OnCpu cpu;
-  const Buffer wanted = allocate_f32({70, 272});
-  round_tiles(cpu.queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = 1, .tile_cols = 128,
-                          .power_of_two = false, .y = wanted});
-  cpu.queue.wait();
-  EXPECT_EQ(kept.codes.dtype, DType::f8_e4m3);
-  EXPECT_EQ(numbers(y), rounded(to_vector(wanted)));
-}
-
 TEST_F(ProductsFp8, RoundRowsOfBf16AsTheCpuRoundsRows) {
   OnCpu cpu;
   for (const int64_t cols : {13, 128, 272}) {
@@ -353,9 +334,7 @@ TEST_F(ProductsFp8, NameAMatrixOfAnotherShape) {
     cuda::multiply_fp8(*queue, scratch,
                        {.a = on_gpu(numbers_of(4, 8, 1), DType::bf16),
                         .a_scaling = of_activations,
-                        .b = {on_gpu(numbers_of(8, 16, 2), DType::bf16)},
-                        .b_scaling = of_activations,
-                        .transpose_b = true,
+                        .b = {{on_gpu(numbers_of(8, 16, 2), DType::bf16)}, of_activations, true},
                         .offsets = {0, 4},
                         .c = scratch.f32({4, 8})});
     FAIL() << "no error";

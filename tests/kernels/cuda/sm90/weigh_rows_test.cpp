@@ -22,6 +22,7 @@ TEST_F(WeighRows, GivesWeightedRowsAndTheirWeightsGradients) {
     const Tensor weighted = scratch.of(DType::bf16, {R, D}), dweights = scratch.f32({R});
 
     cuda::weigh_rows(*queue, {.dy = on_gpu(dy, DType::bf16),
+                              .index = {},
                               .y = on_gpu(y, DType::bf16),
                               .weights = on_gpu(weights, DType::f32),
                               .dy_weighted = weighted,
@@ -40,6 +41,28 @@ TEST_F(WeighRows, GivesWeightedRowsAndTheirWeightsGradients) {
       }
       ASSERT_NEAR(sums[static_cast<size_t>(r)], dot, 1e-5 * size) << r;
     }
+  }
+}
+
+TEST_F(WeighRows, GathersAsItWeighsAndStoresOnlyWhatIsWanted) {
+  for (const int64_t D : {13, 256}) {
+    const int64_t R = 37, T = 20;
+    const Tensor table = on_gpu(normal({T, D}, 1), DType::bf16), y = on_gpu(normal({R, D}, 2), DType::bf16);
+    const Tensor index = on_gpu(integers(random_integers(R, T, 4), {R}), DType::i32);
+    const Tensor weights = on_gpu(normal({R}, 3), DType::f32);
+    const Tensor rows = scratch.of(DType::bf16, {R, D});
+    gather_rows(*queue, {.x = table, .index = index, .y = rows});
+    const auto weigh = [&](const ConstTensor& dy, const ConstTensor& at, bool stores) {
+      const Tensor weighted = stores ? scratch.of(DType::bf16, {R, D}) : Tensor{};
+      const Tensor dweights = scratch.f32({R});
+      cuda::weigh_rows(*queue, {.dy = dy, .index = at, .y = y, .weights = weights,
+                                .dy_weighted = weighted, .dweights = dweights});
+      return std::pair(stores ? numbers(weighted) : std::vector<float>{}, numbers(dweights));
+    };
+    const auto wanted = weigh(rows, {}, true);
+
+    EXPECT_EQ(weigh(table, index, true), wanted);
+    EXPECT_EQ(weigh(table, index, false).second, wanted.second);
   }
 }
 
@@ -100,6 +123,7 @@ TEST_F(WeighRows, NamesATensorOfAnotherType) {
   const Tensor f32 = scratch.f32({2, 8}), bf16 = scratch.of(DType::bf16, {2, 8});
   try {
     cuda::weigh_rows(*queue, {.dy = f32,
+                              .index = {},
                               .y = bf16,
                               .weights = scratch.f32({2}),
                               .dy_weighted = bf16,

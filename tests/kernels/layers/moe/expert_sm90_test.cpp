@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/layers/moe/dispatch.h"
+#include "kernels/ops/permute.h"
 #include "tests/kernels/layers/layer_fixtures.h"
 #include "tests/kernels/layers/on_device.h"
 
@@ -27,7 +28,9 @@ struct Results {
 
 class ExpertsSm90 : public LayerOnGpuTest {
  protected:
-  static Results run(const Shape& s, Device device, Precision precision, bool recompute = false) {
+  /// `from_table`: rows are named by an index, half as many as there are rows.
+  static Results run(const Shape& s, Device device, Precision precision, bool recompute = false,
+                     bool from_table = false, bool has_codes = false) {
     ThreadPool pool(2);
     Queue queue(pool, device, device == Device::cuda ? Arithmetic::sm_90a : Arithmetic::cpu);
     Scratch scratch(device);
@@ -54,21 +57,31 @@ class ExpertsSm90 : public LayerOnGpuTest {
       add(s.F, s.D, 61 + 3 * e, w.up, g.up);
       add(s.D, s.F, 62 + 3 * e, w.down, g.down);
     }
+    const int64_t T = (R + 1) / 2;
+    const Tensor index = scratch.i32({R});
+    for (int64_t r = 0; r < R; ++r) values<int32_t>(index)[r] = static_cast<int32_t>(r * 7 % T);
+    const auto dispatched = [&](Dispatched what, const Buffer& numbers) {
+      const ConstTensor table =
+          round_dispatched(queue, scratch, precision, what, on_device(device, scratch, numbers));
+      if (from_table) return table;
+      const Tensor rows = scratch.of(table.dtype, {R, s.D});
+      gather_rows(queue, {.x = table, .index = index, .y = rows});
+      return ConstTensor(rows);
+    };
     const ExpertsArgs args{
         .options = {.precision = precision, .is_moe = true, .recompute = recompute},
         .weights = weights,
         .offsets = s.offsets,
-        .x = round_dispatched(queue, scratch, precision, Dispatched::activations,
-                              on_device(device, scratch, normal({R, s.D}, 1)))};
+        .x = dispatched(Dispatched::activations, normal({T, s.D}, 1)),
+        .index = from_table ? ConstTensor(index) : ConstTensor{},
+        .codes = has_codes ? expert_codes(queue, {.precision = precision, .is_moe = true}, weights) : nullptr};
     ExpertsSaved saved = experts_forward(queue, scratch, args);
     queue.wait();
     Results out;
     out.y = doubles_of(saved.y);
     const Tensor dx = scratch.f32({R, s.D}), dweights = scratch.f32({R});
     experts_backward_inputs(queue, scratch, args, saved,
-                            {.dy = round_dispatched(queue, scratch, precision,
-                                                    Dispatched::gradients,
-                                                    on_device(device, scratch, normal({R, s.D}, 2, 1e-4f))),
+                            {.dy = dispatched(Dispatched::gradients, normal({T, s.D}, 2, 1e-4f)),
                              .weights = on_device(device, scratch, normal({R}, 3)),
                              .dx = dx,
                              .dweights = dweights});
@@ -115,6 +128,38 @@ TEST_F(ExpertsSm90, ComputeTheSameBitsAgain) {
         EXPECT_EQ(again.gradients, once.gradients);
       }
     }
+  }
+}
+
+TEST_F(ExpertsSm90, GatherTheRowsOfATableThemselvesToTheSameBits) {
+  for (const Shape& s : {shapes[0], shapes[1], Shape{256, 128, {0, 0, 300, 301}}, Shape{256, 128, {0, 0, 0, 0}}}) {
+    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+      SCOPED_TRACE(std::string(to_string(precision)) + ", D " + std::to_string(s.D));
+      const Results wanted = run(s, Device::cuda, precision);
+      for (const bool has_codes : {false, true}) {
+        const Results found = run(s, Device::cuda, precision, false, true, has_codes);
+        EXPECT_EQ(found.y, wanted.y) << has_codes;
+        EXPECT_EQ(found.dx, wanted.dx) << has_codes;
+        EXPECT_EQ(found.dweights, wanted.dweights) << has_codes;
+        EXPECT_EQ(found.gradients, wanted.gradients) << has_codes;
+      }
+    }
+  }
+}
+
+// They may be none: of a part whose tokens chose others.
+TEST_F(ExpertsSm90, RowsThatTravelledAreBf16) {
+  ThreadPool pool(1);
+  Queue queue(pool, Device::cuda, Arithmetic::sm_90a);
+  Scratch scratch(Device::cuda);
+  for (const int64_t rows : {0, 3}) {
+    const std::vector<Tensor> packed =
+        pack_dispatched(queue, scratch, Precision::fp8, Dispatched::gradients, scratch.f32({rows, 256}));
+
+    const Tensor x = unpack_dispatched(queue, scratch, Precision::fp8, {packed[0], packed[1]});
+
+    EXPECT_EQ(x.dtype, DType::bf16) << rows;
+    queue.wait();
   }
 }
 

@@ -1,0 +1,242 @@
+#include "kernels/cuda/sm90/swiglu_codes_sm90.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/sm90/launch_sm90.h"
+#include "kernels/cuda/sm90/tile_codes.cuh"
+
+namespace troupe::kernels::cuda {
+namespace {
+
+/// Two numbers to the nearest bfloat16, the first in the lower half.
+__device__ inline uint32_t bf16_pair(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+/// As swiglu.cu.
+__device__ inline float activated_of(float gate, float up) {
+  const F16 x = set1(gate);
+  return (x * sigmoid(x) * set1(up)).v;
+}
+
+struct Deltas {
+  float activated, dgate, dup;
+};
+__device__ inline Deltas deltas_of(float gate, float up, float dy) {
+  const F16 x = set1(gate), u = set1(up), delta = set1(dy);
+  const F16 s = sigmoid(x);
+  const F16 slope = s * fma(x, set1(1.0f) - s, set1(1.0f));
+  return {(x * s * u).v, (delta * u * slope).v, (delta * (x * s)).v};
+}
+
+__device__ inline uint32_t activated_pair(uint32_t gate, uint32_t up) {
+  return bf16_pair(activated_of(lower_bf16(gate), lower_bf16(up)),
+                   activated_of(upper_bf16(gate), upper_bf16(up)));
+}
+
+/// Two neighbouring codes as bfloat16.
+__device__ inline uint32_t decoded_pair(uint32_t codes, float scale) {
+  const __half2_raw halves =
+      __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(codes), __NV_E4M3);
+  const float2 v = __half22float2(__half2(halves));
+  return bf16_pair(__fmul_rn(v.x, scale), __fmul_rn(v.y, scale));
+}
+
+TileOut rows_out(const RowCodes& rows, int64_t D, float least_amax) {
+  return {.cols = static_cast<int>(D),
+          .power_of_two = false,
+          .least_amax = least_amax,
+          .codes = rows.codes,
+          .codes_stride = D,
+          .scales = rows.scales,
+          .scales_stride = rows.scales_stride,
+          .transposed = nullptr,
+          .transposed_stride = 0,
+          .transposed_scales = nullptr,
+          .transposed_scales_stride = 0};
+}
+
+void add_columns(TileOut& out, const ColumnCodes& columns, int64_t D, int64_t blocks) {
+  out.transposed = columns.codes;
+  out.transposed_stride = 128 * blocks;
+  out.transposed_scales = columns.scales;
+  out.transposed_scales_stride = D;
+}
+
+/// The columns of up, which stand behind the F of gate.
+TileOut behind(TileOut out, int64_t F) {
+  out.codes += F;
+  out.scales += F / 128 * out.scales_stride;
+  if (out.transposed != nullptr) {
+    out.transposed += F * out.transposed_stride;
+    out.transposed_scales += F;
+  }
+  return out;
+}
+
+struct ForwardArgs {
+  const uint16_t* both;
+  int64_t stride;
+  int F;
+  TileGroups groups;
+  TileOut kept_gate, kept_up, activated;
+};
+
+/// A tile of gate, and the one of up that belongs to it.
+__global__ void __launch_bounds__(tile_threads, 2) swiglu_codes_kernel(const ForwardArgs args) {
+  __shared__ TileShared shared;
+  CodesTile place;
+  if (!place.find(args.groups, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x))) return;
+  const int rows = place.rows(args.F);
+  const uint16_t* const first = args.both + place.row() * args.stride + place.col();
+  uint4 gate[8], up[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const uint16_t* const at = first + i * args.stride;
+    const bool is_there = i < rows;
+    gate[i] = is_there ? __ldcs(reinterpret_cast<const uint4*>(at)) : make_uint4(0, 0, 0, 0);
+    up[i] = is_there ? __ldcs(reinterpret_cast<const uint4*>(at + args.F)) : make_uint4(0, 0, 0, 0);
+  }
+  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.kept_gate, place, gate);
+  __syncthreads();
+  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.kept_up, place, up);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    gate[i] = make_uint4(activated_pair(gate[i].x, up[i].x), activated_pair(gate[i].y, up[i].y),
+                         activated_pair(gate[i].z, up[i].z), activated_pair(gate[i].w, up[i].w));
+  }
+  __syncthreads();
+  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.activated, place, gate);
+}
+
+struct BackwardArgs {
+  const uint16_t* dactivated;
+  int F;
+  const uint8_t* kept;
+  const float* kept_scales;
+  int64_t kept_scales_stride;
+  TileGroups groups;
+  TileOut activated, dgate, dup;
+};
+
+/// Numbers that wait in shared memory until their turn: eight columns of eight rows a thread.
+struct Waiting {
+  uint4 eights[8][tile_threads];
+};
+struct BackwardShared {
+  TileShared tile;
+  Waiting activated, dup;
+};
+
+__device__ inline void take(const Waiting& from, uint4 (&v)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) v[i] = from.eights[i][threadIdx.x];
+}
+
+__global__ void __launch_bounds__(tile_threads, 2)
+    swiglu_backward_codes_kernel(const BackwardArgs args) {
+  extern __shared__ __align__(16) char memory[];
+  auto& shared = *reinterpret_cast<BackwardShared*>(memory);
+  CodesTile place;
+  if (!place.find(args.groups, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x))) return;
+  const int rows = place.rows(args.F), col = place.col();
+  const int64_t row = place.row(), F = args.F;
+  const int64_t up_scales = F / 128 * args.kept_scales_stride;
+  uint4 d[8];
+  uint2 gate[8], up[8];
+  float gate_scale[8], up_scale[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const bool is_there = i < rows;
+    const uint8_t* const kept = args.kept + (row + i) * 2 * F + col;
+    const float* const scale = args.kept_scales + place.col_tile * args.kept_scales_stride + row + i;
+    const auto* const dy = reinterpret_cast<const uint4*>(args.dactivated + (row + i) * F + col);
+    d[i] = is_there ? __ldcs(dy) : make_uint4(0, 0, 0, 0);
+    gate[i] = is_there ? __ldcs(reinterpret_cast<const uint2*>(kept)) : make_uint2(0, 0);
+    up[i] = is_there ? __ldcs(reinterpret_cast<const uint2*>(kept + F)) : make_uint2(0, 0);
+    gate_scale[i] = is_there ? __ldg(scale) : 0.0f;
+    up_scale[i] = is_there ? __ldg(scale + up_scales) : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    uint32_t activated[4], dgate[4], dup[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int shift = j % 2 * 16;
+      const uint32_t g = decoded_pair((j < 2 ? gate[i].x : gate[i].y) >> shift & 0xffff, gate_scale[i]);
+      const uint32_t u = decoded_pair((j < 2 ? up[i].x : up[i].y) >> shift & 0xffff, up_scale[i]);
+      const uint32_t dy = word_of(d[i], j);
+      const Deltas low = deltas_of(lower_bf16(g), lower_bf16(u), lower_bf16(dy));
+      const Deltas high = deltas_of(upper_bf16(g), upper_bf16(u), upper_bf16(dy));
+      activated[j] = bf16_pair(low.activated, high.activated);
+      dgate[j] = bf16_pair(low.dgate, high.dgate);
+      dup[j] = bf16_pair(low.dup, high.dup);
+    }
+    shared.activated.eights[i][threadIdx.x] =
+        make_uint4(activated[0], activated[1], activated[2], activated[3]);
+    shared.dup.eights[i][threadIdx.x] = make_uint4(dup[0], dup[1], dup[2], dup[3]);
+    d[i] = make_uint4(dgate[0], dgate[1], dgate[2], dgate[3]);
+  }
+  make_codes<ScaleOf::line, Made::both, Quotient::lifted>(shared.tile, args.dgate, place, d);
+  __syncthreads();
+  take(shared.dup, d);
+  make_codes<ScaleOf::line, Made::both, Quotient::lifted>(shared.tile, args.dup, place, d);
+  __syncthreads();
+  take(shared.activated, d);
+  make_codes<ScaleOf::line, Made::turned, Quotient::refined>(shared.tile, args.activated, place, d);
+}
+
+void expect_refined(const char* what, float least_amax) {
+  if (quotient_for(false, least_amax) == Quotient::refined) return;
+  throw KernelError(std::string(what) + " is " + std::to_string(least_amax) + ", wanted 2^-60 or more");
+}
+
+}  // namespace
+
+void swiglu_codes_sm90(const SwigluCodesSm90Args& args, cudaStream_t stream) {
+  if (args.R == 0) return;
+  expect_multiple("swiglu_codes_sm90 F", args.F, 128);
+  expect_refined("swiglu_codes_sm90 least_amax", args.least_amax);
+  const TileOut kept = rows_out(args.kept, 2 * args.F, args.least_amax);
+  ForwardArgs its{.both = args.both,
+                  .stride = 2 * args.F,
+                  .F = static_cast<int>(args.F),
+                  .groups = {.rows = static_cast<int>(args.R), .groups = 1,
+                             .row_offsets = nullptr, .block_offsets = nullptr},
+                  .kept_gate = kept,
+                  .kept_up = behind(kept, args.F),
+                  .activated = rows_out(args.activated, args.F, args.least_amax)};
+  its.kept_gate.cols = its.kept_up.cols = its.F;
+  const dim3 grid(static_cast<unsigned>(args.F / 128), static_cast<unsigned>((args.R + 127) / 128));
+  launch("swiglu_codes_sm90", swiglu_codes_kernel, grid, tile_threads, 0, 0, stream, its);
+}
+
+void swiglu_backward_codes_sm90(const SwigluBackwardCodesSm90Args& args, cudaStream_t stream) {
+  if (args.R == 0 || args.blocks == 0) return;
+  expect_multiple("swiglu_backward_codes_sm90 F", args.F, 128);
+  expect_refined("swiglu_backward_codes_sm90 least_amax", args.least_amax);
+  TileOut deltas = rows_out(args.rows, 2 * args.F, args.least_gradient);
+  add_columns(deltas, args.columns, 2 * args.F, args.blocks);
+  TileOut activated = rows_out({}, args.F, args.least_amax);
+  add_columns(activated, args.activated, args.F, args.blocks);
+  BackwardArgs its{.dactivated = args.dactivated,
+                   .F = static_cast<int>(args.F),
+                   .kept = args.kept.codes,
+                   .kept_scales = args.kept.scales,
+                   .kept_scales_stride = args.kept.scales_stride,
+                   .groups = {.rows = static_cast<int>(args.R), .groups = args.groups,
+                              .row_offsets = args.row_offsets,
+                              .block_offsets = args.block_offsets},
+                   .activated = activated,
+                   .dgate = deltas,
+                   .dup = behind(deltas, args.F)};
+  its.dgate.cols = its.dup.cols = its.F;
+  const dim3 grid(static_cast<unsigned>(args.F / 128), static_cast<unsigned>(args.blocks));
+  launch("swiglu_backward_codes_sm90", swiglu_backward_codes_kernel, grid, tile_threads,
+         sizeof(BackwardShared), 0, stream, its);
+}
+
+}  // namespace troupe::kernels::cuda
