@@ -19,8 +19,14 @@ constexpr int64_t fmas_per_operation = 4;
 constexpr int64_t panel_rows = 4;
 /// Bringing a part's rows of a near so often costs about as much as multiplying them with a panel.
 constexpr int64_t reads_a_panel = 4;
+/// Each part takes its panels of b apart for itself: more parts cost more than they balance.
+constexpr int64_t parts_a_thread = 2;
 
 int64_t panels_of(int64_t cols) { return (cols + panel_width - 1) / panel_width; }
+
+int64_t parts_of(const Queue& queue, int64_t items, int64_t cost) {
+  return std::min(part_count(queue, items, cost), parts_a_thread * queue.threads());
+}
 
 /// How a product is cut into rows_parts by cols_parts parts.
 struct Grid {
@@ -133,7 +139,7 @@ void run_product(Queue& queue, const GemmBlock& whole, MultiplyBlock multiply) {
   if (whole.rows == 0 || whole.cols == 0) return;
   const int64_t panels = panels_of(whole.cols);
   const int64_t cost = (whole.depth + 4) * panel_width / fmas_per_operation;
-  const int64_t most_parts = part_count(queue, (whole.rows + panel_rows) * panels, cost);
+  const int64_t most_parts = parts_of(queue, (whole.rows + panel_rows) * panels, cost);
   const Grid grid = choose_grid(most_parts, queue.threads(), whole.rows, panels);
   queue.run(grid.rows_parts * grid.cols_parts, [whole, grid, panels, multiply](int64_t part) {
     const Range rows = part_range(whole.rows, grid.rows_parts, part % grid.rows_parts);
@@ -152,7 +158,7 @@ void run_groups(Queue& queue, std::vector<GemmBlock> groups, MultiplyBlock multi
   const int64_t work = starts.back();
   if (work == 0) return;
   // Parts are equal, so a number of them that the threads do not divide leaves threads idle.
-  const int64_t most_parts = part_count(queue, work, panel_width / fmas_per_operation);
+  const int64_t most_parts = parts_of(queue, work, panel_width / fmas_per_operation);
   const int64_t threads = queue.threads();
   const int64_t parts = most_parts < threads ? most_parts : most_parts / threads * threads;
   queue.run(parts, [groups = std::move(groups), starts = std::move(starts), work, parts,
