@@ -34,7 +34,7 @@ constexpr int idle_spins = 200;
 /// With queues on the GPU some threads look longer, some milliseconds: what they launch takes less
 /// than to be woken, and the GPU waits for it.
 constexpr int launcher_spins = 100'000;
-constexpr int most_launchers = 2;
+constexpr int usual_launchers = 2;
 constexpr int threads_a_launcher = 4;  // where there are fewer, cores are dear
 
 inline void relax() { __builtin_ia32_pause(); }
@@ -73,7 +73,8 @@ struct ThreadPool::State {
   Ready ready;
   std::atomic<int64_t> listings{0};  // counts entries into `ready`: what spinning threads look at
   int sleepers = 0;
-  int launchers = 0;  // threads that look longer
+  int launchers = 0;       // threads that look longer
+  int most_launchers = 0;  // set before there are threads
   bool stopping = false;
   bool has_urgent_lanes = false;  // has had one that goes first
   std::vector<std::thread> threads;
@@ -118,8 +119,7 @@ bool ThreadPool::State::take(std::unique_lock<std::mutex>& lock, Ready::Thread& 
   while (ready.empty()) {
     if (stopping) return false;
     const int64_t seen = listings.load(std::memory_order_relaxed);
-    const int most = std::min(most_launchers, static_cast<int>(threads.size()) / threads_a_launcher);
-    const bool is_launcher = watcher.joinable() && launchers < most;
+    const bool is_launcher = watcher.joinable() && launchers < most_launchers;
     launchers += is_launcher;
     const int spins = is_launcher ? launcher_spins : idle_spins;
     lock.unlock();
@@ -254,6 +254,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   if (threads < 1 || threads > 1024) {
     throw KernelError("a pool of " + std::to_string(threads) + " threads, wanted 1 to 1024");
   }
+  state_->most_launchers = std::min(usual_launchers, threads / threads_a_launcher);
   for (int i = 0; i < threads; ++i) {
     state_->threads.emplace_back([state = state_.get()] { state->work_loop(); });
   }
