@@ -1,5 +1,5 @@
 #include "kernels/cuda/device/elementwise.cuh"
-#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/device/swiglu_math.cuh"
 #include "kernels/ops/swiglu.h"
 
 namespace troupe::kernels::cuda {
@@ -17,15 +17,11 @@ void forward(Queue& queue, const SwigluArgs& args) {
                    load_row<vector.value>(gate[t] + f, n, g);
                    load_row<vector.value>(up[t] + f, n, u);
 #pragma unroll
-                   for (int i = 0; i < neighbours; ++i) {
-                     const F16 x = set1(g[i]);
-                     g[i] = (x * sigmoid(x) * set1(u[i])).v;
-                   }
+                   for (int i = 0; i < neighbours; ++i) g[i] = activated_of(g[i], u[i]);
                    store_row<vector.value>(y[t] + f, n, g);
                  });
 }
 
-/// dup = dy * (g * s), dgate = (dy * up) * (s * (1 + g * (1 - s))), s = sigmoid(g).
 template <class T>
 void backward(Queue& queue, const SwigluBackwardArgs& args) {
   const auto dy = rows_of<T>("swiglu_backward dy", args.dy);
@@ -42,11 +38,9 @@ void backward(Queue& queue, const SwigluBackwardArgs& args) {
                    load_row<vector.value>(up[t] + f, n, u);
 #pragma unroll
                    for (int i = 0; i < neighbours; ++i) {
-                     const F16 x = set1(g[i]), delta = set1(d[i]);
-                     const F16 s = sigmoid(x);
-                     const F16 slope = s * fma(x, set1(1.0f) - s, set1(1.0f));
-                     g[i] = (delta * set1(u[i]) * slope).v;
-                     u[i] = (delta * (x * s)).v;
+                     const SwigluDeltas deltas = swiglu_deltas_of(g[i], u[i], d[i]);
+                     g[i] = deltas.dgate;
+                     u[i] = deltas.dup;
                    }
                    store_row<vector.value>(dgate[t] + f, n, g);
                    store_row<vector.value>(dup[t] + f, n, u);

@@ -1,9 +1,9 @@
 // Combine: most blocks sum the groups of other ranks' tokens whose experts are here; some write these sums into the
 // sources' windows; the first then add their own tokens' groups, sums of other ranks as they come.
-#include <cuda_bf16.h>
 
 #include <algorithm>
 
+#include "kernels/cuda/device/bf16_pair.cuh"
 #include "kernels/cuda/exchange/bulk.cuh"
 #include "kernels/cuda/exchange/meeting.cuh"
 
@@ -32,12 +32,8 @@ __device__ void unpack(const uint4& packed, float (&v)[columns]) {
   }
 }
 
-__device__ uint32_t rounded_pair(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 __device__ uint4 rounded(const float (&v)[columns]) {
-  return {rounded_pair(v[0], v[1]), rounded_pair(v[2], v[3]), rounded_pair(v[4], v[5]), rounded_pair(v[6], v[7])};
+  return {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7])};
 }
 
 /// What goes into a token's sums, the same in every lane of a warp.

@@ -12,9 +12,8 @@
 
 namespace troupe::kernels::cuda {
 
-constexpr int product_depth = 16;  // of k that a tile has in shared memory
-
 constexpr int product_threads = 256;
+constexpr int product_depth = 16;  // of k that a tile has in shared memory
 
 /// A tile of rows x cols, of which a thread has (rows / 16) x (cols / 16).
 template <int tile_rows, int tile_cols>
@@ -108,7 +107,8 @@ struct ProductPanel {
       }
     }
   }
-  __device__ void store(float* panel, bool k_first, int stride) const {
+  __device__ void store(float* panel, bool k_first) const {
+    constexpr int stride = ProductSide<side>::stride;
 #pragma unroll
     for (int i = 0; i < loads; ++i) {
       if (number(i) >= fours) continue;
@@ -181,8 +181,8 @@ __device__ void make_tile(const cpu::GemmBlock& g) {
   };
   const auto store = [&](int64_t k0) {
     const int64_t panel = k0 / product_depth % 2;
-    a_next.store(a_panels[panel], g.a_k == 1, Down::stride);
-    b_next.store(b_panels[panel], b_k == 1, Across::stride);
+    a_next.store(a_panels[panel], g.a_k == 1);
+    b_next.store(b_panels[panel], b_k == 1);
   };
   load(0);
   store(0);

@@ -1,7 +1,6 @@
 #include "kernels/cuda/gemm/operands_fp8.h"
 
-#include <cuda_fp8.h>
-
+#include "kernels/cuda/device/bf16_pair.cuh"
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/gemm/products.cuh"
 #include "kernels/cuda/sm90/quantize_sm90.h"
@@ -119,16 +118,6 @@ __global__ void gather_codes_kernel(const uint8_t* codes, const float* scales,
   for (int t = lane; t < tiles_of_row; t += 32) {
     to_scales[t * to_stride + r] = scales[t * scales_stride + from];
   }
-}
-
-/// Two neighbouring codes of a row of tiles as bfloat16.
-__device__ uint32_t decoded_pair(uint32_t codes, float scale) {
-  const __half2_raw halves =
-      __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(codes), __NV_E4M3);
-  const float2 v = __half22float2(__half2(halves));
-  const __nv_bfloat162 pair =
-      __floats2bfloat162_rn(__fmul_rn(v.x, scale), __fmul_rn(v.y, scale));
-  return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
 /// Sixteen columns a thread.

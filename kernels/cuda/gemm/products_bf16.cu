@@ -1,8 +1,7 @@
-#include <cuda_bf16.h>
-
 #include <string>
 #include <utility>
 
+#include "kernels/cuda/device/bf16_pair.cuh"
 #include "kernels/cuda/gemm/gemm_bf16_wgmma.h"
 #include "kernels/cuda/gemm/products.cuh"
 #include "kernels/profile.h"
@@ -11,11 +10,6 @@ namespace troupe::kernels::cuda {
 namespace {
 
 int64_t padded(int64_t n) { return up_to(n, 8); }
-
-__device__ uint32_t pair_of(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 
 /// Eight numbers a thread; those behind the last of a row are 0.
 template <class T>
@@ -30,12 +24,12 @@ __global__ void pack_kernel(Rows<const T> x, uint16_t* y, int64_t D, int64_t eig
     if (is_aligned) {
       const float4 a = *reinterpret_cast<const float4*>(from);
       const float4 b = *reinterpret_cast<const float4*>(from + 4);
-      out = make_uint4(pair_of(a.x, a.y), pair_of(a.z, a.w), pair_of(b.x, b.y), pair_of(b.z, b.w));
+      out = make_uint4(bf16_pair(a.x, a.y), bf16_pair(a.z, a.w), bf16_pair(b.x, b.y), bf16_pair(b.z, b.w));
     } else {
       float v[8];
       for (int j = 0; j < 8; ++j) v[j] = first + j < D ? from[j] : 0.0f;
-      out = make_uint4(pair_of(v[0], v[1]), pair_of(v[2], v[3]), pair_of(v[4], v[5]),
-                       pair_of(v[6], v[7]));
+      out = make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]),
+                       bf16_pair(v[6], v[7]));
     }
   } else {
     uint32_t v[8];

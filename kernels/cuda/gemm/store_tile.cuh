@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/device/bf16_pair.cuh"
 #include "kernels/cuda/gemm/product_result.h"
 
 namespace troupe::kernels::cuda {
@@ -24,11 +25,6 @@ __device__ inline void transpose_quad(uint32_t (&v)[4], int lane) {
   y = __shfl_xor_sync(~0u, high ? v[1] : v[3], 2);
   (high ? v[0] : v[2]) = x;
   (high ? v[1] : v[3]) = y;
-}
-
-__device__ inline uint32_t bf16_pair(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
 /// Where a warpgroup's 64 x kCols go: rows from `row` on and below `row_end`, columns from `col` on

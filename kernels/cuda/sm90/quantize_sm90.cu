@@ -1,5 +1,3 @@
-#include <cuda_bf16.h>
-
 #include "kernels/cuda/sm90/launch_sm90.h"
 #include "kernels/cuda/sm90/quantize_sm90.h"
 #include "kernels/cuda/sm90/tile_codes.cuh"
@@ -21,9 +19,7 @@ struct TileSource {
 };
 
 __device__ inline uint32_t weighed_pair(uint32_t pair, float weight) {
-  const __nv_bfloat162 out = __floats2bfloat162_rn(__fmul_rn(weight, lower_bf16(pair)),
-                                                   __fmul_rn(weight, upper_bf16(pair)));
-  return *reinterpret_cast<const uint32_t*>(&out);
+  return bf16_pair(__fmul_rn(weight, lower_bf16(pair)), __fmul_rn(weight, upper_bf16(pair)));
 }
 
 /// Eight columns of row `row`.

@@ -1,48 +1,15 @@
 #include "kernels/cuda/sm90/swiglu_codes_sm90.h"
 
-#include <cuda_bf16.h>
-#include <cuda_fp8.h>
-
-#include "kernels/cuda/device/lane.cuh"
+#include "kernels/cuda/device/swiglu_math.cuh"
 #include "kernels/cuda/sm90/launch_sm90.h"
 #include "kernels/cuda/sm90/tile_codes.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
-/// Two numbers to the nearest bfloat16, the first in the lower half.
-__device__ inline uint32_t bf16_pair(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-/// As swiglu.cu.
-__device__ inline float activated_of(float gate, float up) {
-  const F16 x = set1(gate);
-  return (x * sigmoid(x) * set1(up)).v;
-}
-
-struct Deltas {
-  float activated, dgate, dup;
-};
-__device__ inline Deltas deltas_of(float gate, float up, float dy) {
-  const F16 x = set1(gate), u = set1(up), delta = set1(dy);
-  const F16 s = sigmoid(x);
-  const F16 slope = s * fma(x, set1(1.0f) - s, set1(1.0f));
-  return {(x * s * u).v, (delta * u * slope).v, (delta * (x * s)).v};
-}
-
 __device__ inline uint32_t activated_pair(uint32_t gate, uint32_t up) {
   return bf16_pair(activated_of(lower_bf16(gate), lower_bf16(up)),
                    activated_of(upper_bf16(gate), upper_bf16(up)));
-}
-
-/// Two neighbouring codes as bfloat16.
-__device__ inline uint32_t decoded_pair(uint32_t codes, float scale) {
-  const __half2_raw halves =
-      __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(codes), __NV_E4M3);
-  const float2 v = __half22float2(__half2(halves));
-  return bf16_pair(__fmul_rn(v.x, scale), __fmul_rn(v.y, scale));
 }
 
 TileOut rows_out(const RowCodes& rows, int64_t D, float least_amax) {
@@ -169,8 +136,8 @@ __global__ void __launch_bounds__(tile_threads, 2)
       const uint32_t g = decoded_pair((j < 2 ? gate[i].x : gate[i].y) >> shift & 0xffff, gate_scale[i]);
       const uint32_t u = decoded_pair((j < 2 ? up[i].x : up[i].y) >> shift & 0xffff, up_scale[i]);
       const uint32_t dy = word_of(d[i], j);
-      const Deltas low = deltas_of(lower_bf16(g), lower_bf16(u), lower_bf16(dy));
-      const Deltas high = deltas_of(upper_bf16(g), upper_bf16(u), upper_bf16(dy));
+      const SwigluDeltas low = swiglu_deltas_of(lower_bf16(g), lower_bf16(u), lower_bf16(dy));
+      const SwigluDeltas high = swiglu_deltas_of(upper_bf16(g), upper_bf16(u), upper_bf16(dy));
       activated[j] = bf16_pair(low.activated, high.activated);
       dgate[j] = bf16_pair(low.dgate, high.dgate);
       dup[j] = bf16_pair(low.dup, high.dup);

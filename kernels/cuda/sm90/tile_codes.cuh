@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/device/bf16_pair.cuh"
+
 namespace troupe::kernels::cuda {
 
 constexpr int tile_threads = 256;
@@ -74,8 +76,6 @@ __device__ inline uint32_t codes_of(float a, float b, float c, float d) {
   return codes;
 }
 
-__device__ inline float lower_bf16(uint32_t pair) { return __uint_as_float(pair << 16); }
-__device__ inline float upper_bf16(uint32_t pair) { return __uint_as_float(pair & 0xffff0000); }
 __device__ inline uint32_t word_of(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
