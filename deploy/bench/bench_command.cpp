@@ -21,6 +21,7 @@
 #include "config/validate.h"
 #include "deploy/bench/bench_recompute.h"
 #include "deploy/bench/bench_restart.h"
+#include "deploy/bench/kernels/bench_kernels.h"
 #include "deploy/bench/median.h"
 #include "deploy/options/device_option.h"
 #include "deploy/options/set_option.h"
@@ -357,6 +358,7 @@ void add_bench_command(CLI::App& app) {
   bench->require_subcommand(1);
   add_bench_recompute(*bench);
   add_bench_restart(*bench);
+  add_bench_kernels(*bench);
   auto options = std::make_shared<Options>();
   CLI::App* step = bench->add_subcommand("step", "Training steps of actors and of the plain loop");
   CLI::App* operators = bench->add_subcommand("operators", "The share of each operator in a step");

@@ -4,7 +4,7 @@
 
 namespace troupe::deploy {
 
-/// Adds `troupe bench step`, `bench operators` and `bench restart`. Errors are thrown.
+/// Adds `troupe bench` with all that it measures. Errors are thrown.
 void add_bench_command(CLI::App& app);
 
 }  // namespace troupe::deploy
