@@ -26,7 +26,7 @@ std::vector<ConstTensor> matrices(const std::vector<FfnWeights>& weights, Member
 
 /// fp8 alone: what stays of gate and up is their E4M3 copy, and `activated` follows from that.
 bool keeps_e4m3(const FfnOptions& options) {
-  return options.is_moe && options.precision == Precision::fp8;
+  return options.is_moe && is_fp8(options.precision);
 }
 
 constexpr cuda::Fp8Scaling kept_scaling{.power_of_two = false, .least_amax = least_activation};
@@ -39,13 +39,18 @@ Tensor place_of_both(Queue& queue, Scratch& scratch, int64_t R, int64_t F) {
   return both;
 }
 
+FfnCodesArgs codes_args(const FfnOptions& options, const std::vector<FfnWeights>& weights,
+                        const FfnSaved& saved) {
+  return {.precision = options.precision, .weights = weights, .groups = saved.groups};
+}
+
 FfnSaved forward_in_codes(Queue& queue, Scratch& scratch, const FfnForwardArgs& args) {
   FfnSaved saved;
   saved.groups = cuda::fp8_groups(queue, scratch, args.offsets);
   PassingScratch passing(queue);
   const cuda::Fp8Rows x = cuda::quantize_rows(
       queue, *passing, cuda::fp8_source(queue, *passing, args.x), dispatched_activations);
-  saved.codes = ffn_codes_forward(queue, scratch, {args.weights, saved.groups}, x, args.y);
+  saved.codes = ffn_codes_forward(queue, scratch, codes_args(args.options, args.weights, saved), x, args.y);
   return saved;
 }
 
@@ -54,8 +59,8 @@ FfnDeltas backward_inputs_in_codes(Queue& queue, Scratch& scratch, const FfnBack
   PassingScratch passing(queue);
   const ConstTensor dy = cuda::fp8_source(queue, *passing, args.dy);
   const cuda::Fp8Rows rows = cuda::quantize_rows(queue, *passing, dy, dispatched_gradients);
-  FfnDeltas deltas = ffn_codes_backward_inputs(queue, scratch, {args.weights, saved.groups},
-                                               saved.codes, rows, args.dx);
+  FfnDeltas deltas = ffn_codes_backward_inputs(
+      queue, scratch, codes_args(args.options, args.weights, saved), saved.codes, rows, args.dx);
   deltas.dy_codes = cuda::quantize_columns(queue, scratch, dy, dispatched_gradients, saved.groups);
   return deltas;
 }
@@ -66,7 +71,7 @@ void backward_weights_in_codes(Queue& queue, Scratch& scratch, const FfnBackward
   const cuda::Fp8Columns x =
       cuda::quantize_columns(queue, scratch, cuda::fp8_source(queue, scratch, args.x),
                              dispatched_activations, saved.groups);
-  ffn_codes_backward_weights(queue, saved.groups, x, deltas, gradients);
+  ffn_codes_backward_weights(queue, codes_args(args.options, args.weights, saved), x, deltas, gradients);
 }
 
 /// Everything between the products is bf16. gate and up are the halves of one tensor.
@@ -135,7 +140,7 @@ bool are_one_product(const Queue& queue, const FfnOptions& options, const FfnDel
   const auto are_alike = [](const FfnGradients& g) {
     return g.gate.is_wanted() && g.up.is_wanted() && !g.gate.watch == !g.up.watch;
   };
-  return options.precision == Precision::fp8 && is_of_tensor_cores(queue, options.precision) &&
+  return is_fp8(options.precision) && is_of_tensor_cores(queue, options.precision) &&
          deltas.dgate.cols() % 128 == 0 &&
          std::all_of(gradients.begin(), gradients.end(), are_alike);
 }

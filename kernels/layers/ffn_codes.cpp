@@ -12,6 +12,8 @@ constexpr cuda::Fp8Scaling of_activations{.power_of_two = false, .least_amax = l
 constexpr cuda::Fp8Scaling of_gradients{.power_of_two = false, .least_amax = least_gradient};
 constexpr cuda::Fp8Scaling of_weights = of_activations;
 
+bool promotes(const FfnCodesArgs& args) { return args.precision == Precision::fp8; }
+
 /// A group's rows, were there one in each: none of them is without.
 std::vector<int64_t> all_of(const std::vector<FfnWeights>& weights) {
   std::vector<int64_t> offsets(weights.size() + 1);
@@ -40,7 +42,7 @@ cuda::Fp8Columns half_of(const cuda::Fp8Columns& both, int64_t first, int64_t F)
 }  // namespace
 
 bool goes_in_codes(const Queue& queue, const FfnOptions& options, const FfnWeights& weights) {
-  return options.is_moe && options.precision == Precision::fp8 &&
+  return options.is_moe && is_fp8(options.precision) &&
          is_of_tensor_cores(queue, options.precision) && weights.gate.cols() % 16 == 0 &&
          cuda::has_swiglu_codes(weights.gate.rows());
 }
@@ -64,13 +66,15 @@ cuda::Fp8Rows ffn_codes_forward(Queue& queue, Scratch& scratch, const FfnCodesAr
                      {.a = x,
                       .b = both_blocks(queue, *passing, args, true),
                       .groups = args.groups,
-                      .c = both});
+                      .c = both,
+                      .promotes = promotes(args)});
   const cuda::SwigluCodes codes = cuda::swiglu_codes(queue, scratch, *passing, both, of_activations);
   cuda::multiply_fp8(queue, *passing,
                      {.a = codes.activated,
                       .b = down_blocks(queue, *passing, args, true),
                       .groups = args.groups,
-                      .c = y});
+                      .c = y,
+                      .promotes = promotes(args)});
   return codes.kept;
 }
 
@@ -84,7 +88,8 @@ FfnDeltas ffn_codes_backward_inputs(Queue& queue, Scratch& scratch, const FfnCod
                      {.a = dy,
                       .b = down_blocks(queue, *passing, args, false),
                       .groups = args.groups,
-                      .c = dactivated});
+                      .c = dactivated,
+                      .promotes = promotes(args)});
   const cuda::SwigluBackwardCodes codes =
       cuda::swiglu_backward_codes(queue, scratch, *passing, kept, dactivated, of_activations,
                                   of_gradients, args.groups);
@@ -92,22 +97,24 @@ FfnDeltas ffn_codes_backward_inputs(Queue& queue, Scratch& scratch, const FfnCod
                      {.a = codes.rows,
                       .b = both_blocks(queue, *passing, args, false),
                       .groups = args.groups,
-                      .c = dx});
+                      .c = dx,
+                      .promotes = promotes(args)});
   FfnDeltas deltas;
   deltas.both_codes = codes.columns;
   deltas.activated_codes = codes.activated;
   return deltas;
 }
 
-void ffn_codes_backward_weights(Queue& queue, const cuda::Fp8Groups& groups,
-                                const cuda::Fp8Columns& x, const FfnDeltas& deltas,
+void ffn_codes_backward_weights(Queue& queue, const FfnCodesArgs& args, const cuda::Fp8Columns& x,
+                                const FfnDeltas& deltas,
                                 const std::vector<FfnGradients>& gradients) {
   const auto add = [&](const cuda::Fp8Columns& dy, const cuda::Fp8Columns& columns,
                        std::vector<GradientSum> into) {
     if (into.empty() || !into[0].is_wanted()) return;
     PassingScratch passing(queue);
     cuda::add_weights_fp8(queue, *passing,
-                          {.a = dy, .b = columns, .groups = groups, .into = std::move(into)});
+                          {.a = dy, .b = columns, .groups = args.groups, .into = std::move(into),
+                           .promotes = promotes(args)});
   };
   const auto all = [&](auto member) {
     std::vector<GradientSum> into;

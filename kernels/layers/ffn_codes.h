@@ -26,6 +26,7 @@ struct FfnCodesWeights {
 FfnCodesWeights quantize_weights(Queue& queue, Scratch& scratch, const std::vector<FfnWeights>& weights);
 
 struct FfnCodesArgs {
+  Precision precision;              ///< fp8 or fp8_unpromoted
   std::vector<FfnWeights> weights;  ///< one network a group
   cuda::Fp8Groups groups;
   const FfnCodesWeights* codes = nullptr;  ///< of the weights; null: made as they are needed
@@ -43,8 +44,8 @@ FfnDeltas ffn_codes_backward_inputs(Queue& queue, Scratch& scratch, const FfnCod
                                     const Tensor& dx);
 
 /// Groups without rows add nothing. Of the deltas the codes are read.
-void ffn_codes_backward_weights(Queue& queue, const cuda::Fp8Groups& groups,
-                                const cuda::Fp8Columns& x, const FfnDeltas& deltas,
+void ffn_codes_backward_weights(Queue& queue, const FfnCodesArgs& args, const cuda::Fp8Columns& x,
+                                const FfnDeltas& deltas,
                                 const std::vector<FfnGradients>& gradients);
 
 /// On tensor cores gate and up are one product: [2 F, D] of each group, the rows of up behind those

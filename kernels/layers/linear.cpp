@@ -18,8 +18,10 @@ const char* to_string(Precision precision) {
       return "FP32";
     case Precision::bf16:
       return "BF16";
-    default:
+    case Precision::fp8:
       return "FP8";
+    default:
+      return "FP8 without promotion";
   }
 }
 
@@ -30,6 +32,16 @@ bool is_of_tensor_cores(const Queue& queue, Precision precision) {
 namespace {
 
 constexpr int64_t tile = 128;
+
+/// What sums the products of codes, and how often it is promoted.
+struct Summing {
+  Accumulator accumulator = Accumulator::f32;
+  int64_t promote_every = tile;
+};
+Summing summing_of(Precision precision) {
+  if (precision == Precision::fp8_unpromoted) return {Accumulator::narrow, 0};
+  return {};
+}
 
 /// An operand of a product in FP8.
 struct Codes {
@@ -98,9 +110,12 @@ void multiply_fp8(Queue& queue, Scratch& scratch, GroupedProduct p) {
     codes.push_back(weight.values);
     scales.push_back(weight.scales);
   }
+  const Summing summing = summing_of(p.precision);
   grouped_gemm_fp8(queue, {.a = x.values, .a_scales = x.scales, .b = std::move(codes),
                            .b_scales = std::move(scales), .transpose_b = p.transposed,
-                           .offsets = std::move(p.offsets), .c = p.y});
+                           .offsets = std::move(p.offsets), .c = p.y,
+                           .accumulator = summing.accumulator,
+                           .promote_every = summing.promote_every});
 }
 
 void multiply_bf16(Queue& queue, Scratch& scratch, GroupedProduct p) {
@@ -116,11 +131,12 @@ cuda::Fp8Scaling scaling(Scales scales, float least_amax) {
 }
 
 void multiply_on_tensor_cores(Queue& queue, Scratch& scratch, const GroupedProduct& p) {
-  if (p.precision == Precision::fp8) {
+  if (is_fp8(p.precision)) {
     return cuda::multiply_fp8(queue, scratch,
                               {.a = p.x, .a_scaling = scaling(p.scales, p.least_amax),
                                .b = {p.weights, scaling(Scales::any, least_activation), p.transposed},
-                               .offsets = p.offsets, .c = p.y});
+                               .offsets = p.offsets, .c = p.y,
+                               .promotes = p.precision == Precision::fp8});
   }
   cuda::multiply_bf16(queue, scratch,
                       {.a = cuda::bf16_operand(queue, scratch, p.x),
@@ -135,7 +151,7 @@ void multiply(Queue& queue, GroupedProduct p) {
   PassingScratch passing(queue);
   if (is_of_tensor_cores(queue, p.precision)) return multiply_on_tensor_cores(queue, *passing, p);
   const Tensor y = p.y;
-  if (p.precision == Precision::fp8) {
+  if (is_fp8(p.precision)) {
     multiply_fp8(queue, *passing, std::move(p));
   } else {
     multiply_bf16(queue, *passing, std::move(p));
@@ -160,8 +176,11 @@ void multiply_columns(Queue& queue, const GroupedLinearBackwardWeightsArgs& args
                               {tile, 1, args.dy_scales, least_gradient, args.offsets});
     const Codes x = codes_of(queue, *passing, args.x,
                              {tile, 1, args.x_scales, least_activation, args.offsets});
+    const Summing summing = summing_of(args.precision);
     grouped_gemm_weights_fp8(queue, {.a = dy.values, .a_scales = dy.scales, .b = x.values,
-                                     .b_scales = x.scales, .offsets = args.offsets, .c = units});
+                                     .b_scales = x.scales, .offsets = args.offsets, .c = units,
+                                     .accumulator = summing.accumulator,
+                                     .promote_every = summing.promote_every});
   }
 }
 
@@ -230,7 +249,7 @@ void grouped_linear_backward_inputs(Queue& queue, const GroupedLinearBackwardInp
 void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
                                      const GroupedLinearBackwardWeightsArgs& args) {
   if (args.into.empty() || !args.into[0].is_wanted()) return;
-  const bool can_share = args.precision == Precision::fp8 && is_of_tensor_cores(queue, args.precision);
+  const bool can_share = is_fp8(args.precision) && is_of_tensor_cores(queue, args.precision);
   if (!can_share && args.into.size() + 1 != args.offsets.size()) {
     throw KernelError("grouped_linear_backward_weights has " + std::to_string(args.into.size()) +
                       " sums, wanted one for each of " + std::to_string(args.offsets.size() - 1) +
@@ -238,12 +257,12 @@ void grouped_linear_backward_weights(Queue& queue, Scratch& scratch,
   }
   if (is_of_tensor_cores(queue, args.precision)) {
     PassingScratch passing(queue);
-    if (args.precision == Precision::fp8) {
+    if (is_fp8(args.precision)) {
       return cuda::add_weights_fp8(
           queue, *passing,
           {.a = args.dy, .a_scaling = scaling(args.dy_scales, least_gradient), .b = args.x,
            .b_scaling = scaling(args.x_scales, least_activation), .offsets = args.offsets,
-           .into = args.into});
+           .into = args.into, .promotes = args.precision == Precision::fp8});
     }
     return cuda::add_weights_bf16(queue, *passing,
                                   {.a = cuda::bf16_operand(queue, *passing, args.dy),

@@ -1,4 +1,4 @@
-// Linear layers under the three precisions of a recipe: report section 3.3 and its table of which
+// Linear layers under the precisions of a recipe: report section 3.3 and its table of which
 // tensors are FP8, BF16 and FP32. Embedding, head, gate, norms and the attention operator are not
 // linear layers in this sense: they compute in FP32 in every recipe.
 #pragma once
@@ -17,8 +17,14 @@ namespace troupe::kernels {
 /// weights 128 x 128, both operands of a weight's gradient 128 x 1 along the rows of the unit;
 /// products of 128 are summed from zero, then scaled and added in FP32; results as in bf16. In the
 /// arithmetic sm_90a by the tensor cores, as bf16; operands are rounded to BF16 before.
-enum class Precision : uint8_t { fp32, bf16, fp8 };
+/// fp8_unpromoted: fp8, to be compared with it: one sum over all of an inner dimension in the tensor
+/// cores' accumulator of 14 bits. In the arithmetic cpu that is emulated (gemm_fp8.h), on the CPU alone.
+enum class Precision : uint8_t { fp32, bf16, fp8, fp8_unpromoted };
 const char* to_string(Precision precision);
+/// Whether operands are quantized to E4M3.
+constexpr bool is_fp8(Precision precision) {
+  return precision == Precision::fp8 || precision == Precision::fp8_unpromoted;
+}
 
 /// How the scales of the activations' tiles are made; fp8 alone. The report has powers of two for
 /// the input of the projection after attention and for what experts receive and give back.

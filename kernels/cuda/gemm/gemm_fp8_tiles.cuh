@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "kernels/cuda/gemm/gemm_fp8_unpromoted.cuh"
 #include "kernels/cuda/gemm/store_tile.cuh"
 #include "kernels/cuda/gemm/tile_walk.cuh"
 #include "kernels/cuda/sm90/tma.cuh"
@@ -103,8 +104,8 @@ __device__ inline void finish_rest(int k, int end, const Issue& issue, const Fin
   }
 }
 
-/// Result: __nv_bfloat16 or RoundedBf16.
-template <Share kShare, bool kListed, typename Result>
+/// Result: __nv_bfloat16 or RoundedBf16. Without promotion K is one chunk.
+template <Share kShare, bool kListed, typename Result, bool kPromotes>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
     fp8_tiles(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
               const __grid_constant__ CUtensorMap a_scales_map,
@@ -204,30 +205,47 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
     bool more = walk.next(rank, tile);
     while (more) {
       if constexpr (kListed) shift = 4 * (tile.row % 4);
-      issue(0, 0);
+      if constexpr (kPromotes) {
+        issue(0, 0);
 #pragma unroll
-      for (int i = 0; i < 64; ++i) total[i] = 0.0f;
-      bool first_chunk = true;
-      int k = 0;
-      while (true) {
-        const int end = min(k + args.chunk_blocks, args.k_blocks);
-        for (; k + Ring::count < end; k += Ring::count) {
+        for (int i = 0; i < 64; ++i) total[i] = 0.0f;
+        bool first_chunk = true;
+        int k = 0;
+        while (true) {
+          const int end = min(k + args.chunk_blocks, args.k_blocks);
+          for (; k + Ring::count < end; k += Ring::count) {
 #pragma unroll
-          for (int stage = 0; stage < Ring::count; ++stage) {
-            issue(k + stage + 1, (stage + 1) % Ring::count);
-            wait_products<1>();
-            finish(stage);
+            for (int stage = 0; stage < Ring::count; ++stage) {
+              issue(k + stage + 1, (stage + 1) % Ring::count);
+              wait_products<1>();
+              finish(stage);
+            }
           }
+          finish_rest<0>(k, end, issue, finish);
+          k = end;
+          if (k >= args.k_blocks) break;
+          if (!first_chunk) add_sums(sums, total);
+          keep_sums(sums, total);
+          first_chunk = false;
+          issue(k, 0);
         }
-        finish_rest<0>(k, end, issue, finish);
-        k = end;
-        if (k >= args.k_blocks) break;
         if (!first_chunk) add_sums(sums, total);
-        keep_sums(sums, total);
-        first_chunk = false;
-        issue(k, 0);
+      } else {
+        UnpromotedSums unpromoted;
+        for (int k = 0, stage = 0; k < args.k_blocks; ++k) {
+          wait_barrier(ring.full(stage), parities.of(stage));
+          parities.turn(stage);
+          const uint32_t at = stage * Ring::scales_stride, tile_at = stage * (Ring::stage_bytes / 16);
+          Fp8BlockScales block{{load_shared(line + shift + at), load_shared(line + shift + at + 32)}, {}};
+          const float b_scale = load_shared(b_scales + (k & 3) * 4 + at);
+#pragma unroll
+          for (float& col : block.cols) col = b_scale;
+          unpromoted.add(a_tile + tile_at, b_tile + tile_at, block);
+          if (lane < 2) arrive_at(ring.empty(stage), lane);
+          stage = stage == Ring::count - 1 ? 0 : stage + 1;
+        }
+        unpromoted.write(total);
       }
-      if (!first_chunk) add_sums(sums, total);
       const TileTarget target{args.c_stride, tile.row + 64 * warpgroup, tile.row_end, tile.col,
                               args.cols};
       if constexpr (std::is_same_v<Result, RoundedBf16>) {

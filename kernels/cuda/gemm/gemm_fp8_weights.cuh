@@ -24,7 +24,7 @@ constexpr int weights_bytes = weights_stages * (weights_stage_bytes + weights_sc
 
 /// 128 x 128 a block; two blocks of a cluster, one below the other, share b. Result: float or
 /// FixedPoint.
-template <typename Result>
+template <typename Result, bool kPromotes>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
     fp8_weights(const __grid_constant__ CUtensorMap a_map,
                 const __grid_constant__ CUtensorMap b_map,
@@ -133,7 +133,25 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
       for (int i = 0; i < 64; ++i) total[i] = 0.0f;
       const int count = block_offset(tile.group + 1) - block_offset(tile.group);
       const int row = tile.row + 64 * warpgroup;
-      if (count > 0) {
+      if constexpr (!kPromotes) {
+        UnpromotedSums unpromoted;
+        for (int k = 0, stage = 0; k < count; ++k) {
+          wait_barrier(full + stage * 8, parities.of(stage));
+          parities.turn(stage);
+          const uint32_t at = stage * weights_scales_bytes, tile_at = stage * (weights_stage_bytes / 16);
+          Fp8BlockScales block{{load_shared(rows_at + at), load_shared(rows_at + at + 32)}, {}};
+#pragma unroll
+          for (int j = 0; j < 16; ++j) {
+            const float2 pair = load_shared_pair(cols_at + at + 32 * j);
+            block.cols[2 * j] = pair.x;
+            block.cols[2 * j + 1] = pair.y;
+          }
+          unpromoted.add(a_tile + tile_at, b_tile + tile_at, block);
+          if (lane < 2) arrive_at(empty + stage * 8, lane);
+          stage = stage == weights_stages - 1 ? 0 : stage + 1;
+        }
+        unpromoted.write(total);
+      } else if (count > 0) {
         issue(0, 0);
         int k = 0;
         for (; k + weights_stages < count; k += weights_stages) {

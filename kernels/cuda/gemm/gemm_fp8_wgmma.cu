@@ -56,7 +56,7 @@ CUtensorMap b_scales_map(const GroupedGemmFp8WgmmaArgs& x) {
                                                 .swizzled = false});
 }
 
-template <Share kShare, bool kListed, typename Result>
+template <Share kShare, bool kListed, typename Result, bool kPromotes>
 void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
   static_assert(Fp8Ring::bytes <= most_shared_bytes);
   const int64_t k_blocks = blocks_over(x.K, 128);
@@ -68,12 +68,21 @@ void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
   const Fp8TilesArgs args{.groups = {x.row_begin, x.row_end, x.groups, static_cast<int>(x.R)},
                           .cols = static_cast<int>(x.N),
                           .k_blocks = static_cast<int>(k_blocks),
-                          .chunk_blocks = k_chunks_of(x.K).blocks,
+                          .chunk_blocks = kPromotes ? k_chunks_of(x.K).blocks : static_cast<int>(k_blocks),
                           .c = x.c,
                           .c_stride = x.c_stride,
                           .sums = static_cast<float4*>(x.workspace)};
-  launch("gemm_fp8_wgmma", fp8_tiles<kShare, kListed, Result>, dim3(multiprocessors), 384, Fp8Ring::bytes,
-         0, stream, a, b, a_scales, b_scales_map(x), args);
+  launch("gemm_fp8_wgmma", fp8_tiles<kShare, kListed, Result, kPromotes>, dim3(multiprocessors), 384,
+         Fp8Ring::bytes, 0, stream, a, b, a_scales, b_scales_map(x), args);
+}
+
+template <Share kShare, bool kListed, typename Result>
+void run_tiles(const GroupedGemmFp8WgmmaArgs& x, cudaStream_t stream) {
+  if (x.promotes) {
+    run_tiles<kShare, kListed, Result, true>(x, stream);
+  } else {
+    run_tiles<kShare, kListed, Result, false>(x, stream);
+  }
 }
 
 template <Share kShare, bool kListed>
@@ -129,7 +138,7 @@ void expect_sizes(const GroupedGemmFp8WgmmaArgs& x) {
     throw KernelError("gemm_fp8_wgmma a_scales_stride is " + std::to_string(x.a_scales_stride) +
                       ", wanted at least M " + std::to_string(x.R));
   }
-  if (k_chunks_of(x.K).count > 1 && x.workspace == nullptr) {
+  if (x.promotes && k_chunks_of(x.K).count > 1 && x.workspace == nullptr) {
     throw KernelError("gemm_fp8_wgmma has no workspace, wanted one for K " + std::to_string(x.K));
   }
 }
@@ -162,7 +171,8 @@ void gemm_fp8_wgmma(const GemmFp8WgmmaArgs& args, cudaStream_t stream) {
                           .groups = 1,
                           .row_begin = nullptr,
                           .row_end = nullptr,
-                          .workspace = args.workspace},
+                          .workspace = args.workspace,
+                          .promotes = args.promotes},
                          stream);
 }
 
@@ -171,7 +181,7 @@ void grouped_gemm_fp8_wgmma(const GroupedGemmFp8WgmmaArgs& args, cudaStream_t st
   expect_sizes(args);
   if (args.row_begin != nullptr) return run_tiles<Share::a, true>(args, stream);
   const KChunks chunks = k_chunks_of(args.K);
-  if (args.R <= most_few_rows && chunks.count <= most_cluster) {
+  if (args.promotes && args.R <= most_few_rows && chunks.count <= most_cluster) {
     return run_few_rows(args, chunks, stream);
   }
   run_tiles<Share::b, false>(args, stream);
@@ -198,9 +208,11 @@ void grouped_weights_fp8_wgmma(const GroupedWeightsFp8WgmmaArgs& x, cudaStream_t
                             .sums = x.sums,
                             .parts = x.parts,
                             .fixed = x.fixed};
-  const auto kernel = x.c != nullptr ? fp8_weights<float> : fp8_weights<FixedPoint>;
-  launch(what, kernel, dim3(multiprocessors), 384, weights_bytes, 0, stream, a, b, a_scales,
-         b_scales, args);
+  const auto kernel = [&]<typename Result>(Result) {
+    return x.promotes ? fp8_weights<Result, true> : fp8_weights<Result, false>;
+  };
+  launch(what, x.c != nullptr ? kernel(float{}) : kernel(FixedPoint{}), dim3(multiprocessors), 384,
+         weights_bytes, 0, stream, a, b, a_scales, b_scales, args);
 }
 
 }  // namespace troupe::kernels::cuda

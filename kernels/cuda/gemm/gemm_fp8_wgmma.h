@@ -6,6 +6,12 @@
 // chunks (k_chunks_of); in a chunk, for each 128 of K ascending, partial = what the tensor cores
 // sum of the 128 products, from zero, in four steps of 32; sum = fma(partial, scale_a * scale_b,
 // sum), from +0. The chunks' sums are added ascending, and the total is rounded to bfloat16 once.
+//
+// Without promotion (`promotes` false), which is there to be compared with: the tensor cores add all
+// of K, ascending in steps of 32, to one accumulator, from zero. Before each 128 of K it is multiplied
+// by (the scales before) / (the scales of these), scales being scale_a * scale_b: 14 bits of it stay.
+// Where that is no number within 2^-100 and 2^100, total = fma(accumulator, scales before, total), from
+// +0, and it begins anew at zero. In the end total = fma(accumulator, scales, total). No chunks.
 // Source: DeepSeek-V3 report, arXiv:2412.19437, section 3.3.2.
 #pragma once
 
@@ -40,9 +46,10 @@ struct GemmFp8WgmmaArgs {
   int64_t N;        ///< a multiple of 8
   int64_t K;        ///< a multiple of 16, not 0
   void* workspace;  ///< gemm_fp8_workspace_bytes(K) bytes, for one launch at a time
+  bool promotes = true;
 };
 
-/// Scratch for sums of chunks: 0 where K is one chunk.
+/// Scratch for sums of chunks: 0 where K is one chunk. Without promotion nothing is read there.
 int64_t gemm_fp8_workspace_bytes(int64_t K);
 
 /// Law 1: a row of c depends on its row of a alone, whatever M. Asynchronous on `stream`. Throws
@@ -70,6 +77,7 @@ struct GroupedGemmFp8WgmmaArgs {
   const int32_t* row_begin;  ///< [groups] in device memory; null: one group has all rows
   const int32_t* row_end;    ///< [groups] in device memory
   void* workspace;           ///< as in GemmFp8WgmmaArgs
+  bool promotes = true;
 };
 
 /// Each element is that of gemm_fp8_wgmma of its group alone.
@@ -95,6 +103,7 @@ struct GroupedWeightsFp8WgmmaArgs {
   int64_t* const* sums;
   int parts;             ///< one, or M / parts is a multiple of 128
   FixedPointRule fixed;  ///< of sums
+  bool promotes = true;
 };
 
 /// A sum has one chain over all of its group's blocks, without chunks.

@@ -17,8 +17,11 @@ Fp8Groups groups_of(Queue& queue, Scratch& scratch, const std::vector<int64_t>& 
   return {offsets, nullptr, nullptr, tiles_over(offsets.back(), tile)};
 }
 
-void launch_product(Queue& queue, Scratch& scratch, const Fp8Rows& a, const Fp8Blocks& b,
-                    const Fp8Groups& groups, const Tensor& c) {
+/// c as the product writes it.
+void launch_product(Queue& queue, Scratch& scratch, const MultiplyCodesFp8Args& x, const Tensor& c) {
+  const Fp8Rows& a = x.a;
+  const Fp8Blocks& b = x.b;
+  const Fp8Groups& groups = x.groups;
   const bool is_grouped = groups.count() > 1;
   const int64_t bytes = gemm_fp8_workspace_bytes(b.K);
   const GroupedGemmFp8WgmmaArgs args{
@@ -37,7 +40,8 @@ void launch_product(Queue& queue, Scratch& scratch, const Fp8Rows& a, const Fp8B
       .groups = static_cast<int>(groups.count()),
       .row_begin = is_grouped ? groups.rows : nullptr,
       .row_end = is_grouped ? groups.rows + 1 : nullptr,
-      .workspace = bytes > 0 ? scratch.of(DType::f8_e4m3, {bytes}).data : nullptr};
+      .workspace = bytes > 0 ? scratch.of(DType::f8_e4m3, {bytes}).data : nullptr,
+      .promotes = x.promotes};
   enqueue(queue, "multiply_fp8",
           [args](CUstream_st* stream, Fault*) { grouped_gemm_fp8_wgmma(args, stream); });
 }
@@ -69,8 +73,8 @@ std::vector<int64_t> offsets_of_sums(const std::vector<int64_t>& offsets, int64_
 class WeightUnits {
  public:
   WeightUnits(Queue& queue, Scratch& scratch, const std::vector<GradientSum>& into,
-              const std::vector<int64_t>& offsets, int64_t M, int64_t N)
-      : queue_(queue), scratch_(scratch), M_(M), width_(up_to(N, 2)),
+              const std::vector<int64_t>& offsets, int64_t M, int64_t N, bool promotes)
+      : queue_(queue), scratch_(scratch), M_(M), width_(up_to(N, 2)), promotes_(promotes),
         parts_(parts_of(into, static_cast<int64_t>(offsets.size()) - 1, M)),
         offsets_(offsets_of_sums(offsets, parts_)),
         units_(queue, scratch, "add_weights_fp8", into, offsets_, M / parts_, N, width_) {}
@@ -91,7 +95,8 @@ class WeightUnits {
         .c = units_.are_direct() ? nullptr : static_cast<float*>(units_.results()[0]),
         .sums = nullptr,
         .parts = static_cast<int>(parts_),
-        .fixed = units_.rule()};
+        .fixed = units_.rule(),
+        .promotes = promotes_};
     std::vector<int64_t*> sums;
     for (void* const result : units_.results()) sums.push_back(static_cast<int64_t*>(result));
     const Tensor near = scratch_.of(DType::i64, {static_cast<int64_t>(sums.size())});
@@ -109,7 +114,9 @@ class WeightUnits {
  private:
   Queue& queue_;
   Scratch& scratch_;
-  const int64_t M_, width_, parts_;
+  const int64_t M_, width_;
+  const bool promotes_;
+  const int64_t parts_;
   const std::vector<int64_t> offsets_;
   const UnitsOfGroups units_;
 };
@@ -127,7 +134,8 @@ void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyFp8Args& args) {
   const Fp8Blocks b = quantize_matrices(queue, scratch, args.b, args.offsets);
   const Fp8Rows a = quantize_rows(queue, scratch, fp8_source(queue, scratch, args.a), args.a_scaling);
   multiply_fp8(queue, scratch,
-               {.a = a, .b = b, .groups = groups_of(queue, scratch, args.offsets), .c = args.c});
+               {.a = a, .b = b, .groups = groups_of(queue, scratch, args.offsets), .c = args.c,
+                .promotes = args.promotes});
 }
 
 void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyCodesFp8Args& args) {
@@ -140,7 +148,7 @@ void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyCodesFp8Args& ar
   expect_shape("multiply_fp8 b", args.b.codes, DType::f8_e4m3, {args.groups.count() * args.b.N, args.b.K});
   const bool is_direct = args.b.N == N && fits_as_result(args.c, args.c.dtype == DType::bf16 ? 8 : 4);
   const Tensor c = is_direct ? args.c : scratch.of(args.c.dtype, {R, args.b.N});
-  launch_product(queue, scratch, args.a, args.b, args.groups, c);
+  launch_product(queue, scratch, args, c);
   if (!is_direct) kernels::copy(queue, {.x = columns(c, 0, N), .y = args.c});
 }
 
@@ -148,7 +156,8 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const MultiplyWeightsFp8Arg
   const OperatorLabel label("add_weights_fp8");
   if (args.into.empty()) return;
   expect_shape("add_weights_fp8 b", args.b, args.b.dtype, {args.a.rows(), args.b.cols()});
-  const WeightUnits units(queue, scratch, args.into, args.offsets, args.a.cols(), args.b.cols());
+  const WeightUnits units(queue, scratch, args.into, args.offsets, args.a.cols(), args.b.cols(),
+                          args.promotes);
   if (args.a.rows() == 0) return;
   const Fp8Groups groups = fp8_groups(queue, scratch, args.offsets);
   const auto columns_of = [&](const ConstTensor& x, const Fp8Scaling& scaling) {
@@ -162,7 +171,7 @@ void add_weights_fp8(Queue& queue, Scratch& scratch, const WeightsCodesFp8Args& 
   const OperatorLabel label("add_weights_fp8");
   if (args.into.empty()) return;
   const WeightUnits units(queue, scratch, args.into, args.groups.offsets, args.a.codes.rows(),
-                          args.b.codes.rows());
+                          args.b.codes.rows(), args.promotes);
   if (args.groups.offsets.back() > 0) units.add(args.a, args.b, args.groups);
 }
 

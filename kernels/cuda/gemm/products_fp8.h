@@ -21,6 +21,7 @@ struct MultiplyFp8Args {
   Fp8Matrices b;
   std::vector<int64_t> offsets;  ///< G + 1 ascending row numbers, first 0, last R
   Tensor c;                      ///< out: [R, N] bf16, or f32 that were rounded to bf16
+  bool promotes = true;          ///< false: see gemm_fp8_wgmma.h
 };
 
 /// Rows of each group times its matrix. Law 1: a row depends on its row of a alone. Asynchronous;
@@ -33,6 +34,7 @@ struct MultiplyCodesFp8Args {
   Fp8Blocks b;  ///< for each group
   Fp8Groups groups;
   Tensor c;  ///< out: as in MultiplyFp8Args
+  bool promotes = true;
 };
 void multiply_fp8(Queue& queue, Scratch& scratch, const MultiplyCodesFp8Args& args);
 
@@ -45,6 +47,7 @@ struct MultiplyWeightsFp8Args {
   /// G of [M, N]; or several a group, each for an equal part of a's columns, a multiple of 128. An
   /// empty group adds nothing.
   std::vector<GradientSum> into;
+  bool promotes = true;  ///< as in MultiplyFp8Args
 };
 
 /// Adds each group's unit, transpose(a) times b, to its fixed-point sum.
@@ -56,6 +59,7 @@ struct WeightsCodesFp8Args {
   Fp8Columns b;  ///< of [R, N] (x)
   Fp8Groups groups;
   std::vector<GradientSum> into;  ///< as in MultiplyWeightsFp8Args
+  bool promotes = true;
 };
 void add_weights_fp8(Queue& queue, Scratch& scratch, const WeightsCodesFp8Args& args);
 

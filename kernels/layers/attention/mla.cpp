@@ -81,7 +81,7 @@ void project_output(Queue& queue, const MlaContext& context, const ConstTensor& 
 }
 
 void keep_output(Queue& queue, const MlaContext& context, const Tensor& o) {
-  if (context.precision != Precision::fp8) return;
+  if (!is_fp8(context.precision)) return;
   round_tiles(queue, {.x = o, .format = TileFormat::e5m6, .tile_rows = 1, .tile_cols = 128,
                       .power_of_two = true, .y = o});
 }

@@ -62,7 +62,7 @@ std::vector<Tensor> pack_dispatched(Queue& queue, Scratch& scratch, Precision pr
   return {packed, scales};
 }
 
-size_t tensors_of_dispatched(Precision precision) { return precision == Precision::fp8 ? 2 : 1; }
+size_t tensors_of_dispatched(Precision precision) { return is_fp8(precision) ? 2 : 1; }
 
 int64_t bytes_of_dispatched(Precision precision, int64_t D) {
   if (precision == Precision::fp32) return 4 * D;

@@ -33,7 +33,8 @@ bool gathers_codes(const Queue& queue, const ExpertsArgs& args) {
 }
 
 FfnCodesArgs codes_args(const ExpertsArgs& args, const ExpertsSaved& saved) {
-  return {args.weights, saved.ffn.groups, args.codes ? &args.codes->weights : nullptr};
+  return {.precision = args.options.precision, .weights = args.weights, .groups = saved.ffn.groups,
+          .codes = args.codes ? &args.codes->weights : nullptr};
 }
 
 ExpertsSaved forward_in_codes(Queue& queue, Scratch& scratch, const ExpertsArgs& args) {
@@ -113,7 +114,7 @@ void experts_backward_weights(Queue& queue, Scratch& scratch, const ExpertsArgs&
   }
   const cuda::Fp8Columns x = cuda::quantize_columns(queue, scratch, {args.x, args.index, {}},
                                                     dispatched_activations, saved.ffn.groups);
-  ffn_codes_backward_weights(queue, saved.ffn.groups, x, saved.deltas, gradients);
+  ffn_codes_backward_weights(queue, codes_args(args, saved), x, saved.deltas, gradients);
 }
 
 }  // namespace troupe::kernels

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/ops/gemm_fp8.h"
 #include "kernels/ops/quantize.h"
 #include "tests/kernels/layers/layer_fixtures.h"
 #include "tests/kernels/reference/tiles.h"
@@ -13,7 +14,8 @@ namespace {
 
 using namespace kernels;
 
-constexpr Precision precisions[] = {Precision::fp32, Precision::bf16, Precision::fp8};
+constexpr Precision precisions[] = {Precision::fp32, Precision::bf16, Precision::fp8,
+                                    Precision::fp8_unpromoted};
 constexpr int64_t T = 140, K = 150, N = 133;  // no dimension is a whole number of tiles
 
 /// The values that an operand's codes stand for, by obvious loops.
@@ -124,6 +126,52 @@ TEST(Linear, InFp8EachProductIsThatOfTheDecodedTiles) {
                                 product(transposed(columns, T, N),
                                         transposed(decoded(d.x, 128, 1), T, K), N, K, T)),
             1e-5);
+}
+
+struct Codes {
+  Buffer values, scales;
+};
+Codes codes_of(Queue& queue, const Buffer& x, int64_t tile_rows, int64_t tile_cols,
+               float least_amax = least_activation) {
+  const int64_t rows = x.view.rows(), cols = x.view.cols();
+  Codes out{allocate_f32({rows, cols}),
+            allocate_f32({tiles_over(rows, tile_rows), tiles_over(cols, tile_cols)})};
+  quantize_tiles(queue, {.x = x, .format = TileFormat::e4m3, .tile_rows = tile_rows,
+                         .tile_cols = tile_cols, .power_of_two = false, .codes = out.values,
+                         .scales = out.scales, .least_amax = least_amax});
+  return out;
+}
+
+TEST(Linear, WithoutPromotionEachProductIsOneNarrowSumOfTheSameCodes) {
+  ThreadPool pool(2);
+  Queue queue(pool);
+  Data d, promoted;
+  const Buffer y = allocate_f32({T, N}), dx = allocate_f32({T, K}), unit = allocate_f32({N, K});
+  const Codes w = codes_of(queue, d.w, 128, 128);
+  const auto narrow = [&](const Codes& a, bool transpose_b, const Buffer& c) {
+    gemm_fp8(queue, {.a = a.values, .a_scales = a.scales, .b = w.values, .b_scales = w.scales,
+                     .transpose_b = transpose_b, .c = c, .accumulator = Accumulator::narrow,
+                     .promote_every = 0});
+    round_bf16(queue, {.x = c, .y = c});
+  };
+  narrow(codes_of(queue, d.x, 1, 128), true, y);
+  narrow(codes_of(queue, d.dy, 1, 128, least_gradient), false, dx);
+  const Codes dy = codes_of(queue, d.dy, 128, 1, least_gradient), x = codes_of(queue, d.x, 128, 1);
+  grouped_gemm_weights_fp8(queue, {.a = dy.values, .a_scales = dy.scales, .b = x.values,
+                                   .b_scales = x.scales, .offsets = {0, T}, .c = {unit},
+                                   .accumulator = Accumulator::narrow, .promote_every = 0});
+
+  const Sum sum = run(queue, Precision::fp8_unpromoted, d);
+
+  EXPECT_EQ(to_vector(d.y), to_vector(y));
+  EXPECT_EQ(to_vector(d.dx), to_vector(dx));
+  std::vector<int64_t> integers;
+  for (const double v : to_doubles(unit)) integers.push_back(std::llrint(std::ldexp(v, Sum::scale_bits)));
+  EXPECT_EQ(sum.integers(), integers);
+  const Sum other = run(queue, Precision::fp8, promoted);
+  EXPECT_NE(to_vector(d.y), to_vector(promoted.y));
+  EXPECT_NE(to_vector(d.dx), to_vector(promoted.dx));
+  EXPECT_NE(sum.integers(), other.integers());
 }
 
 TEST(Linear, InBf16OperandsAndResultsAreRounded) {

@@ -94,12 +94,13 @@ class ExpertsSm90 : public LayerOnGpuTest {
   }
 };
 
+constexpr Precision precisions[] = {Precision::bf16, Precision::fp8, Precision::fp8_unpromoted};
 const std::vector<Shape> shapes{{256, 128, {0, 70, 70, 200}}, {48, 40, {0, 70, 70, 200}}};
 
 TEST_F(ExpertsSm90, LoseNoMoreThanTheCpuDoesInTheSameRecipe) {
   for (const Shape& s : shapes) {
     const Results exact = run(s, Device::cpu, Precision::fp32);
-    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    for (const Precision precision : precisions) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", D " + std::to_string(s.D));
       const Results cpu = run(s, Device::cpu, precision), ours = run(s, Device::cuda, precision);
       expect_like_loss(ours.y, cpu.y, exact.y, "y");
@@ -118,7 +119,7 @@ TEST_F(ExpertsSm90, LoseNoMoreThanTheCpuDoesInTheSameRecipe) {
 
 TEST_F(ExpertsSm90, ComputeTheSameBitsAgain) {
   for (const Shape& s : shapes) {
-    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    for (const Precision precision : precisions) {
       const Results once = run(s, Device::cuda, precision);
       for (const bool recompute : {false, true}) {
         const Results again = run(s, Device::cuda, precision, recompute);
@@ -133,7 +134,7 @@ TEST_F(ExpertsSm90, ComputeTheSameBitsAgain) {
 
 TEST_F(ExpertsSm90, GatherTheRowsOfATableThemselvesToTheSameBits) {
   for (const Shape& s : {shapes[0], shapes[1], Shape{256, 128, {0, 0, 300, 301}}, Shape{256, 128, {0, 0, 0, 0}}}) {
-    for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    for (const Precision precision : precisions) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", D " + std::to_string(s.D));
       const Results wanted = run(s, Device::cuda, precision);
       for (const bool has_codes : {false, true}) {
