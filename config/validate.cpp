@@ -180,6 +180,19 @@ void check_arithmetic(const Run& run, Checks& checks) {
   }
 }
 
+void check_promotion(const Run& run, Checks& checks) {
+  const Train& train = run.train();
+  if (train.promotion() == Train::EVERY_128) return;
+  const std::string value = Train::Promotion_Name(train.promotion()) + " with ";
+  if (train.precision() != Train::FP8) {
+    checks.add("train.promotion", value + "train.precision " + Train::Precision_Name(train.precision()),
+               "precision FP8");
+  } else if (run.cluster().device() == Cluster::CUDA && train.arithmetic() == Train::CPU) {
+    checks.add("train.promotion", value + "train.arithmetic CPU and cluster.device CUDA",
+               "arithmetic SM_90A, or cluster.device CPU");
+  }
+}
+
 }  // namespace
 
 void validate(const LoadedRun& run, const LoadedModel& model) {
@@ -191,6 +204,7 @@ void validate(const LoadedRun& run, const LoadedModel& model) {
   check_checkpoint(run.run, checks);
   check_parallel(run.run, checks);
   check_arithmetic(run.run, checks);
+  check_promotion(run.run, checks);
   checks.finish();
 }
 

@@ -20,12 +20,13 @@ Balance balance_of(config::Routing::Balance balance) {
   }
 }
 
-kernels::Precision precision_of(config::Train::Precision precision) {
-  switch (precision) {
+kernels::Precision precision_of(const config::Train& train) {
+  switch (train.precision()) {
     case config::Train::BF16:
       return kernels::Precision::bf16;
     case config::Train::FP8:
-      return kernels::Precision::fp8;
+      return train.promotion() == config::Train::NEVER ? kernels::Precision::fp8_unpromoted
+                                                       : kernels::Precision::fp8;
     default:
       return kernels::Precision::fp32;
   }
@@ -82,7 +83,7 @@ Recipe make_recipe(const config::Run& run, const kernels::ModelShape& shape) {
           .mtp_weight = train.mtp_weight(),
           .scale_bits = train.fixed_point_bits(),
           .on_nan = train.on_nan() == config::Train::SKIP ? OnNan::skip : OnNan::stop,
-          .precision = precision_of(train.precision()),
+          .precision = precision_of(train),
           .arithmetic = arithmetic_of(run),
           .recompute = train.recompute(),
           .schedule = train.schedule(),

@@ -103,8 +103,9 @@ Recipe recipe_of_tensor_cores(kernels::Precision precision, int64_t layers, int6
 }
 
 /// Of experts whose rows become codes where they are gathered (kernels/layers/ffn_codes.h).
-Recipe recipe_of_codes(int64_t layers, int64_t micro_batches, int64_t steps) {
-  Recipe recipe = recipe_of_tensor_cores(kernels::Precision::fp8, layers, micro_batches, steps);
+Recipe recipe_of_codes(int64_t layers, int64_t micro_batches, int64_t steps,
+                       kernels::Precision precision = kernels::Precision::fp8) {
+  Recipe recipe = recipe_of_tensor_cores(precision, layers, micro_batches, steps);
   recipe.shape.hidden = 32;
   recipe.shape.expert_width = 128;
   return recipe;
@@ -113,7 +114,8 @@ Recipe recipe_of_codes(int64_t layers, int64_t micro_batches, int64_t steps) {
 TEST_F(LaunchCudaTest, ThirtyStepsOnTensorCoresHaveOneHashInEveryLayout) {
   for (const Recipe& each : {recipe_of_tensor_cores(kernels::Precision::bf16, 3, 2, 30),
                              recipe_of_tensor_cores(kernels::Precision::fp8, 3, 2, 30),
-                             recipe_of_codes(3, 2, 30)}) {
+                             recipe_of_codes(3, 2, 30),
+                             recipe_of_codes(3, 2, 30, kernels::Precision::fp8_unpromoted)}) {
     Recipe recipe = each;
     const auto precision = recipe.precision;
     const Outcome plain = play_plainly(recipe, learnable(recipe), 2, Device::cuda);

@@ -141,7 +141,8 @@ TEST(Launch, WithAndWithoutMtpAndBalanceLossTheHashIsThePlainLoops) {
 TEST(Launch, PrecisionsHaveTheirHashAndRecomputationShowsInNone) {
   std::set<std::string> hashes;
   for (const auto precision :
-       {kernels::Precision::fp32, kernels::Precision::bf16, kernels::Precision::fp8}) {
+       {kernels::Precision::fp32, kernels::Precision::bf16, kernels::Precision::fp8,
+        kernels::Precision::fp8_unpromoted}) {
     Recipe recipe = recipe_of(3, 3, 2);
     recipe.precision = precision;
     const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
@@ -154,7 +155,7 @@ TEST(Launch, PrecisionsHaveTheirHashAndRecomputationShowsInNone) {
           << to_string(precision) << (recompute ? ", recomputed" : "");
     }
   }
-  EXPECT_EQ(hashes.size(), 3u);
+  EXPECT_EQ(hashes.size(), 4u);
 }
 
 TEST(Launch, Bf16MomentsAndTheEmaHaveThePlainLoopsHash) {

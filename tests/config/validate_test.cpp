@@ -181,6 +181,21 @@ TEST(ValidateRun, TensorCoresNeedTheirGpuAndBf16) {
             "");
 }
 
+TEST(ValidateRun, PromotionIsLeftOutInFp8AloneAndNotByTheGpusSimpleKernels) {
+  const std::string never = "train.promotion=NEVER", fp8 = "train.precision=FP8", cuda = "cluster.device=CUDA";
+
+  EXPECT_EQ(run_error({never, fp8}), "");
+  EXPECT_EQ(run_error({never, fp8, cuda}), "");
+  EXPECT_EQ(run_error({never, fp8, cuda, "train.arithmetic=SM_90A"}), "");
+  EXPECT_EQ(run_error({"train.promotion=EVERY_128"}), "");
+  EXPECT_THAT(run_error({never}),
+              EndsWith("train.promotion: found NEVER with train.precision FP32, wanted precision FP8"));
+  EXPECT_THAT(run_error({never, "train.precision=BF16", cuda}), HasSubstr("NEVER with train.precision BF16"));
+  EXPECT_THAT(run_error({never, fp8, cuda, "train.arithmetic=CPU"}),
+              EndsWith("found NEVER with train.arithmetic CPU and cluster.device CUDA, wanted arithmetic "
+                       "SM_90A, or cluster.device CPU"));
+}
+
 TEST(ValidateModel, RefusesWhatRoutingCannotUse) {
   EXPECT_THAT(model_error({"model.with.expert_groups=3"}),
               EndsWith("expert_groups: found 3, wanted a divisor of experts, 16"));

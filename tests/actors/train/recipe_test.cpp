@@ -55,6 +55,17 @@ TEST(Recipe, WhatARunLeavesOutHasTheDocumentedDefault) {
   EXPECT_EQ(recipe.optimizer.beta2(), 0.95);
 }
 
+TEST(Recipe, Fp8IsPromotedUnlessTheRunSaysNever) {
+  config::Run run;
+  const auto precision = [&] { return make_recipe(run, small_shape()).precision; };
+  run.mutable_train()->set_precision(config::Train::FP8);
+  EXPECT_EQ(precision(), kernels::Precision::fp8);
+
+  run.mutable_train()->set_promotion(config::Train::NEVER);
+
+  EXPECT_EQ(precision(), kernels::Precision::fp8_unpromoted);
+}
+
 TEST(Recipe, MtpModulesCountAsMoeLayers) {
   Recipe recipe = small_recipe();
 

@@ -109,6 +109,17 @@ TEST(ObjectionTo, ACheckpointThatTheJournalKnowsIsNone) {
   EXPECT_EQ(objection_to(s.manifest, s.history), "") << "not every state is hashed";
 }
 
+TEST(LoadResumedRun, KeepsItsPromotionAsAllOfItsRecipe) {
+  const std::vector<std::string> settings{"train.steps=9", "train.promotion=NEVER"};
+  try {
+    deploy::load_resumed_run("run", settings);
+    FAIL() << "no error";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(),
+                 "--set train.promotion=NEVER: a resumed run keeps its recipe, only train.steps may change");
+  }
+}
+
 TEST(KeepArithmetic, ARunGoesOnInTheOneThatItWasBegunIn) {
   const auto kept = [](std::string_view begun_in, config::Train::Arithmetic said) {
     config::Train train;

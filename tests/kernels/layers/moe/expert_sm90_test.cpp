@@ -148,6 +148,20 @@ TEST_F(ExpertsSm90, GatherTheRowsOfATableThemselvesToTheSameBits) {
   }
 }
 
+TEST_F(ExpertsSm90, WithoutPromotionEveryProductHasOtherBits) {
+  for (const bool from_table : {false, true}) {
+    const Results promoted = run(shapes[0], Device::cuda, Precision::fp8, false, from_table);
+
+    const Results found = run(shapes[0], Device::cuda, Precision::fp8_unpromoted, false, from_table);
+
+    EXPECT_NE(found.y, promoted.y);
+    EXPECT_NE(found.dx, promoted.dx);
+    for (const size_t of_130_rows : {6, 7, 8}) {
+      EXPECT_NE(found.gradients[of_130_rows], promoted.gradients[of_130_rows]) << of_130_rows;
+    }
+  }
+}
+
 // They may be none: of a part whose tokens chose others.
 TEST_F(ExpertsSm90, RowsThatTravelledAreBf16) {
   ThreadPool pool(1);
