@@ -13,11 +13,12 @@ void forward(Queue& queue, const SwigluArgs& args) {
   for_each_eight(queue, "swiglu", args.gate.rows(), args.gate.cols(),
                  are_in_eights({args.gate, args.up, args.y}),
                  [=] __device__(int64_t t, int f, int n, auto vector) {
-                   float g[neighbours], u[neighbours];
+                   float g[neighbours], u[neighbours], s[neighbours];
                    load_row<vector.value>(gate[t] + f, n, g);
                    load_row<vector.value>(up[t] + f, n, u);
+                   sigmoids(g, s);
 #pragma unroll
-                   for (int i = 0; i < neighbours; ++i) g[i] = activated_of(g[i], u[i]);
+                   for (int i = 0; i < neighbours; ++i) g[i] = activated_of(g[i], u[i], s[i]);
                    store_row<vector.value>(y[t] + f, n, g);
                  });
 }
@@ -32,13 +33,14 @@ void backward(Queue& queue, const SwigluBackwardArgs& args) {
   for_each_eight(queue, "swiglu_backward", args.gate.rows(), args.gate.cols(),
                  are_in_eights({args.dy, args.gate, args.up, args.dgate, args.dup}),
                  [=] __device__(int64_t t, int f, int n, auto vector) {
-                   float d[neighbours], g[neighbours], u[neighbours];
+                   float d[neighbours], g[neighbours], u[neighbours], s[neighbours];
                    load_row<vector.value>(dy[t] + f, n, d);
                    load_row<vector.value>(gate[t] + f, n, g);
                    load_row<vector.value>(up[t] + f, n, u);
+                   sigmoids(g, s);
 #pragma unroll
                    for (int i = 0; i < neighbours; ++i) {
-                     const SwigluDeltas deltas = swiglu_deltas_of(g[i], u[i], d[i]);
+                     const SwigluDeltas deltas = swiglu_deltas_of(g[i], u[i], d[i], s[i]);
                      g[i] = deltas.dgate;
                      u[i] = deltas.dup;
                    }

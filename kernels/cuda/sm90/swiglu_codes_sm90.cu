@@ -7,9 +7,32 @@
 namespace troupe::kernels::cuda {
 namespace {
 
-__device__ inline uint32_t activated_pair(uint32_t gate, uint32_t up) {
-  return bf16_pair(activated_of(lower_bf16(gate), lower_bf16(up)),
-                   activated_of(upper_bf16(gate), upper_bf16(up)));
+/// Numbers of eight columns.
+__device__ inline void unpack(const uint4& eight, float (&v)[8]) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    v[2 * j] = lower_bf16(word_of(eight, j));
+    v[2 * j + 1] = upper_bf16(word_of(eight, j));
+  }
+}
+__device__ inline uint4 packed(const float (&v)[8]) {
+  return make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]),
+                    bf16_pair(v[6], v[7]));
+}
+/// Codes of eight columns times their scale.
+__device__ inline uint4 decoded(const uint2& codes, float scale) {
+  return make_uint4(decoded_pair(codes.x & 0xffff, scale), decoded_pair(codes.x >> 16, scale),
+                    decoded_pair(codes.y & 0xffff, scale), decoded_pair(codes.y >> 16, scale));
+}
+
+__device__ inline uint4 activated_eight(const uint4& gate, const uint4& up) {
+  float g[8], u[8], s[8];
+  unpack(gate, g);
+  unpack(up, u);
+  sigmoids(g, s);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) g[j] = activated_of(g[j], u[j], s[j]);
+  return packed(g);
 }
 
 TileOut rows_out(const RowCodes& rows, int64_t D, float least_amax) {
@@ -71,10 +94,7 @@ __global__ void __launch_bounds__(tile_threads, 2) swiglu_codes_kernel(const For
   __syncthreads();
   make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.kept_up, place, up);
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    gate[i] = make_uint4(activated_pair(gate[i].x, up[i].x), activated_pair(gate[i].y, up[i].y),
-                         activated_pair(gate[i].z, up[i].z), activated_pair(gate[i].w, up[i].w));
-  }
+  for (int i = 0; i < 8; ++i) gate[i] = activated_eight(gate[i], up[i]);
   __syncthreads();
   make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.activated, place, gate);
 }
@@ -129,23 +149,21 @@ __global__ void __launch_bounds__(tile_threads, 2)
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    uint32_t activated[4], dgate[4], dup[4];
+    float g[8], u[8], dy[8], s[8];
+    unpack(decoded(gate[i], gate_scale[i]), g);
+    unpack(decoded(up[i], up_scale[i]), u);
+    unpack(d[i], dy);
+    sigmoids(g, s);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int shift = j % 2 * 16;
-      const uint32_t g = decoded_pair((j < 2 ? gate[i].x : gate[i].y) >> shift & 0xffff, gate_scale[i]);
-      const uint32_t u = decoded_pair((j < 2 ? up[i].x : up[i].y) >> shift & 0xffff, up_scale[i]);
-      const uint32_t dy = word_of(d[i], j);
-      const SwigluDeltas low = swiglu_deltas_of(lower_bf16(g), lower_bf16(u), lower_bf16(dy));
-      const SwigluDeltas high = swiglu_deltas_of(upper_bf16(g), upper_bf16(u), upper_bf16(dy));
-      activated[j] = bf16_pair(low.activated, high.activated);
-      dgate[j] = bf16_pair(low.dgate, high.dgate);
-      dup[j] = bf16_pair(low.dup, high.dup);
+    for (int j = 0; j < 8; ++j) {
+      const SwigluDeltas deltas = swiglu_deltas_of(g[j], u[j], dy[j], s[j]);
+      g[j] = deltas.activated;
+      u[j] = deltas.dup;
+      dy[j] = deltas.dgate;
     }
-    shared.activated.eights[i][threadIdx.x] =
-        make_uint4(activated[0], activated[1], activated[2], activated[3]);
-    shared.dup.eights[i][threadIdx.x] = make_uint4(dup[0], dup[1], dup[2], dup[3]);
-    d[i] = make_uint4(dgate[0], dgate[1], dgate[2], dgate[3]);
+    shared.activated.eights[i][threadIdx.x] = packed(g);
+    shared.dup.eights[i][threadIdx.x] = packed(u);
+    d[i] = packed(dy);
   }
   make_codes<ScaleOf::line, Made::both, Quotient::lifted>(shared.tile, args.dgate, place, d);
   __syncthreads();

@@ -158,17 +158,16 @@ struct TileShared {
   uint2 turned[128 * 16];  // [column][8 rows], places exchanged as below
 };
 
-/// v: eight columns of each of this thread's rows, 0 where there are none. Called again, it needs a
-/// barrier before.
+/// Scales of a tile's lines, in `shared` and in memory. Whether any of them needs numbers to be lifted,
+/// which is told to all threads: none may be ahead of the others.
 template <ScaleOf kScaleOf, Made kMade, Quotient kQuotient>
-__device__ void make_codes(TileShared& shared, const TileOut& args, const CodesTile& at_tile,
-                           const uint4 (&v)[8]) {
-  constexpr bool kStraight = kMade != Made::turned, kTurned = kMade != Made::straight;
-  constexpr bool kOfRows = kStraight || kScaleOf == ScaleOf::block;  // their greatest values are needed
+__device__ inline bool find_scales(TileShared& shared, const TileOut& args, const CodesTile& at_tile,
+                                   const uint4 (&v)[8]) {
+  constexpr bool kTurned = kMade != Made::straight;
+  constexpr bool kOfRows = kMade != Made::turned || kScaleOf == ScaleOf::block;  // their greatest values are needed
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, octet = thread % 16;
-  const int row = at_tile.row(), col = at_tile.col(), tile = at_tile.tile;
-  const bool whole = at_tile.is_whole(args.cols);
-  const int rows = at_tile.rows(args.cols);
+  const int tile = at_tile.tile;
+  bool is_lifted = false;
   uint4 down = make_uint4(0, 0, 0, 0);
   uint32_t across[4];
 #pragma unroll
@@ -213,6 +212,7 @@ __device__ void make_codes(TileShared& shared, const TileOut& args, const CodesT
     }
     const Scale scale = scale_of<kQuotient>(bits, args.power_of_two, args.least_amax);
     shared.row_scales[thread] = scale;
+    is_lifted = lift_of(scale.scale) != 1.0f;
     if constexpr (kScaleOf == ScaleOf::block) {
       shared.column_scales[thread] = scale;
       if (thread == 0) {
@@ -236,12 +236,25 @@ __device__ void make_codes(TileShared& shared, const TileOut& args, const CodesT
     for (int i = 0; i < 8; ++i) bits = max(bits, uint32_t{most[i * 128 + c]});
     const Scale scale = scale_of<kQuotient>(bits, args.power_of_two, args.least_amax);
     shared.column_scales[c] = scale;
+    is_lifted = lift_of(scale.scale) != 1.0f;
     if (at < args.cols) {
       args.transposed_scales[tile * args.transposed_scales_stride + at] = scale.scale;
     }
   }
+  if constexpr (kQuotient == Quotient::lifted) return __syncthreads_or(is_lifted);
   __syncthreads();
+  return false;
+}
 
+/// Codes of a tile whose scales are in `shared`.
+template <Made kMade, Quotient kQuotient>
+__device__ inline void write_codes(TileShared& shared, const TileOut& args, const CodesTile& at_tile,
+                                   const uint4 (&v)[8]) {
+  constexpr bool kStraight = kMade != Made::turned, kTurned = kMade != Made::straight;
+  const int thread = threadIdx.x, octet = thread % 16;
+  const int row = at_tile.row(), col = at_tile.col();
+  const bool whole = at_tile.is_whole(args.cols);
+  const int rows = at_tile.rows(args.cols);
   Scale row_scale[8];
   uint2 out[8];
   // A word of two columns after the other, two rows at a time: each number is unpacked once.
@@ -313,6 +326,19 @@ __device__ void make_codes(TileShared& shared, const TileOut& args, const CodesT
       *reinterpret_cast<uint4*>(args.transposed + column * args.transposed_stride + place) = piece;
     }
   }
+}
+
+/// v: eight columns of each of this thread's rows, 0 where there are none. Called again, it needs a
+/// barrier before.
+template <ScaleOf kScaleOf, Made kMade, Quotient kQuotient>
+__device__ inline void make_codes(TileShared& shared, const TileOut& args, const CodesTile& at_tile,
+                                  const uint4 (&v)[8]) {
+  const bool are_lifted = find_scales<kScaleOf, kMade, kQuotient>(shared, args, at_tile, v);
+  if constexpr (kQuotient == Quotient::lifted) {
+    // A step with less for each number, wherever it is the same.
+    if (!are_lifted) return write_codes<kMade, Quotient::refined>(shared, args, at_tile, v);
+  }
+  write_codes<kMade, kQuotient>(shared, args, at_tile, v);
 }
 
 }  // namespace troupe::kernels::cuda

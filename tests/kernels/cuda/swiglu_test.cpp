@@ -1,5 +1,8 @@
 #include "kernels/ops/swiglu.h"
 
+#include <bit>
+
+#include "kernels/ops/quantize.h"
 #include "tests/kernels/cuda/twins.h"
 
 namespace troupe::tests {
@@ -33,6 +36,28 @@ TEST_F(SwigluCudaTest, GivesTheCpusBitsInAlignedRows) {
     swiglu(side.queue, {.gate = g, .up = u, .y = y});
     swiglu_backward(side.queue, {.dy = d, .gate = g, .up = u, .dgate = dgate, .dup = dup});
     return side.bytes({y, dgate, dup});
+  });
+}
+
+// The sigmoid has a short way where its exponential is no extreme number: every bfloat16 there is, alone and
+// beside others, and f32 around the ends of that way.
+TEST_F(SwigluCudaTest, GivesTheCpusBitsForEveryGate) {
+  const int64_t rows = 2 * 256 + 2;
+  const Buffer gate = allocate_f32({rows, 256}), up = normal({rows, 256}, 2);
+  float* const gates = values<float>(gate.view);
+  for (int64_t i = 0; i < 65536; ++i) {
+    gates[i] = bf16_to_f32(static_cast<uint16_t>(i));
+    gates[65536 + i] = bf16_to_f32(static_cast<uint16_t>(i * 40503));  // in another company
+  }
+  for (int64_t i = 0; i < 512; ++i) {
+    const int64_t ulps = i / 2 - 128;
+    const float end = std::bit_cast<float>(std::bit_cast<int32_t>(86.0f) + static_cast<int32_t>(ulps));
+    gates[131072 + i] = i % 2 ? end : -end;
+  }
+  expect_twins([&](Side& side) {
+    const Tensor g = side.plain(gate), u = side.plain(up), y = side.out({rows, 256});
+    swiglu(side.queue, {.gate = g, .up = u, .y = y});
+    return side.bytes({y});
   });
 }
 
