@@ -89,14 +89,14 @@ __device__ inline void keep_sums(float4* sums, float (&total)[64]) {
 }
 
 /// The last blocks of a chunk, from block `k` + kStage on, which is under way.
-template <int kStage, typename Issue, typename Finish>
+template <int kStage, int kStages, typename Issue, typename Finish>
 __device__ inline void finish_rest(int k, int end, const Issue& issue, const Finish& finish) {
-  if constexpr (kStage < Fp8Ring::count) {
+  if constexpr (kStage < kStages) {
     if (k + kStage + 1 < end) {
       issue(k + kStage + 1, kStage + 1);
       wait_products<1>();
       finish(kStage);
-      finish_rest<kStage + 1>(k, end, issue, finish);
+      finish_rest<kStage + 1, kStages>(k, end, issue, finish);
     } else {
       wait_products<0>();
       finish(kStage);
@@ -221,7 +221,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
               finish(stage);
             }
           }
-          finish_rest<0>(k, end, issue, finish);
+          finish_rest<0, Ring::count>(k, end, issue, finish);
           k = end;
           if (k >= args.k_blocks) break;
           if (!first_chunk) add_sums(sums, total);

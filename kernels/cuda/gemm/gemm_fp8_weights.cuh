@@ -2,6 +2,7 @@
 // which is the rows of a group. The frame is that of gemm_fp8_tiles.cuh.
 #pragma once
 
+#include "kernels/cuda/gemm/add_tile.cuh"
 #include "kernels/cuda/gemm/gemm_fp8_tiles.cuh"
 
 namespace troupe::kernels::cuda {
@@ -17,10 +18,11 @@ struct Fp8WeightsArgs {
   FixedPointRule fixed;
 };
 
-constexpr int weights_stages = Fp8Ring::count;
+constexpr int weights_stages = 4;  // even: blocks' products alternate
 constexpr int weights_stage_bytes = 2 * 128 * 128;
 constexpr int weights_scales_bytes = 2 * 128 * 4;
-constexpr int weights_bytes = weights_stages * (weights_stage_bytes + weights_scales_bytes + 16);
+constexpr int weights_ring_bytes = weights_stages * (weights_stage_bytes + weights_scales_bytes + 16);
+constexpr int weights_bytes = weights_ring_bytes + 8 * AddedParts::bytes;
 
 /// 128 x 128 a block; two blocks of a cluster, one below the other, share b. Result: float or
 /// FixedPoint.
@@ -162,7 +164,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
             finish(stage);
           }
         }
-        finish_rest<0>(k, count, issue, finish);
+        finish_rest<0, weights_stages>(k, count, issue, finish);
       }
       if constexpr (std::is_same_v<Result, FixedPoint>) {
         if (count > 0 || args.fixed.is_first) {
@@ -171,7 +173,8 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
           auto* const sum = reinterpret_cast<unsigned long long*>(
               args.sums[tile.group * args.parts + part]);
           add_fixed_point<128>(total, sum, args.fixed,
-                               {args.cols, row - part * part_rows, part_rows, tile.col, args.cols});
+                               {args.cols, row - part * part_rows, part_rows, tile.col, args.cols},
+                               stages + weights_ring_bytes + warp * AddedParts::bytes);
         }
       } else {
         store_f32<128>(total, args.c + int64_t{tile.group} * args.rows * args.cols,
@@ -179,6 +182,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
       }
       more = walk.next(rank, tile);
     }
+    if constexpr (std::is_same_v<Result, FixedPoint>) wait_copied();
   }
   meet_cluster();
 }

@@ -134,6 +134,34 @@ class SmallNumbers {
   float scale_, high_, bound_;
 };
 
+/// Calls f(j, a, b) with the fixed-point numbers of each pair of columns of half a tile's rows, from pair
+/// `first` on, for j < kPairs: of those pairs alone of which is_there(j), where one is out of range, for the
+/// faults of others are nobody's.
+template <int kPairs, int kNumbers, class IsThere, class F>
+__device__ inline void for_fixed_point(const float (&total)[kNumbers], int first, int half,
+                                       const FixedPointRule& rule, const SmallNumbers& numbers,
+                                       const IsThere& is_there, const F& f) {
+  bool are_small = true;
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {
+    const int i = 4 * (first + j) + 2 * half;
+    are_small = are_small && numbers.have(total[i]) && numbers.have(total[i + 1]);
+  }
+  if (are_small) {
+#pragma unroll
+    for (int j = 0; j < kPairs; ++j) {
+      const int i = 4 * (first + j) + 2 * half;
+      f(j, numbers.fixed_point_of(total[i]), numbers.fixed_point_of(total[i + 1]));
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < kPairs; ++j) {
+      const int i = 4 * (first + j) + 2 * half;
+      if (is_there(j)) f(j, fixed_point_of(total[i], rule), fixed_point_of(total[i + 1], rule));
+    }
+  }
+}
+
 /// Adds a unit's gradient to its fixed-point sum. Stride and columns are even.
 template <int kCols>
 __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned long long* sum,
@@ -147,40 +175,28 @@ __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned
     unsigned long long* line = sum + int64_t{r} * to.stride + to.col;
 #pragma unroll
     for (int first = 0; first < kCols / 8; first += batch) {
+      const auto column = [&](int j) { return 8 * (first + j) + 2 * (lane % 4); };
+      const auto is_there = [&](int j) { return r < to.row_end && to.col + column(j) < to.cols; };
       ulonglong2 old[batch];
-      bool are_small = true;
 #pragma unroll
       for (int j = 0; j < batch; ++j) {
-        const int i = 4 * (first + j) + 2 * half, x = 8 * (first + j) + 2 * (lane % 4);
-        const bool is_there = r < to.row_end && to.col + x < to.cols && !rule.is_shared;
         old[j] = make_ulonglong2(0, 0);
-        if (is_there && !rule.is_first) old[j] = *reinterpret_cast<const ulonglong2*>(line + x);
-        are_small = are_small && numbers.have(total[i]) && numbers.have(total[i + 1]);
-      }
-      const auto add = [&](int j, unsigned long long a, unsigned long long b) {
-        const int x = 8 * (first + j) + 2 * (lane % 4);
-        if (r >= to.row_end || to.col + x >= to.cols) return;
-        if (rule.is_shared) {
-          atomicAdd(line + x, a);
-          atomicAdd(line + x + 1, b);
-        } else {
-          *reinterpret_cast<ulonglong2*>(line + x) = make_ulonglong2(old[j].x + a, old[j].y + b);
-        }
-      };
-      if (are_small) {
-#pragma unroll
-        for (int j = 0; j < batch; ++j) {
-          const int i = 4 * (first + j) + 2 * half;
-          add(j, numbers.fixed_point_of(total[i]), numbers.fixed_point_of(total[i + 1]));
-        }
-      } else {
-#pragma unroll
-        for (int j = 0; j < batch; ++j) {
-          const int i = 4 * (first + j) + 2 * half, x = 8 * (first + j) + 2 * (lane % 4);
-          if (r >= to.row_end || to.col + x >= to.cols) continue;  // its faults are nobody's
-          add(j, fixed_point_of(total[i], rule), fixed_point_of(total[i + 1], rule));
+        if (is_there(j) && !rule.is_shared && !rule.is_first) {
+          old[j] = *reinterpret_cast<const ulonglong2*>(line + column(j));
         }
       }
+      for_fixed_point<batch>(
+          total, first, half, rule, numbers, is_there,
+          [&](int j, unsigned long long a, unsigned long long b) {
+            if (!is_there(j)) return;
+            unsigned long long* const at = line + column(j);
+            if (rule.is_shared) {
+              atomicAdd(at, a);
+              atomicAdd(at + 1, b);
+            } else {
+              *reinterpret_cast<ulonglong2*>(at) = make_ulonglong2(old[j].x + a, old[j].y + b);
+            }
+          });
     }
   }
 }

@@ -126,6 +126,38 @@ __device__ inline void copy_bytes(uint32_t target, const void* source, uint32_t 
       : "memory");
 }
 
+/// Two neighbouring 64-bit numbers; the address is a multiple of 16.
+__device__ inline void store_shared_pair(uint32_t address, unsigned long long first,
+                                         unsigned long long second) {
+  asm volatile("st.shared.v2.b64 [%0], {%1, %2};" ::"r"(address), "l"(first), "l"(second) : "memory");
+}
+/// What this thread has written to shared memory is there for the copy engine.
+__device__ inline void publish_shared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// Copies `bytes` neighbouring bytes to global memory, or adds them there as 64-bit integers; addresses
+/// and count are multiples of 16. They belong to the thread's next group of copies.
+__device__ inline void copy_to_memory(void* target, uint32_t source, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(target), "r"(source),
+               "r"(bytes)
+               : "memory");
+}
+__device__ inline void add_to_memory(void* target, uint32_t source, uint32_t bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u64 [%0], [%1], %2;" ::"l"(target),
+               "r"(source), "r"(bytes)
+               : "memory");
+}
+/// Ends a group of this thread's copies.
+__device__ inline void commit_copies() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Waits until all but the last `kGroups` have read shared memory.
+template <int kGroups>
+__device__ inline void wait_copied_from() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kGroups) : "memory");
+}
+/// Waits until all of this thread's copies are in memory.
+__device__ inline void wait_copied() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 __device__ inline void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
