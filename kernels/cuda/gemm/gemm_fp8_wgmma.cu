@@ -182,7 +182,9 @@ void grouped_gemm_fp8_wgmma(const GroupedGemmFp8WgmmaArgs& args, cudaStream_t st
   if (args.row_begin != nullptr) return run_tiles<Share::a, true>(args, stream);
   const KChunks chunks = k_chunks_of(args.K);
   if (args.promotes && args.R <= most_few_rows && chunks.count <= most_cluster) {
-    return run_few_rows(args, chunks, stream);
+    // From 65 rows on the tensor cores are busy enough, if tiles of 128 columns alone fill the GPU.
+    const bool fills = args.R > 64 && chunks.count == 1 && args.N >= 128 * multiprocessors;
+    return fills ? run_tiles<Share::a, false>(args, stream) : run_few_rows(args, chunks, stream);
   }
   run_tiles<Share::b, false>(args, stream);
 }

@@ -116,6 +116,7 @@ TEST_F(GemmFp8Wgmma, SumsInTheWrittenOrder) {
                                                                    {16, 64, 128},
                                                                    {40, 136, 2048},
                                                                    {77, 208, 4240},
+                                                                   {100, 16904, 272},
                                                                    {128, 64, 8320},
                                                                    {129, 264, 272},
                                                                    {300, 368, 1536},
@@ -159,6 +160,17 @@ TEST_F(GemmFp8Wgmma, GivesARowItsBitsWhateverTheNumberOfRows) {
       ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin()))
           << rows << " rows, N " << N << ", K " << K;
     }
+  }
+}
+
+// Columns that alone fill the GPU take other tiles from 65 rows on.
+TEST_F(GemmFp8Wgmma, GivesARowOfManyColumnsItsBitsToo) {
+  const Operands x = random_codes(260, 16904, 400);
+  const OnDevice device(x);
+  const std::vector<uint16_t> all = product(x, device, 260);
+  for (const int64_t rows : {1, 16, 33, 64, 65, 127, 128, 129}) {
+    const std::vector<uint16_t> some = product(x, device, rows);
+    ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows << " rows";
   }
 }
 
