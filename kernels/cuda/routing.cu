@@ -2,20 +2,10 @@
 
 #include "kernels/cuda/device/lane.cuh"
 #include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/route_by_lanes.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
-
-constexpr int32_t lowest_key = std::numeric_limits<int32_t>::min();
-constexpr unsigned whole_warp = 0xffffffffu;
-
-/// Integers that order as the floats do, NaN below all: as on the CPU.
-__device__ int32_t rank_key(float x) {
-  const int32_t bits = __float_as_int(x);
-  const int32_t key = bits ^ ((bits >> 31) & 0x7fffffff);
-  return x == x ? key : lowest_key;
-}
-__device__ float value_of(int32_t key) { return __int_as_float(key ^ ((key >> 31) & 0x7fffffff)); }
 
 /// By a warp: the best of `count` keys that are not taken, a tie to the lower id; takes it.
 __device__ int take_best(const int32_t* keys, uint8_t* taken, int count, int lane) {
@@ -47,16 +37,6 @@ __device__ void write_ascending(const uint8_t* chosen, int count, int lane, int3
   }
   __syncwarp();
 }
-
-struct RouteShape {
-  Rows<const float> logits;
-  const float* bias;
-  Rows<float> scores, weights;
-  Rows<int32_t> ids;
-  int E, K, n_groups, top_groups;
-  bool normalize;
-  float scale;
-};
 
 /// Of the sum of the two best biased scores of a group.
 __device__ int32_t group_key(const int32_t* keys, int size) {
@@ -192,6 +172,7 @@ void route_tokens(Queue& queue, const RouteTokensArgs& args) {
   if (T == 0) return;
   const auto bytes = static_cast<size_t>(6 * E + 5 * args.n_groups + 4 * K);
   enqueue(queue, "route_tokens", [=](CUstream_st* stream, Fault*) {
+    if (route_by_lanes(shape, T, stream)) return;
     route_kernel<<<static_cast<unsigned>(T), 32, bytes, stream>>>(shape);
   });
 }

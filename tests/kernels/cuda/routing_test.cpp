@@ -19,7 +19,13 @@ TEST_F(RoutingCudaTest, ChoosesAndWeighsAsTheCpuWithTiesAndNan) {
   for (const Shape& s : {Shape{4, 4, 1, 1, 2},
                          {300, 64, 8, 4, 8},
                          {100, 256, 8, 4, 8},
+                         {1, 256, 1, 1, 32},
                          {33, 16, 16, 3, 2},
+                         {65, 32, 32, 12, 7},
+                         {65, 32, 4, 2, 16},
+                         {66, 64, 16, 5, 6},
+                         {67, 128, 16, 6, 8},
+                         {68, 128, 2, 1, 5},
                          {20, 40, 4, 2, 20}}) {
     Buffer logits = normal({s.T, s.E}, 1), bias = normal({s.E}, 2, 0.1f);
     for (int64_t i = 0; i < logits.view.count(); ++i) {  // many ties
