@@ -36,10 +36,10 @@ caf::result<void> ExpertShardActor::begin(const Pb<wire::BeginStep>& step) {
   retire(codes_);
   begin_epoch(*step);
   caf::result<void> answer = answer_when_done();
-  when_done([this] {  // who sends rows waits for their product, not for the list of its weights
+  when_done([this] {  // who sends rows waits for their product, not for the list of its weights or their codes
     const auto& its = company().plan.stages[static_cast<size_t>(place().stage)];
     for (int64_t layer = its.first_layer; layer < its.first_layer + its.layers; ++layer) {
-      if (!company().recipe.shape.is_dense(layer)) weights_of(layer);
+      if (!company().recipe.shape.is_dense(layer)) codes_of(layer);
     }
   });
   return answer;
@@ -51,6 +51,16 @@ const std::vector<kernels::FfnWeights>& ExpertShardActor::weights_of(int64_t lay
   const auto& range = company().plan.experts[static_cast<size_t>(place().index)];
   if (weights.empty()) weights = company().tensors.experts(layer, range.first, range.count, view(0));
   return weights;
+}
+
+/// The same as the queue's products read them, where these are codes.
+const std::shared_ptr<const kernels::ExpertCodes>& ExpertShardActor::codes_of(int64_t layer) {
+  const auto [its, is_new] = codes_.try_emplace(layer);
+  if (is_new) {
+    its->second =
+        kernels::expert_codes(queue(), ffn_options(company().recipe, true), weights_of(layer));
+  }
+  return its->second;
 }
 
 Address ExpertShardActor::router_of(const wire::UnitId& id) {
@@ -161,10 +171,7 @@ void ExpertShardActor::forward(const TokenMessage& message) {
   passage->args.index = near(*passage, passage->index);
   passage->args.options = ffn_options(company().recipe, true);
   passage->args.weights = weights_of(layer);
-  if (!codes_.contains(layer)) {
-    codes_[layer] = kernels::expert_codes(queue(), passage->args.options, passage->args.weights);
-  }
-  passage->args.codes = codes_[layer];
+  passage->args.codes = codes_of(layer);
   passage->saved = kernels::experts_forward(queue(), passage->scratch, passage->args);
   send_in_order(router_of(message.id()), expert_rows_atom_v,
                 {answer(*passage, message.id()),

@@ -36,6 +36,7 @@ class ExpertShardActor : public LaneActor<ExpertShard> {
   void hand_on(const TokenMessage& message, const runtime::TensorRef& rows);
   kernels::ConstTensor near(Passage& passage, const kernels::ConstTensor& table);
   const std::vector<kernels::FfnWeights>& weights_of(int64_t layer);
+  const std::shared_ptr<const kernels::ExpertCodes>& codes_of(int64_t layer);
   std::vector<runtime::TensorRef> reply(Passage& passage, const kernels::Tensor& rows,
                                         const kernels::ConstTensor& weights);
   caf::result<Pb<wire::StepReport>> report(uint64_t step);
