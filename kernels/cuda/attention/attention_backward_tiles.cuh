@@ -256,6 +256,7 @@ __global__ void __launch_bounds__(384, 1) attention_backward_keys(
       wait_products<0>();
       pin(dv);
       pin(dk);
+      __syncwarp();  // all lanes have read the statistics
       if (lane == 0) arrive(base + Memory::empty + 8 * place.stage);
       place.advance(stages);
     };

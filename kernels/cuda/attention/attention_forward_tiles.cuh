@@ -239,6 +239,7 @@ __global__ void __launch_bounds__(384, 1)
       int j = 1;
       for (; j < min(tile.key_tiles, first_masked); ++j) step(j, std::false_type{});
       for (; j < tile.key_tiles; ++j) step(j, std::true_type{});
+      __syncwarp();  // all lanes have read what the next tile's place is written over
       if (lane == 0) arrive(base + Memory::q_empty);
 
       wait_barrier(base + Memory::v_full + 8 * v_place.stage, v_place.parity);
