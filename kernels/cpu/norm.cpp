@@ -1,5 +1,7 @@
 #if !defined(TROUPE_ISA_PASS)
 
+#include <string>
+
 #include "kernels/cpu/row_type.h"
 #include "kernels/cuda/sm90/norm_sm90.h"
 #include "kernels/ops/norm.h"
@@ -11,6 +13,18 @@
 namespace troupe::kernels {
 
 using namespace cpu;
+
+namespace {
+
+void expect_more(const char* what, const Queue& queue, const ConstTensor& dy, const ConstTensor& more) {
+  if (more.data == nullptr) return;
+  expect_shape(what, more, DType::bf16, {dy.rows(), dy.cols()});
+  if (queue.arithmetic() == Arithmetic::sm_90a && dy.dtype == DType::bf16) return;
+  throw KernelError(std::string(what) + " is " + describe(more) +
+                    ", wanted none but beside dy in bf16, in the arithmetic sm_90a");
+}
+
+}  // namespace
 
 void rms_norm(Queue& queue, const RmsNormArgs& args) {
   const OperatorLabel label("rms_norm");
@@ -37,6 +51,7 @@ void rms_norm_backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   expect_shape("rms_norm_backward inverse_rms", args.inverse_rms, DType::f32, {T});
   if (args.residual.data) expect_shape("rms_norm_backward residual", args.residual, DType::f32, {T, D});
   expect_shape("rms_norm_backward dx", args.dx, row_type(queue, args.dx), {T, D});
+  expect_more("rms_norm_backward dy_more", queue, args.dy, args.dy_more);
   if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_backward_inputs_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm_backward_inputs(queue, args);
   const int64_t parts = part_count(queue, T, D);
@@ -53,6 +68,7 @@ void rms_norm_backward_weights(Queue& queue, const RmsNormWeightGradientArgs& ar
   expect_shape("rms_norm_backward_weights x", args.x, row_type(queue, args.x), {T, D});
   expect_shape("rms_norm_backward_weights inverse_rms", args.inverse_rms, DType::f32, {T});
   expect_shape("rms_norm_backward_weights dweight", args.dweight, DType::f32, {D});
+  expect_more("rms_norm_backward_weights dy_more", queue, args.dy, args.dy_more);
   const int64_t groups = (D + 15) / 16;  // parts own columns: each sum stays one chain over rows
   if (queue.arithmetic() == Arithmetic::sm_90a) return cuda::rms_norm_backward_weights_sm90(queue, args);
   if (queue.is_cuda()) return cuda::rms_norm_backward_weights(queue, args);

@@ -25,6 +25,8 @@ struct RmsNormBackwardArgs {
   ConstTensor weight;       ///< [D] f32
   ConstTensor inverse_rms;  ///< [T] f32
   ConstTensor residual = {};  ///< [T, D] f32: the gradient that passes beside the norm; no data: none
+  /// [T, D] bf16, added to dy as it is read: in the arithmetic sm_90a, where dy is bf16 too; no data: none.
+  ConstTensor dy_more = {};
   Tensor dx;                  ///< out: [T, D] f32; may be dy
 };
 
@@ -35,6 +37,7 @@ struct RmsNormWeightGradientArgs {
   ConstTensor dy;           ///< [T, D] f32
   ConstTensor x;            ///< [T, D] f32
   ConstTensor inverse_rms;  ///< [T] f32
+  ConstTensor dy_more = {};  ///< as in RmsNormBackwardArgs
   Tensor dweight;           ///< out: [D] f32, one unit's gradient: rows added in order from zero
 };
 

@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/sm90/norm_sm90.h"
 
@@ -26,7 +28,68 @@ void for_each_warp(Queue& queue, const char* what, int64_t rows, F f) {
   });
 }
 
-template <bool kVector, class X, class Y>
+/// Eight neighbouring columns of dy, and of what is added to it. Which of both is known to the compiler: a
+/// question between reads would keep one from being under way with the next.
+template <bool kVector, bool kMore, class Dy>
+__device__ inline void load_sum(const Rows<const Dy>& dys, const Rows<const Dy>& more, int64_t t, int column,
+                                int n, float (&dy)[neighbours]) {
+  load_row<kVector>(dys[t] + column, n, dy);
+  if constexpr (!kMore) return;
+  float beside[neighbours];
+  load_row<kVector>(more[t] + column, n, beside);
+#pragma unroll
+  for (int i = 0; i < neighbours; ++i) dy[i] = __fadd_rn(dy[i], beside[i]);
+}
+
+/// A row by a warp, some eights of columns of each lane at a time, so that many reads are under way. Rows of
+/// up to kEights eights a lane stay in registers; of longer ones the last does.
+template <int kEights>
+struct RowWalk {
+  static constexpr int span = kEights * 32 * neighbours;  ///< columns at a time
+
+  int D, lane;
+
+  /// Calls f(i, column, n) for the lane's i-th eight of the span that begins at `from`, of which n columns are
+  /// there.
+  template <class F>
+  __device__ void each(int from, const F& f) const {
+#pragma unroll
+    for (int i = 0; i < kEights; ++i) {
+      const int column = from + (i * 32 + lane) * neighbours;
+      if (column < D) f(i, column, min(neighbours, D - column));
+    }
+  }
+  /// Calls f(from) for every span, ascending: chains go along the row.
+  template <class F>
+  __device__ void ascending(const F& f) const {
+    for (int from = 0; from < D; from += span) f(from);
+  }
+  /// Calls f(from, is_there) descending: the first has been read just now.
+  template <class F>
+  __device__ void descending(const F& f) const {
+    const int last = (D - 1) / span * span;
+    for (int from = last; from >= 0; from -= span) f(from, from == last);
+  }
+};
+
+/// Calls f(eights of RowWalk, whether rows are read in whole eights): as many as rows of D columns need, 8 at most.
+template <class F>
+void with_eights(int64_t D, bool in_eights, const F& f) {
+  using Four = std::integral_constant<int, 4>;
+  if (!in_eights) return f(Four(), std::false_type());
+  D <= 4 * 32 * neighbours ? f(Four(), std::true_type()) : f(std::integral_constant<int, 8>(), std::true_type());
+}
+
+/// Calls f(whether there is more of a gradient of this type): of bf16 alone.
+template <class Dy, class F>
+void with_more(const ConstTensor& more, const F& f) {
+  if constexpr (sizeof(Dy) == 2) {
+    if (more.data != nullptr) return f(std::true_type());
+  }
+  f(std::false_type());
+}
+
+template <int kEights, bool kVector, class X, class Y>
 void forward(Queue& queue, const RmsNormArgs& args) {
   const int D = static_cast<int>(args.x.cols());
   const auto xs = rows_of<X>("rms_norm x", args.x);
@@ -35,29 +98,34 @@ void forward(Queue& queue, const RmsNormArgs& args) {
   float* const inverses = rows_of<float>("rms_norm inverse_rms", args.inverse_rms).data;
   const float eps = args.eps;
   for_each_warp(queue, "rms_norm", args.x.rows(), [=] __device__(int64_t t, int lane) {
+    const RowWalk<kEights> walk{D, lane};
+    float x[kEights][neighbours];
+    const auto read = [&](int i, int column, int n) { load_row<kVector>(xs[t] + column, n, x[i]); };
     float sum = 0.0f;
-    for (int first = lane * neighbours; first < D; first += 32 * neighbours) {
-      float x[neighbours];
-      load_row<kVector>(xs[t] + first, min(neighbours, D - first), x);
+    walk.ascending([&](int from) {
+      walk.each(from, read);
+      walk.each(from, [&](int i, int, int) {
 #pragma unroll
-      for (int i = 0; i < neighbours; ++i) sum = __fmaf_rn(x[i], x[i], sum);
-    }
+        for (int j = 0; j < neighbours; ++j) sum = __fmaf_rn(x[i][j], x[i][j], sum);
+      });
+    });
     const float mean = __fdiv_rn(sum_of_warp(sum), static_cast<float>(D));
     const float inverse = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
     if (lane == 0) inverses[t] = inverse;
-    for (int first = lane * neighbours; first < D; first += 32 * neighbours) {
-      const int n = min(neighbours, D - first);
-      float x[neighbours], w[neighbours];
-      load_row<kVector>(xs[t] + first, n, x);
-      load_row<kVector>(weight + first, n, w);
+    walk.descending([&](int from, bool is_there) {
+      if (!is_there) walk.each(from, read);
+      walk.each(from, [&](int i, int column, int n) {
+        float w[neighbours];
+        load_row<kVector>(weight + column, n, w);
 #pragma unroll
-      for (int i = 0; i < neighbours; ++i) x[i] = __fmul_rn(__fmul_rn(x[i], inverse), w[i]);
-      store_row<kVector>(ys[t] + first, n, x);
-    }
+        for (int j = 0; j < neighbours; ++j) w[j] = __fmul_rn(__fmul_rn(x[i][j], inverse), w[j]);
+        store_row<kVector>(ys[t] + column, n, w);
+      });
+    });
   });
 }
 
-template <bool kVector, class Dy, class X, class Dx>
+template <int kEights, bool kVector, bool kMore, class Dy, class X, class Dx>
 void backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   const int D = static_cast<int>(args.x.cols());
   const auto dys = rows_of<Dy>("rms_norm_backward dy", args.dy);
@@ -66,60 +134,69 @@ void backward_inputs(Queue& queue, const RmsNormBackwardArgs& args) {
   const float* const inverses =
       rows_of<float>("rms_norm_backward inverse_rms", args.inverse_rms).data;
   const auto residuals = rows_of<float>("rms_norm_backward residual", args.residual);
+  const auto more = rows_of<Dy>("rms_norm_backward dy_more", args.dy_more);
   const auto dxs = rows_of<Dx>("rms_norm_backward dx", args.dx);
   for_each_warp(
       queue, "rms_norm_backward_inputs", args.x.rows(), [=] __device__(int64_t t, int lane) {
+        const RowWalk<kEights> walk{D, lane};
+        float g[kEights][neighbours], x[kEights][neighbours];
         const float inverse = inverses[t];
-        const auto gradients = [&](int first, int n, float(&g)[neighbours], float(&x)[neighbours]) {
-          float w[neighbours];
-          load_row<kVector>(dys[t] + first, n, g);
-          load_row<kVector>(weight + first, n, w);
-          load_row<kVector>(xs[t] + first, n, x);
-#pragma unroll
-          for (int i = 0; i < neighbours; ++i) g[i] = __fmul_rn(g[i], w[i]);
+        const auto read = [&](int i, int column, int n) {
+          load_sum<kVector, kMore>(dys, more, t, column, n, g[i]);
+          load_row<kVector>(xs[t] + column, n, x[i]);
         };
-        float sum = 0.0f, g[neighbours], x[neighbours];
-        for (int first = lane * neighbours; first < D; first += 32 * neighbours) {
-          gradients(first, min(neighbours, D - first), g, x);
+        const auto weigh = [&](int i, int column, int n) {
+          float w[neighbours];
+          load_row<kVector>(weight + column, n, w);
 #pragma unroll
-          for (int i = 0; i < neighbours; ++i) sum = __fmaf_rn(g[i], x[i], sum);
-        }
+          for (int j = 0; j < neighbours; ++j) g[i][j] = __fmul_rn(g[i][j], w[j]);
+        };
+        float sum = 0.0f;
+        walk.ascending([&](int from) {
+          walk.each(from, read);
+          walk.each(from, [&](int i, int column, int n) {
+            weigh(i, column, n);
+#pragma unroll
+            for (int j = 0; j < neighbours; ++j) sum = __fmaf_rn(g[i][j], x[i][j], sum);
+          });
+        });
         const float mean = __fdiv_rn(sum_of_warp(sum), static_cast<float>(D));
         const float slope = __fmul_rn(__fmul_rn(mean, inverse), inverse);
-        for (int first = lane * neighbours; first < D; first += 32 * neighbours) {
-          const int n = min(neighbours, D - first);
-          gradients(first, n, g, x);
-#pragma unroll
-          for (int i = 0; i < neighbours; ++i) {
-            g[i] = __fmul_rn(__fmaf_rn(x[i], -slope, g[i]), inverse);
+        walk.descending([&](int from, bool is_there) {
+          if (!is_there) {
+            walk.each(from, read);
+            walk.each(from, weigh);
           }
-          if (residuals.data) {
+          walk.each(from, [&](int i, int column, int n) {
             float beside[neighbours];
-            load_row<kVector>(residuals[t] + first, n, beside);
+            if (residuals.data) load_row<kVector>(residuals[t] + column, n, beside);
 #pragma unroll
-            for (int i = 0; i < neighbours; ++i) g[i] = __fadd_rn(beside[i], g[i]);
-          }
-          store_row<kVector>(dxs[t] + first, n, g);
-        }
+            for (int j = 0; j < neighbours; ++j) {
+              const float through = __fmul_rn(__fmaf_rn(x[i][j], -slope, g[i][j]), inverse);
+              g[i][j] = residuals.data ? __fadd_rn(beside[j], through) : through;
+            }
+            store_row<kVector>(dxs[t] + column, n, g[i]);
+          });
+        });
       });
 }
 
 constexpr int chain_rows = 64;
 
 /// A thread eight columns of a chain.
-template <bool kVector, class Dy, class X>
-__global__ void chains_kernel(Rows<const Dy> dys, Rows<const X> xs, const float* inverses,
-                              int64_t T, int D, float* sums) {
+template <bool kVector, bool kMore, class Dy, class X>
+__global__ void chains_kernel(Rows<const Dy> dys, Rows<const Dy> more, Rows<const X> xs,
+                              const float* inverses, int64_t T, int D, float* sums) {
   const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * neighbours;
   if (column >= D) return;
   const int n = min(neighbours, D - column);
   const int64_t first = blockIdx.y * int64_t{chain_rows};
   const int64_t end = min(T, first + chain_rows);
   float sum[neighbours] = {};
-#pragma unroll 4
+#pragma unroll 8
   for (int64_t t = first; t < end; ++t) {
     float dy[neighbours], x[neighbours];
-    load_row<kVector>(dys[t] + column, n, dy);
+    load_sum<kVector, kMore>(dys, more, t, column, n, dy);
     load_row<kVector>(xs[t] + column, n, x);
     const float inverse = inverses[t];
 #pragma unroll
@@ -137,11 +214,12 @@ __global__ void add_chains_kernel(const float* sums, int64_t chains, int D, floa
   dweight[column] = sum;
 }
 
-template <bool kVector, class Dy, class X>
+template <bool kVector, bool kMore, class Dy, class X>
 void backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
   const int64_t T = args.x.rows(), chains = (T + chain_rows - 1) / chain_rows;
   const int D = static_cast<int>(args.x.cols());
   const auto dys = rows_of<Dy>("rms_norm_backward_weights dy", args.dy);
+  const auto more = rows_of<Dy>("rms_norm_backward_weights dy_more", args.dy_more);
   const auto xs = rows_of<X>("rms_norm_backward_weights x", args.x);
   const float* const inverses =
       rows_of<float>("rms_norm_backward_weights inverse_rms", args.inverse_rms).data;
@@ -151,7 +229,7 @@ void backward_weights(Queue& queue, const RmsNormWeightGradientArgs& args) {
     float* const sums = values<float>(memory.view);
     if (chains > 0) {
       const dim3 grid(blocks_for(D, 64 * neighbours), static_cast<unsigned>(chains));
-      chains_kernel<kVector><<<grid, 64, 0, stream>>>(dys, xs, inverses, T, D, sums);
+      chains_kernel<kVector, kMore><<<grid, 64, 0, stream>>>(dys, more, xs, inverses, T, D, sums);
     }
     add_chains_kernel<<<blocks_for(D, 32), 32, 0, stream>>>(sums, chains, D, dweight);
   });
@@ -164,9 +242,9 @@ void rms_norm_sm90(Queue& queue, const RmsNormArgs& args) {
       are_in_eights({args.x, args.y}) && reinterpret_cast<uintptr_t>(args.weight.data) % 16 == 0;
   with_type_of(args.x, [&](auto x) {
     with_type_of(args.y, [&](auto y) {
-      using X = decltype(x);
-      using Y = decltype(y);
-      in_eights ? forward<true, X, Y>(queue, args) : forward<false, X, Y>(queue, args);
+      with_eights(args.x.cols(), in_eights, [&](auto eights, auto vector) {
+        forward<eights.value, vector.value, decltype(x), decltype(y)>(queue, args);
+      });
     });
   });
 }
@@ -174,28 +252,31 @@ void rms_norm_sm90(Queue& queue, const RmsNormArgs& args) {
 void rms_norm_backward_inputs_sm90(Queue& queue, const RmsNormBackwardArgs& args) {
   const bool in_eights = are_in_eights({args.dy, args.x, args.dx}) &&
                          (!args.residual.data || are_in_eights({args.residual})) &&
+                         (!args.dy_more.data || are_in_eights({args.dy_more})) &&
                          reinterpret_cast<uintptr_t>(args.weight.data) % 16 == 0;
   with_type_of(args.dy, [&](auto dy) {
     with_type_of(args.x, [&](auto x) {
       with_type_of(args.dx, [&](auto dx) {
-        using Dy = decltype(dy);
-        using X = decltype(x);
-        using Dx = decltype(dx);
-        in_eights ? backward_inputs<true, Dy, X, Dx>(queue, args)
-                  : backward_inputs<false, Dy, X, Dx>(queue, args);
+        with_eights(args.x.cols(), in_eights, [&](auto eights, auto vector) {
+          with_more<decltype(dy)>(args.dy_more, [&](auto more) {
+            backward_inputs<eights.value, vector.value, more.value, decltype(dy), decltype(x), decltype(dx)>(
+                queue, args);
+          });
+        });
       });
     });
   });
 }
 
 void rms_norm_backward_weights_sm90(Queue& queue, const RmsNormWeightGradientArgs& args) {
-  const bool in_eights = are_in_eights({args.dy, args.x});
+  const bool in_eights =
+      are_in_eights({args.dy, args.x}) && (!args.dy_more.data || are_in_eights({args.dy_more}));
   with_type_of(args.dy, [&](auto dy) {
     with_type_of(args.x, [&](auto x) {
-      using Dy = decltype(dy);
-      using X = decltype(x);
-      in_eights ? backward_weights<true, Dy, X>(queue, args)
-                : backward_weights<false, Dy, X>(queue, args);
+      with_more<decltype(dy)>(args.dy_more, [&](auto more) {
+        in_eights ? backward_weights<true, more.value, decltype(dy), decltype(x)>(queue, args)
+                  : backward_weights<false, more.value, decltype(dy), decltype(x)>(queue, args);
+      });
     });
   });
 }

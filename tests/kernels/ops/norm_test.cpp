@@ -74,5 +74,20 @@ TEST(Norm, RefusesAWeightOfAnotherWidth) {
   }
 }
 
+TEST(Norm, RefusesASecondPartOfAGradientOnTheCpu) {
+  ThreadPool pool(1);
+  Queue queue(pool);
+  const Buffer x = normal({2, 8}, 5), inverse = normal({2}, 7), more = allocate(Device::cpu, DType::bf16, {2, 8});
+  const Buffer dweight = allocate_f32({8});
+
+  try {
+    rms_norm_backward_weights(queue, {.dy = x, .x = x, .inverse_rms = inverse, .dy_more = more,
+                                      .dweight = dweight});
+    FAIL() << "no error";
+  } catch (const KernelError& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("dy_more is [2, 8] bf16, wanted none but beside dy in bf16"));
+  }
+}
+
 }  // namespace
 }  // namespace troupe::tests

@@ -67,7 +67,8 @@ void expect_formulas(const Buffer& x, const Buffer& weight, const Buffer& dy,
 }
 
 TEST_F(NormSm90, IsTheFormulaForEveryTypeAndWidth) {
-  for (const auto& [T, D] : {std::array<int64_t, 2>{1, 1}, {3, 15}, {70, 264}, {131, 768}}) {
+  for (const auto& [T, D] :
+       {std::array<int64_t, 2>{1, 1}, {3, 15}, {70, 264}, {131, 768}, {5, 2048}, {3, 2500}, {9, 7168}}) {
     for (const DType type : {DType::f32, DType::bf16}) {
       const Buffer weight = normal({D}, 2);
       Buffer x = normal({T, D}, 1), dy = normal({T, D}, 3);
@@ -81,6 +82,31 @@ TEST_F(NormSm90, IsTheFormulaForEveryTypeAndWidth) {
       expect_formulas(x, weight, dy, found.y, found.dx, found.dweight,
                       type == DType::bf16 ? 0.005 : 1e-5);
     }
+  }
+}
+
+// dy in two parts of bf16 is their sum in f32, for every width.
+TEST_F(NormSm90, AddsTheSecondPartOfAGradientAsItReads) {
+  for (const auto& [T, D] : {std::array<int64_t, 2>{3, 15}, {70, 264}, {131, 768}, {5, 2500}}) {
+    const Tensor x = on_gpu(normal({T, D}, 1), DType::f32), w = on_gpu(normal({D}, 2), DType::f32);
+    const Buffer first_part = rounded(normal({T, D}, 3)), second_part = rounded(normal({T, D}, 4));
+    const Buffer whole = allocate_f32({T, D});
+    for (int64_t i = 0; i < T * D; ++i) {
+      values<float>(whole.view)[i] = values<float>(first_part.view)[i] + values<float>(second_part.view)[i];
+    }
+    const Tensor first = on_gpu(first_part, DType::bf16), second = on_gpu(second_part, DType::bf16);
+    const Tensor y = scratch.f32({T, D}), inverse = scratch.f32({T}), sum = on_gpu(whole, DType::f32);
+    rms_norm(*queue, {.x = x, .weight = w, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
+    const auto backward = [&](const Tensor& dy, const Tensor& more) {
+      const Tensor dx = scratch.f32({T, D}), dweight = scratch.f32({D});
+      rms_norm_backward_inputs(*queue, {.dy = dy, .x = x, .weight = w, .inverse_rms = inverse,
+                                        .dy_more = more, .dx = dx});
+      rms_norm_backward_weights(*queue, {.dy = dy, .x = x, .inverse_rms = inverse, .dy_more = more,
+                                         .dweight = dweight});
+      return std::pair(numbers(dx), numbers(dweight));
+    };
+
+    EXPECT_EQ(backward(first, second), backward(sum, {}));
   }
 }
 
