@@ -58,10 +58,11 @@ FfnDeltas backward_inputs_in_codes(Queue& queue, Scratch& scratch, const FfnBack
                                    const FfnSaved& saved) {
   PassingScratch passing(queue);
   const ConstTensor dy = cuda::fp8_source(queue, *passing, args.dy);
-  const cuda::Fp8Rows rows = cuda::quantize_rows(queue, *passing, dy, dispatched_gradients);
+  const auto [rows, columns] =
+      cuda::quantize_both(queue, scratch, *passing, dy, dispatched_gradients, saved.groups);
   FfnDeltas deltas = ffn_codes_backward_inputs(
       queue, scratch, codes_args(args.options, args.weights, saved), saved.codes, rows, args.dx);
-  deltas.dy_codes = cuda::quantize_columns(queue, scratch, dy, dispatched_gradients, saved.groups);
+  deltas.dy_codes = columns;
   return deltas;
 }
 

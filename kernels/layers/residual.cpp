@@ -1,5 +1,6 @@
 #include "kernels/layers/residual.h"
 
+#include "kernels/layers/attention/mla_sm90.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/permute.h"
 
@@ -10,7 +11,7 @@ MlaBackwardArgs mla_args(const AttentionBlockArgs& args, const AttentionBlockSav
                          const ConstTensor& dy) {
   return {.context = args.context, .weights = args.weights.mla, .x = saved.norm.y,
           .positions = args.positions, .sequence_rows = args.sequence_rows, .dy = dy,
-          .dx = saved.dnormed};
+          .dx = saved.dnormed, .dx_more = saved.dnormed_more};
 }
 
 GqaBackwardArgs gqa_args(const AttentionBlockArgs& args, const AttentionBlockSaved& saved,
@@ -43,11 +44,12 @@ NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
 }
 
 void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy,
-                           const ConstTensor& x, const NormSaved& saved, const GradientSum& into) {
+                           const ConstTensor& x, const NormSaved& saved, const GradientSum& into,
+                           const ConstTensor& dy_more) {
   if (!into.is_wanted()) return;
   const Tensor unit = scratch.f32({x.cols()});
   rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = saved.inverse_rms,
-                                    .dweight = unit});
+                                    .dy_more = dy_more, .dweight = unit});
   add_unit(queue, into, unit);
 }
 
@@ -77,7 +79,9 @@ void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
                                      const AttentionBlockArgs& args, AttentionBlockSaved& saved,
                                      const ConstTensor& dy, const Tensor& dx) {
   if (saved.norm.y.data == nullptr) saved.norm = input_norm(queue, scratch, args);
-  saved.dnormed = scratch.f32({dy.rows(), dy.cols()});
+  const bool is_in_parts = mla::is_of_tensor_cores(queue, args.context);
+  saved.dnormed = scratch.of(is_in_parts ? DType::bf16 : DType::f32, {dy.rows(), dy.cols()});
+  if (is_in_parts) saved.dnormed_more = scratch.of(DType::bf16, {dy.rows(), dy.cols()});
   if (args.context.shape->is_grouped()) {
     saved.gqa_deltas = gqa_backward_inputs(queue, scratch, gqa_args(args, saved, dy), saved.gqa);
   } else {
@@ -85,14 +89,16 @@ void attention_block_backward_inputs(Queue& queue, Scratch& scratch,
   }
   rms_norm_backward_inputs(queue, {.dy = saved.dnormed, .x = args.x,
                                    .weight = args.weights.input_norm,
-                                   .inverse_rms = saved.norm.inverse_rms, .residual = dy, .dx = dx});
+                                   .inverse_rms = saved.norm.inverse_rms, .residual = dy,
+                                   .dy_more = saved.dnormed_more, .dx = dx});
 }
 
 void attention_block_backward_weights(Queue& queue, Scratch& scratch,
                                       const AttentionBlockArgs& args,
                                       const AttentionBlockSaved& saved, const ConstTensor& dy,
                                       const AttentionGradients& gradients) {
-  norm_backward_weights(queue, scratch, saved.dnormed, args.x, saved.norm, gradients.input_norm);
+  norm_backward_weights(queue, scratch, saved.dnormed, args.x, saved.norm, gradients.input_norm,
+                        saved.dnormed_more);
   if (args.context.shape->is_grouped()) {
     return gqa_backward_weights(queue, scratch, gqa_args(args, saved, dy), saved.gqa,
                                 saved.gqa_deltas, gradients.gqa);

@@ -15,7 +15,8 @@ struct NormSaved {
 NormSaved norm_forward(Queue& queue, Scratch& scratch, const ConstTensor& x,
                        const ConstTensor& weight, float eps);
 void norm_backward_weights(Queue& queue, Scratch& scratch, const ConstTensor& dy,
-                           const ConstTensor& x, const NormSaved& saved, const GradientSum& into);
+                           const ConstTensor& x, const NormSaved& saved, const GradientSum& into,
+                           const ConstTensor& dy_more = {});
 
 /// A layer has MLA or GQA, as the shape says; the other's tensors are unused.
 template <class Tensor>
@@ -42,6 +43,7 @@ struct AttentionBlockSaved {
   GqaSaved gqa;
   GqaDeltas gqa_deltas;  // likewise
   Tensor dnormed;        // likewise
+  Tensor dnormed_more;   // likewise, of MLA on tensor cores: what is to be added to dnormed
 };
 
 /// y = x + attention(norm(x)).

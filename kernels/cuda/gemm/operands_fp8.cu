@@ -188,6 +188,22 @@ Fp8Columns quantize_columns(Queue& queue, Scratch& scratch, const ConstTensor& x
   return columns;
 }
 
+std::pair<Fp8Rows, Fp8Columns> quantize_both(Queue& queue, Scratch& kept, Scratch& passing,
+                                             const ConstTensor& x, const Fp8Scaling& scaling,
+                                             const Fp8Groups& groups) {
+  const OperatorLabel label("quantize_both");
+  const int64_t R = groups.offsets.back(), D = x.cols();
+  const Fp8Rows rows = rows_place(passing, R, D);
+  const Fp8Columns columns = columns_place(kept, D, groups);
+  if (R == 0) return {rows, columns};
+  expect_operand("quantize_both x", x);
+  QuantizeSm90Args args = args_of(x, R, scaling);
+  set_rows(args, rows);
+  set_columns(args, columns, groups);
+  enqueue_quantize(queue, args);
+  return {rows, columns};
+}
+
 Fp8Rows gather_codes(Queue& queue, Scratch& scratch, const Fp8Rows& of, const ConstTensor& index) {
   const OperatorLabel label("gather_codes");
   const int64_t R = index.count(), D = of.codes.cols(), T = of.codes.rows();

@@ -55,6 +55,10 @@ struct TableRows {
 Fp8Rows quantize_rows(Queue& queue, Scratch& scratch, const ConstTensor& x, const Fp8Scaling& scaling);
 Fp8Columns quantize_columns(Queue& queue, Scratch& scratch, const ConstTensor& x,
                             const Fp8Scaling& scaling, const Fp8Groups& groups);
+/// Both from one read of x: rows in `passing`, columns in `kept`.
+std::pair<Fp8Rows, Fp8Columns> quantize_both(Queue& queue, Scratch& kept, Scratch& passing,
+                                             const ConstTensor& x, const Fp8Scaling& scaling,
+                                             const Fp8Groups& groups);
 /// Rows of `of`; an index that names none is a fault of the queue.
 Fp8Rows gather_codes(Queue& queue, Scratch& scratch, const Fp8Rows& of, const ConstTensor& index);
 /// The columns of table[index]; weights are not read.

@@ -260,13 +260,14 @@ void mla_backward_weights(Queue& queue, Scratch& scratch, const MlaBackwardArgs&
     rms_norm_backward_weights(queue, {.dy = dy, .x = x, .inverse_rms = inverse, .dweight = unit});
     add_unit(queue, into, unit);
   };
+  norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.up.kv_inverse_rms, gradients.kv_a_norm);
+  if (s.q_lora > 0) norm(d.dq_normed, saved.q_latent, saved.up.q_inverse_rms, gradients.q_a_norm);
+  if (d.dy_codes.codes.data) return mla::backward_weights_in_codes(queue, args, saved, d, gradients);
   matrix(d.dy.data ? d.dy : args.dy, saved.o, gradients.o, mla::output_scales);
   matrix(d.dkv, columns(saved.up.latent, 0, s.kv_lora), gradients.kv_b);
-  norm(d.dc, columns(saved.kv_down, 0, s.kv_lora), saved.up.kv_inverse_rms, gradients.kv_a_norm);
   matrix(d.dkv_down, args.x, gradients.kv_a);
   if (s.q_lora > 0) {
     matrix(d.dq, saved.up.q_normed, gradients.q_b);
-    norm(d.dq_normed, saved.q_latent, saved.up.q_inverse_rms, gradients.q_a_norm);
     matrix(d.dq_latent, args.x, gradients.q_a);
   } else {
     matrix(d.dq, args.x, gradients.q_b);

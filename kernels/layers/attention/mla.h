@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "kernels/cuda/gemm/operands_fp8.h"
 #include "kernels/layers/attention/cache.h"
 #include "kernels/layers/linear.h"
 #include "kernels/layers/params.h"
@@ -74,6 +75,9 @@ struct MlaDeltas {
   Tensor dq, dq_normed, dq_latent;   // of q, q_normed, q_latent
   Tensor dkv, dc, dkv_down;          // of the up-projection's output, normed c, kv_down
   ConstTensor dy;                    // as products read it; in sm_90a alone
+  // In sm_90a and fp8, instead of dy, dq, dq_latent, dkv and kv_down: what products read of them.
+  cuda::Fp8Columns dy_codes, dq_codes, dq_latent_codes, dkv_codes, dkv_down_codes;
+  cuda::Fp8Groups groups;
 };
 
 struct MlaBackwardArgs {
@@ -84,6 +88,7 @@ struct MlaBackwardArgs {
   int64_t sequence_rows;
   ConstTensor dy;         ///< [T, D]
   Tensor dx;              ///< out: [T, D]
+  Tensor dx_more = {};    ///< out: [T, D], on tensor cores: what is to be added to dx
 };
 
 /// Fills `saved.up` again, if it is not there.

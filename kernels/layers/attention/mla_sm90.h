@@ -17,4 +17,8 @@ MlaSaved forward_on_tensor_cores(Queue& queue, Scratch& scratch, const MlaForwar
 MlaDeltas backward_inputs_on_tensor_cores(Queue& queue, Scratch& scratch,
                                           const MlaBackwardArgs& args, MlaSaved& saved);
 
+/// Of mla_backward_weights the matrices, where the deltas are codes.
+void backward_weights_in_codes(Queue& queue, const MlaBackwardArgs& args, const MlaSaved& saved,
+                               const MlaDeltas& deltas, const MlaGradients& gradients);
+
 }  // namespace troupe::kernels::mla

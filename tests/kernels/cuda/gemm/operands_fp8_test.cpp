@@ -101,6 +101,21 @@ TEST_F(OperandsFp8, KeepRowsInOneByteANumber) {
   EXPECT_EQ(numbers(y), rounded(to_vector(wanted)));
 }
 
+TEST_F(OperandsFp8, QuantizeBothWaysAsEachAlone) {
+  for (const auto& offsets : groupings) {
+    for (const float size : {1.0f, 1e-25f}) {  // numbers that are lifted before they are divided
+      const Tensor x = on_gpu(numbers_of(offsets.back(), 272, 1, size), DType::bf16);
+      const Fp8Groups groups = groups_of(offsets);
+
+      const auto [rows, columns] =
+          cuda::quantize_both(*queue, scratch, scratch, x, of_gradients, groups);
+
+      expect_equal(rows, cuda::quantize_rows(*queue, scratch, x, of_gradients));
+      expect_equal(columns, cuda::quantize_columns(*queue, scratch, x, of_gradients, groups));
+    }
+  }
+}
+
 TEST_F(OperandsFp8, GatherCodesAsTheyGatherRows) {
   for (const int64_t D : {16, 144, 256, 2048}) {
     const Tensor table = on_gpu(numbers_of(40, D, 1), DType::bf16), index = index_of(77, 40);
