@@ -24,6 +24,7 @@ __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned
                                        uint32_t parts) {
   constexpr int batch = AddedParts::cols / 8;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const bool stores = rule.is_first && !rule.is_shared;
   const SmallNumbers numbers(rule);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -46,7 +47,7 @@ __device__ inline void add_fixed_point(const float (&total)[kCols / 2], unsigned
       if (lane < 8 && row + lane < to.row_end && cols > 0) {
         unsigned long long* const line = sum + int64_t{row + lane} * to.stride + col;
         const uint32_t from = part + lane * AddedParts::pitch, bytes = static_cast<uint32_t>(cols) * 8;
-        rule.is_first ? copy_to_memory(line, from, bytes) : add_to_memory(line, from, bytes);
+        stores ? copy_to_memory(line, from, bytes) : add_to_memory(line, from, bytes);
       }
       commit_copies();
     }

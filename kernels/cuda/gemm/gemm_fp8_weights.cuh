@@ -23,6 +23,7 @@ constexpr int weights_stage_bytes = 2 * 128 * 128;
 constexpr int weights_scales_bytes = 2 * 128 * 4;
 constexpr int weights_ring_bytes = weights_stages * (weights_stage_bytes + weights_scales_bytes + 16);
 constexpr int weights_bytes = weights_ring_bytes + 8 * AddedParts::bytes;
+static_assert(weights_bytes <= 227 * 1024);
 
 /// 128 x 128 a block; two blocks of a cluster, one below the other, share b. Result: float or
 /// FixedPoint.
@@ -127,6 +128,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(384, 1)
 #pragma unroll
         for (int i = 4 * four; i < 4 * four + 16; ++i) asm volatile("" : "+f"(total[i]));
       }
+      __syncwarp();  // all lanes have read the scales
       if (lane < 2) arrive_at(empty + stage * 8, lane);
     };
     bool more = walk.next(rank, tile);

@@ -19,7 +19,8 @@ constexpr cuda::Fp8Scaling of_outputs{.power_of_two = output_scales == Scales::p
                                       .least_amax = least_activation};
 constexpr cuda::Fp8Scaling of_gradients{.power_of_two = false, .least_amax = least_gradient};
 
-/// Whether operands of several products are quantized once: in fp8, where every width is that of codes.
+/// Whether operands of several products are quantized once: in fp8, where every width is that of codes. Without
+/// promotion, which is there to be compared with, products go one by one.
 bool goes_in_codes(const MlaContext& context, int64_t hidden) {
   const ModelShape& s = *context.shape;
   const auto is_whole = [](int64_t width) { return width % 16 == 0; };
@@ -37,7 +38,8 @@ void multiply_codes(Queue& queue, const cuda::Fp8Rows& x, const ConstTensor& wei
       {.a = x,
        .b = cuda::quantize_matrices(queue, *passing, {{weight}, of_activations, forward}, offsets),
        .groups = {offsets, nullptr, nullptr, 0},
-       .c = y});
+       .c = y,
+       .promotes = true});
 }
 
 /// q_latent and kv_down.
@@ -219,7 +221,8 @@ void backward_weights_in_codes(Queue& queue, const MlaBackwardArgs& args, const 
   };
   const auto add_unit = [&](const cuda::Fp8Columns& dy, const cuda::Fp8Columns& x, const GradientSum& into) {
     PassingScratch its(queue);
-    cuda::add_weights_fp8(queue, *its, {.a = dy, .b = x, .groups = d.groups, .into = {into}});
+    cuda::add_weights_fp8(queue, *its, {.a = dy, .b = x, .groups = d.groups, .into = {into},
+                                          .promotes = true});
   };
   const auto add_unit_of = [&](const cuda::Fp8Columns& dy, const ConstTensor& x,
                                const cuda::Fp8Scaling& scaling, const GradientSum& into) {
