@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -120,6 +121,9 @@ int32_t guarded(char* error, int64_t error_bytes, F f) {
     return 0;
   } catch (const Failure& failure) {
     std::snprintf(error, static_cast<size_t>(error_bytes), "%s", failure.what.c_str());
+    return 1;
+  } catch (const std::exception& failure) {  // none may cross an interface of C
+    std::snprintf(error, static_cast<size_t>(error_bytes), "%s", failure.what());
     return 1;
   }
 }

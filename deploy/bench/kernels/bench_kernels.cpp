@@ -1,6 +1,7 @@
 #include "deploy/bench/kernels/bench_kernels.h"
 
 #include <CLI/CLI.hpp>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -30,6 +31,11 @@ call, and prints medians beside what bounds them: the rate of a copy, or of the 
 the same run. Bytes are those of every input and output once. Without --peers products have no peer,
 but for grouped ones, which stand beside our dense one of as many rows.)";
 
+/// What is in the file stays there.
+void expect_writable(const std::string& file) {
+  if (!std::ofstream(file, std::ios::app)) throw std::runtime_error(file + ": cannot be written");
+}
+
 void measure_kernels(const Options& options) {
   namespace bench = kernel_bench;
   if (device_of(options.device) != kernels::Device::cuda) {
@@ -40,7 +46,7 @@ void measure_kernels(const Options& options) {
   std::optional<bench::PeerLibrary> peers;
   if (!options.peers.empty()) peers.emplace(options.peers);
   kernels::cuda::open();
-  if (!options.json.empty()) write_file(options.json, "");  // better now than when all has been measured
+  if (!options.json.empty()) expect_writable(options.json);  // better now than when all has been measured
   const bench::Table table = bench::measure({.families = families,
                                              .rounds = options.rounds,
                                              .peers = peers ? &*peers : nullptr,

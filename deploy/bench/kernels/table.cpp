@@ -148,7 +148,8 @@ nlohmann::ordered_json Table::json() const {
   if (head_.rates.fp8_flop > 0) json["fp8_flop_a_second"] = head_.rates.fp8_flop;
   if (const auto its = clock()) json["sm_mhz"] = {its->least, its->most};
   if (const auto its = power()) json["watts"] = {its->least, its->most};
-  json["families"] = json["rows"] = nlohmann::ordered_json::array();
+  json["families"] = nlohmann::ordered_json::array();
+  json["rows"] = nlohmann::ordered_json::array();
   for (const Family& family : families_) {
     const Means its = means(family);
     if (its.rows == 0) continue;
@@ -167,8 +168,6 @@ nlohmann::ordered_json Table::json() const {
       each["ratio"] = *its;
     }
     each["targets"] = to_json(verdicts(row));
-    if (row.reading.sm_mhz) each["sm_mhz"] = *row.reading.sm_mhz;
-    if (row.reading.watts) each["watts"] = *row.reading.watts;
     json["rows"].push_back(std::move(each));
   }
   return json;

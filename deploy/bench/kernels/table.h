@@ -38,7 +38,7 @@ struct Row {
   double bytes;            ///< of a call: every input and output once
   std::string peer = {};   ///< empty: it has none
   double peer_us = 0;
-  GpuReading reading = {};  ///< right after it
+  GpuReading reading = {};  ///< the driver's last, which may be of some rows before: the table tells their range
 };
 
 /// Work a second of what bounds its family: flop, or bytes.

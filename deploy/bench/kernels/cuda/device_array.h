@@ -42,10 +42,10 @@ class DeviceArray {
   T* data() const { return data_.get(); }
   int64_t count() const { return count_; }
 
-  /// The first `count` of them on the host, at most all; what writes them has ended.
-  std::vector<T> first(int64_t count) const {
-    std::vector<T> values(static_cast<size_t>(std::min(count, count_)));
-    kernels::cuda::copy_bytes(values.data(), data(), values.size() * sizeof(T));
+  /// `count` of them on the host from `first` on, at most those that are there; what writes them has ended.
+  std::vector<T> part(int64_t first, int64_t count) const {
+    std::vector<T> values(static_cast<size_t>(std::min(count, count_ - first)));
+    kernels::cuda::copy_bytes(values.data(), data() + first, values.size() * sizeof(T));
     return values;
   }
 

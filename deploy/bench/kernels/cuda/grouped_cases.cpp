@@ -1,6 +1,9 @@
 // FP8 products of experts: forward beside our dense product of as many rows, gradients of weights beside the peer's
 // products one after the other.
+#include <fmt/format.h>
+
 #include <array>
+#include <stdexcept>
 
 #include "deploy/bench/kernels/cuda/operands.h"
 #include "kernels/cuda/gemm/gemm_fp8_wgmma.h"
@@ -135,7 +138,13 @@ Case weights(const PeerLibrary* peers, const WeightsShape& x, bool is_fixed) {
             .ours = on_stream([its, args](cudaStream_t stream) { grouped_weights_fp8_wgmma(args, stream); }),
             .peers_call = peer_call(peers, wanted, its)};
   if (made.peers_call) made.peer = peers->name();
-  if (made.peers_call && !is_fixed && x.groups == 1) {  // of more groups the peer's operands are others
+  if (is_fixed) {
+    made.check = [its] {
+      if (const uint32_t found = its->faults.part(0, 1)[0]; found != 0) {
+        throw std::runtime_error(fmt::format("fixed-point sums have the faults {:#x}, wanted none", found));
+      }
+    };
+  } else if (made.peers_call && x.groups == 1) {  // of more groups the peer's operands are others
     made.check = [its, peer = made.peer] { expect_same(its->c, its->peers_c, peer); };
   }
   return made;

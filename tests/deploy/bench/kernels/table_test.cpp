@@ -105,7 +105,7 @@ TEST(KernelTable, JsonHasHeadRowsMeansAndVerdicts) {
   EXPECT_EQ(its.at("bound"), "copy");
   EXPECT_NEAR(its.at("share").get<double>(), 0.5, 1e-12);
   EXPECT_FALSE(its.contains("ratio"));
-  EXPECT_EQ(its.at("sm_mhz"), 1980);
+  EXPECT_FALSE(its.contains("sm_mhz"));  // a reading is not of its row alone
   const auto& verdict = its.at("targets").at(0);
   EXPECT_EQ(verdict.at("of"), "us");
   EXPECT_EQ(verdict.at("wanted"), 10);

@@ -50,7 +50,7 @@ TEST_F(TimerTest, RandomNumbersAreAboutNormal) {
   fill_random(numbers.data(), numbers.count(), 7);
 
   double sum = 0, squares = 0;
-  for (const float x : numbers.first(numbers.count())) {
+  for (const float x : numbers.part(0, numbers.count())) {
     sum += static_cast<double>(x);
     squares += static_cast<double>(x) * static_cast<double>(x);
   }
