@@ -127,6 +127,11 @@ Fp8Columns quantize_columns(Queue&, Scratch&, const TableRows&, const Fp8Scaling
   open();
   return {};
 }
+std::pair<Fp8Rows, Fp8Columns> quantize_both(Queue&, Scratch&, Scratch&, const ConstTensor&, const Fp8Scaling&,
+                                             const Fp8Groups&) {
+  open();
+  return {};
+}
 Fp8Rows gather_codes(Queue&, Scratch&, const Fp8Rows&, const ConstTensor&) {
   open();
   return {};
