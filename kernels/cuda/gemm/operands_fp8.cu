@@ -38,17 +38,7 @@ QuantizeSm90Args args_of(const ConstTensor& x, int64_t R, const Fp8Scaling& scal
           .M = R,
           .K = x.cols(),
           .power_of_two = scaling.power_of_two,
-          .least_amax = scaling.least_amax,
-          .rows = nullptr,
-          .row_scales = nullptr,
-          .row_scales_stride = 0,
-          .columns = nullptr,
-          .column_scales = nullptr,
-          .column_scales_stride = 0,
-          .groups = 1,
-          .row_offsets = nullptr,
-          .block_offsets = nullptr,
-          .blocks = 0};
+          .least_amax = scaling.least_amax};
 }
 
 void set_rows(QuantizeSm90Args& args, const Fp8Rows& rows) {
@@ -89,6 +79,18 @@ void set_table(QuantizeSm90Args& args, const TableRows& x, int64_t R, bool weigh
   if (!weighs) return;
   expect_shape("fp8 weights", x.weights, DType::f32, {R});
   args.weights = values<float>(x.weights);
+}
+
+/// Rows and columns of what `args` read: rows in `passing`, columns in `kept`.
+std::pair<Fp8Rows, Fp8Columns> enqueue_both(Queue& queue, Scratch& kept, Scratch& passing, QuantizeSm90Args args,
+                                            const Fp8Groups& groups) {
+  const Fp8Rows rows = rows_place(passing, args.M, args.K);
+  const Fp8Columns columns = columns_place(kept, args.K, groups);
+  if (args.M == 0) return {rows, columns};
+  set_rows(args, rows);
+  set_columns(args, columns, groups);
+  enqueue_quantize(queue, args);
+  return {rows, columns};
 }
 
 /// A warp a row, its scales by the first lanes.
@@ -192,16 +194,8 @@ std::pair<Fp8Rows, Fp8Columns> quantize_both(Queue& queue, Scratch& kept, Scratc
                                              const ConstTensor& x, const Fp8Scaling& scaling,
                                              const Fp8Groups& groups) {
   const OperatorLabel label("quantize_both");
-  const int64_t R = groups.offsets.back(), D = x.cols();
-  const Fp8Rows rows = rows_place(passing, R, D);
-  const Fp8Columns columns = columns_place(kept, D, groups);
-  if (R == 0) return {rows, columns};
-  expect_operand("quantize_both x", x);
-  QuantizeSm90Args args = args_of(x, R, scaling);
-  set_rows(args, rows);
-  set_columns(args, columns, groups);
-  enqueue_quantize(queue, args);
-  return {rows, columns};
+  if (groups.offsets.back() > 0) expect_operand("quantize_both x", x);
+  return enqueue_both(queue, kept, passing, args_of(x, groups.offsets.back(), scaling), groups);
 }
 
 Fp8Rows gather_codes(Queue& queue, Scratch& scratch, const Fp8Rows& of, const ConstTensor& index) {
@@ -238,17 +232,13 @@ std::pair<Fp8Rows, Fp8Columns> quantize_weighed(Queue& queue, Scratch& kept, Scr
                                                 const TableRows& x, const Fp8Scaling& scaling,
                                                 const Fp8Groups& groups) {
   const OperatorLabel label("quantize_weighed");
-  const int64_t R = groups.offsets.back(), D = x.table.cols();
-  const Fp8Rows rows = rows_place(passing, R, D);
-  const Fp8Columns columns = columns_place(kept, D, groups);
-  if (R == 0) return {rows, columns};
-  expect_operand("quantize_weighed table", x.table);
+  const int64_t R = groups.offsets.back();
   QuantizeSm90Args args = args_of(x.table, R, scaling);
-  set_rows(args, rows);
-  set_columns(args, columns, groups);
-  set_table(args, x, R, true);
-  enqueue_quantize(queue, args);
-  return {rows, columns};
+  if (R > 0) {
+    expect_operand("quantize_weighed table", x.table);
+    set_table(args, x, R, true);
+  }
+  return enqueue_both(queue, kept, passing, args, groups);
 }
 
 SwigluCodes swiglu_codes(Queue& queue, Scratch& kept, Scratch& passing, const ConstTensor& both,

@@ -18,17 +18,17 @@ struct QuantizeSm90Args {
   int64_t K;          ///< a multiple of 16
   bool power_of_two;  ///< scales are powers of two
   float least_amax;   ///< as in QuantizeTilesArgs
-  uint8_t* rows;      ///< out: [M, K] e4m3; or null, where there are columns
-  float* row_scales;  ///< out: [ceil(K / 128), M], rows `row_scales_stride` apart; or null
-  int64_t row_scales_stride;
-  uint8_t* columns;      ///< out: [K, 128 blocks] e4m3, the transpose; zeros behind a last row
-  float* column_scales;  ///< out: [blocks, K], rows `column_scales_stride` apart
-  int64_t column_scales_stride;
+  uint8_t* rows = nullptr;  ///< out: [M, K] e4m3; or null, where there are columns
+  float* row_scales = nullptr;  ///< out: [ceil(K / 128), M], rows `row_scales_stride` apart; or null
+  int64_t row_scales_stride = 0;
+  uint8_t* columns = nullptr;  ///< out: [K, 128 blocks] e4m3, the transpose; zeros behind a last row; or null
+  float* column_scales = nullptr;  ///< out: [blocks, K], rows `column_scales_stride` apart
+  int64_t column_scales_stride = 0;
   /// Groups of rows whose tiles of columns begin anew; null: one group of all rows.
-  int groups;
-  const int32_t* row_offsets;    ///< [groups + 1] in device memory
-  const int32_t* block_offsets;  ///< [groups + 1] in device memory: tiles of 128 rows before each
-  int64_t blocks;                ///< in all: an upper bound will do; those behind are not written
+  int groups = 1;
+  const int32_t* row_offsets = nullptr;    ///< [groups + 1] in device memory
+  const int32_t* block_offsets = nullptr;  ///< [groups + 1] in device memory: tiles of 128 rows before each
+  int64_t blocks = 0;  ///< in all: an upper bound will do; those behind are not written
   /// Where x is a table of `table_rows` rows: row m is x[index[m]], zeros if there is none such. It
   /// gives columns; with `weights`, row m is weights[m] x[index[m]] rounded to bfloat16, and it gives
   /// rows and columns.

@@ -28,14 +28,7 @@ RowOperand::RowOperand(int64_t rows, int64_t cols, uint32_t seed)
                                 .least_amax = least_amax,
                                 .rows = codes.data(),
                                 .row_scales = scales.data(),
-                                .row_scales_stride = stride,
-                                .columns = nullptr,
-                                .column_scales = nullptr,
-                                .column_scales_stride = 0,
-                                .groups = 1,
-                                .row_offsets = nullptr,
-                                .block_offsets = nullptr,
-                                .blocks = 0},
+                                .row_scales_stride = stride},
                                nullptr);
   expect_cuda(cudaDeviceSynchronize(), "quantise");
 }

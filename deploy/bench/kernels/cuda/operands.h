@@ -42,8 +42,8 @@ struct BlockOperand {
 /// no algorithm for one of them. Workspaces of the products are set here; `kept` lives as long as the call.
 Call peer_call(const PeerLibrary* peers, std::vector<PeerProduct> products, std::shared_ptr<const void> kept);
 
-/// Throws std::runtime_error if the first rows of two results are not the same matrix but for roundings. T: uint16_t
-/// (bfloat16) or float.
+/// Throws std::runtime_error if two results, at places all over them, are not the same matrix but for roundings. T:
+/// uint16_t (bfloat16) or float.
 template <class T>
 void expect_same(const DeviceArray<T>& ours, const DeviceArray<T>& peers, const std::string& peer);
 

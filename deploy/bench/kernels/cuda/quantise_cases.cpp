@@ -39,11 +39,7 @@ Case tiles(int64_t M, const Tiles& tiles) {
                               .row_scales_stride = M,
                               .columns = tiles.has_columns ? its->turned.data() : nullptr,
                               .column_scales = tiles.has_columns ? its->turned_scales.data() : nullptr,
-                              .column_scales_stride = K,
-                              .groups = 1,
-                              .row_offsets = nullptr,
-                              .block_offsets = nullptr,
-                              .blocks = 0};
+                              .column_scales_stride = K};
   const double codes = 1 + 4.0 / 128;  // of an element and its part of a scale
   return {.shape = by({M, K}),
           .flop = 0,
