@@ -12,6 +12,7 @@ namespace {
 using Kind = Operation::Kind;
 
 constexpr double margin = 24, title_height = 40, legend_height = 40, axis_height = 30;
+constexpr double heading_height = 30;
 constexpr double label_width = 136, summary_width = 150, row_height = 34, box_height = 28;
 constexpr double plot_width = 1100;
 
@@ -67,18 +68,26 @@ double mark_distance(double length) {
   return 10 * power;
 }
 
+double longest(const TimelinesDrawing& drawing) {
+  double length = 0;
+  for (const Timeline& each : drawing.timelines) length = std::max(length, each.played.makespan);
+  return length;
+}
+
+constexpr const char* waiting_color = "#f3b8b5";
+
 class Drawer {
  public:
-  explicit Drawer(const ScheduleDrawing& drawing)
+  explicit Drawer(const TimelinesDrawing& drawing)
       : drawing_(drawing),
-        scale_(plot_width / std::max(drawing.played.makespan, 1e-9)),
-        left_(margin + label_width),
-        top_(margin + title_height + legend_height) {}
+        length_(longest(drawing)),
+        scale_(plot_width / std::max(length_, 1e-9)),
+        left_(margin + label_width) {}
 
   std::string draw() {
-    const double rows = row_height * static_cast<double>(drawing_.played.ranks.size());
     const double width = left_ + plot_width + summary_width + margin;
-    const double height = top_ + rows + axis_height + margin;
+    double height = margin + title_height + legend_height + margin;
+    for (const Timeline& each : drawing_.timelines) height += height_of(each);
     out_ = fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
         "width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"Helvetica, Arial, sans-serif\">\n"
@@ -90,12 +99,32 @@ class Drawer {
         width, height);
     out_ += text_at(margin, margin + 18, "title", drawing_.title);
     draw_legend();
-    draw_axis(top_ + rows);
-    for (size_t rank = 0; rank < drawing_.played.ranks.size(); ++rank) draw_rank(rank);
+    double top = margin + title_height + legend_height;
+    for (const Timeline& each : drawing_.timelines) {
+      draw_timeline(each, top);
+      top += height_of(each);
+    }
     return out_ + "</svg>\n";
   }
 
  private:
+  static double rows_height(const Timeline& timeline) {
+    return row_height * static_cast<double>(timeline.played.ranks.size());
+  }
+  static double heading_of(const Timeline& timeline) { return timeline.heading.empty() ? 0 : heading_height; }
+  static double height_of(const Timeline& timeline) {
+    return heading_of(timeline) + rows_height(timeline) + axis_height;
+  }
+
+  void draw_timeline(const Timeline& timeline, double top) {
+    if (!timeline.heading.empty()) out_ += text_at(margin, top + 16, "label", timeline.heading);
+    top += heading_of(timeline);
+    draw_axis(top, top + rows_height(timeline));
+    for (size_t rank = 0; rank < timeline.played.ranks.size(); ++rank) {
+      draw_rank(timeline, rank, top + row_height * static_cast<double>(rank));
+    }
+  }
+
   void box(double x, double y, double width, double height, const char* color) {
     out_ += fmt::format(
         "<rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\" rx=\"1.5\" "
@@ -106,9 +135,11 @@ class Drawer {
   /// Kinds that are played, each with the color of its lower stage and, if there is one, upper one.
   void draw_legend() {
     std::set<std::pair<Kind, bool>> used;
-    for (size_t rank = 0; rank < drawing_.played.ranks.size(); ++rank) {
-      for (const auto& played : drawing_.played.ranks[rank]) {
-        used.insert({played.operation.kind, is_upper(rank, played.operation)});
+    for (const Timeline& timeline : drawing_.timelines) {
+      for (const auto& rank : timeline.played.ranks) {
+        for (const auto& played : rank) {
+          used.insert({played.operation.kind, is_upper(rank, played.operation)});
+        }
       }
     }
     double x = margin;
@@ -127,20 +158,25 @@ class Drawer {
     entry(Kind::backward, "backward");
     entry(Kind::backward_input, "backward for inputs");
     entry(Kind::backward_weight, "backward for weights");
+    if (std::ranges::any_of(drawing_.timelines, [](const auto& each) { return !each.waiting.empty(); })) {
+      const std::string name = "waits for another process";
+      box(x, y, 18, 14, waiting_color);
+      out_ += text_at(x + 24, y + 12, "label", name);
+      x += 42 + 6.4 * static_cast<double>(name.size());
+    }
     const bool has_two = std::ranges::any_of(used, [](const auto& use) { return use.second; });
     if (has_two)
       out_ += text_at(x + 4, y + 12, "note", "dark: the rank's lower stage, light: its upper one");
   }
 
-  void draw_axis(double y) {
-    const double length = drawing_.played.makespan;
-    const double distance = mark_distance(length);
-    for (double at = 0; at <= length + 1e-9; at += distance) {
+  void draw_axis(double top, double y) {
+    const double distance = mark_distance(length_);
+    for (double at = 0; at <= length_ + 1e-9; at += distance) {
       const double x = left_ + at * scale_;
       out_ += fmt::format(
           "<line x1=\"{0:.2f}\" y1=\"{1:.1f}\" x2=\"{0:.2f}\" y2=\"{2:.1f}\" "
           "stroke=\"#dddddd\"/>\n",
-          x, top_ - 4, y + 4);
+          x, top - 4, y + 4);
       out_ += text_at(x, y + 18, "mark", short_number(at));
     }
     out_ += text_at(
@@ -148,9 +184,8 @@ class Drawer {
         drawing_.time_unit.empty() ? "time in units of F" : "time in " + drawing_.time_unit);
   }
 
-  void draw_rank(size_t rank) {
-    const double y = top_ + row_height * static_cast<double>(rank);
-    const auto& played = drawing_.played.ranks[rank];
+  void draw_rank(const Timeline& timeline, size_t rank, double y) {
+    const auto& played = timeline.played.ranks[rank];
     out_ += text_at(margin, y + 18, "label", fmt::format("rank {}", rank));
     std::set<int> stages;
     for (const auto& each : played) stages.insert(each.operation.stage);
@@ -160,24 +195,28 @@ class Drawer {
                     fmt::format("stage{} {}", stages.size() == 1 ? "" : "s", names));
     out_ += fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"#f1f1f1\"/>\n",
-        left_, y, plot_width, box_height);
+        left_, y, std::min(plot_width, timeline.played.makespan * scale_), box_height);
+    if (rank < timeline.waiting.size()) {
+      for (const WaitingTime& each : timeline.waiting[rank]) {
+        box(left_ + each.begin * scale_, y, (each.end - each.begin) * scale_, box_height, waiting_color);
+      }
+    }
     bool is_second = false;
     for (const auto& each : played) {
       const bool is_first = each.operation.is_beside_next;
       const double height = is_first || is_second ? box_height / 2 : box_height;
-      draw_operation(each, rank, y + (is_second ? box_height / 2 : 0), height);
+      draw_operation(each, is_upper(played, each.operation), y + (is_second ? box_height / 2 : 0), height);
       is_second = is_first;
     }
-    const int live = largest_live(drawing_.lists.of(static_cast<int>(rank)));
+    const int live = largest_live(timeline.lists.of(static_cast<int>(rank)));
     out_ +=
         text_at(left_ + plot_width + 14, y + 18, "note",
-                fmt::format("idle {}, {} live", short_number(drawing_.played.idle[rank]), live));
+                fmt::format("idle {}, {} live", short_number(timeline.played.idle[rank]), live));
   }
 
-  void draw_operation(const PlayedOperation& each, size_t rank, double y, double height) {
+  void draw_operation(const PlayedOperation& each, bool upper, double y, double height) {
     const double x = left_ + each.begin * scale_;
     const double width = (each.end - each.begin) * scale_;
-    const bool upper = is_upper(rank, each.operation);
     box(x, y, width, height, color_of(each.operation.kind, upper));
     const std::string number = std::to_string(each.operation.micro_batch);
     if (width < 3 + 5.6 * static_cast<double>(number.size())) return;
@@ -185,20 +224,26 @@ class Drawer {
   }
 
   /// Whether it is of the second stage of a rank that holds two.
-  bool is_upper(size_t rank, const Operation& operation) const {
-    const auto& played = drawing_.played.ranks[rank];
+  static bool is_upper(const std::vector<PlayedOperation>& played, const Operation& operation) {
     return std::ranges::any_of(played, [&](const PlayedOperation& other) {
       return other.operation.stage < operation.stage;
     });
   }
 
-  const ScheduleDrawing& drawing_;
-  const double scale_, left_, top_;
+  const TimelinesDrawing& drawing_;
+  const double length_, scale_, left_;
   std::string out_;
 };
 
 }  // namespace
 
-std::string draw_schedule(const ScheduleDrawing& drawing) { return Drawer(drawing).draw(); }
+std::string draw_timelines(const TimelinesDrawing& drawing) { return Drawer(drawing).draw(); }
+
+std::string draw_schedule(const ScheduleDrawing& drawing) {
+  return draw_timelines({.title = drawing.title,
+                         .time_unit = drawing.time_unit,
+                         .timelines = {{.heading = "", .lists = drawing.lists, .played = drawing.played,
+                                        .waiting = {}}}});
+}
 
 }  // namespace troupe::config

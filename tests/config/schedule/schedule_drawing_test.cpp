@@ -56,6 +56,39 @@ TEST(DrawSchedule, DrawsTheTimelineOfTheReadme) {
   EXPECT_EQ(text.str(), draw(Parallel::DUALPIPE, 8, 20, "DualPipe: 8 stages, 20 micro-batches"));
 }
 
+/// One step as it was played, above another that takes twice as long.
+std::string draw_two(std::vector<std::vector<WaitingTime>> waiting) {
+  const auto numbers = first_micro_batches(4);
+  const PipelineLists lists = make_lists({Parallel::ONE_F_ONE_B, 2, numbers});
+  ScheduleCosts slow = unit_costs(2);
+  for (StageCosts& stage : slow.stages) stage = {.forward = 2, .backward = 4, .backward_weight = 2};
+  const PlayedSchedule above = simulate(lists, unit_costs(2)), below = simulate(lists, slow);
+  return draw_timelines({.title = "two",
+                         .time_unit = "milliseconds",
+                         .timelines = {{.heading = "one", .lists = lists, .played = above, .waiting = waiting},
+                                       {.heading = "other", .lists = lists, .played = below, .waiting = {}}}});
+}
+
+TEST(DrawTimelines, HaveOneScaleOfTimeAndTheirHeadings) {
+  const std::string svg = draw_two({});
+
+  EXPECT_LT(svg.find(">one<"), svg.find(">other<"));
+  EXPECT_EQ(count(svg, ">rank 1<"), 2u);
+  EXPECT_EQ(count(svg, "rx="), 2u * 2 * 4 * 2 + 2) << "two are of the legend";
+  EXPECT_EQ(count(svg, "width=\"550.0\" height=\"28.0\" fill=\"#f1f1f1\""), 2u) << "half of the time, half as wide";
+  EXPECT_EQ(count(svg, "width=\"1100.0\" height=\"28.0\" fill=\"#f1f1f1\""), 2u);
+  EXPECT_EQ(count(svg, "fill=\"#3f78c4\""), 2u * 2 * 4 + 1);
+}
+
+TEST(DrawTimelines, ShowWhereARankWaitsForAnotherProcess) {
+  EXPECT_THAT(draw_two({}), Not(HasSubstr("waits for another process")));
+
+  const std::string svg = draw_two({{}, {{.begin = 0, .end = 1}}});
+
+  EXPECT_THAT(svg, HasSubstr(">waits for another process<"));
+  EXPECT_EQ(count(svg, "fill=\"#f3b8b5\""), 1u + 1) << "one is of the legend";
+}
+
 TEST(DrawSchedule, EscapesWhatXmlWouldRead) {
   EXPECT_THAT(draw(Parallel::ONE_F_ONE_B, 1, 1, "F&B < 3"), HasSubstr(">F&amp;B &lt; 3<"));
 }
