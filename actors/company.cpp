@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "config/schedule/dealing.h"
+#include "runtime/telemetry/event_log.h"
 
 namespace troupe::actors {
 
@@ -122,7 +123,19 @@ int Company::index_of(const Address& address) const {
   return found == indices_.end() ? 0 : found->second;
 }
 
+void Company::write_trace() {
+  const std::string problem = trace ? trace->write() : "";
+  if (problem.empty()) return;
+  wire::Event event;
+  event.set_kind(wire::Event::ALARM);
+  event.set_text(problem);
+  event.set_unix_us(runtime::unix_us());
+  happened(std::move(event));
+}
+
+/// A run may end before the last step that was to be traced.
 void Company::drain() {
+  write_trace();
   std::lock_guard lock(mutex_);
   const auto reason = std::make_exception_ptr(std::runtime_error("the run has ended"));
   for (auto& [address, lane] : lanes_) lane.cancel(reason);

@@ -23,6 +23,7 @@
 #include "kernels/queue.h"
 #include "runtime/proto/events.pb.h"
 #include "runtime/telemetry/cells.h"
+#include "runtime/telemetry/trace/trace_recorder.h"
 
 namespace troupe::actors {
 
@@ -58,6 +59,9 @@ class Company {
   bool verifies_state = false;
   std::unique_ptr<runtime::Glass> glass;  ///< null: nobody looks
   std::unique_ptr<runtime::UnitRecorder> units;  ///< hashes of every unit; null: none are taken
+  std::unique_ptr<runtime::TraceRecorder> trace;  ///< of operations of some steps; null: nobody wants them
+  /// Writes what is recorded and committed; one that the disk refuses is an alarm. Thread-safe.
+  void write_trace();
   /// From the next step on every unit is hashed. Before any actor is started.
   void record_units();
   /// Hears what has happened, on any thread, one event after the other; may be empty. Threads that watch

@@ -52,6 +52,10 @@ void resolve_paths(LoadedRun& loaded) {
     }
   }
   if (run.has_out()) run.set_out(expand(run.out()));
+  if (run.cluster().trace().has_folder()) {
+    std::string& folder = *run.mutable_cluster()->mutable_trace()->mutable_folder();
+    folder = expand(folder);
+  }
 }
 
 }  // namespace

@@ -146,6 +146,20 @@ void check_lease(const Cluster& cluster, Checks& checks) {
   }
 }
 
+/// Of so many steps records fit into memory and a viewer.
+constexpr int most_traced_steps = 1000;
+
+void check_trace(const Run& run, Checks& checks) {
+  const Cluster::Trace& trace = run.cluster().trace();
+  checks.in_range("cluster.trace.steps", trace.steps(), 0, most_traced_steps);
+  checks.in_range("cluster.trace.after_steps", trace.after_steps(), 0, 1 << 30);
+  if (trace.steps() <= 0 || !checks.passed()) return;
+  const int64_t last = int64_t{trace.after_steps()} + trace.steps();
+  if (last <= run.train().steps()) return;
+  checks.add("cluster.trace.steps", fmt::format("{} behind step {}", trace.steps(), trace.after_steps()),
+             fmt::format("a last one that train.steps has, {}", run.train().steps()));
+}
+
 void check_parallel(const Run& run, Checks& checks) {
   const Parallel& parallel = run.parallel();
   const auto at_least_one = [&](const char* field, bool set, int32_t value) {
@@ -166,6 +180,7 @@ void check_parallel(const Run& run, Checks& checks) {
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
   checks.in_range("cluster.slow_steps", run.cluster().slow_steps(), 1, 1 << 30);
   if (run.cluster().has_lease()) check_lease(run.cluster(), checks);
+  check_trace(run, checks);
 }
 
 void check_arithmetic(const Run& run, Checks& checks) {

@@ -40,6 +40,7 @@ caf::result<void> StageActor::begin(const Pb<wire::BeginStep>& step) {
   report_.Clear();
   inbox_.clear();
   lists_.reset();
+  recording_.reset();
   next_operation_ = 0;
   running_ = 0;
   weights_asked_ = 0;
@@ -58,6 +59,7 @@ caf::result<Pb<wire::StepReport>> StageActor::start(const StepTokens& tokens) {
   lists_ = config::lists_of_step({.kind = company().plan.schedule,
                                   .stages = company().plan.pipeline,
                                   .micro_batches = hand_});
+  recording_ = record_list();
   promise_ = make_response_promise<Pb<wire::StepReport>>();
   const auto promise = *promise_;
   play();
@@ -76,6 +78,10 @@ void StageActor::received(wire::Operation operation, const TokenMessage& message
   const int from = company().stage_of(message.id().layer());
   const int stage = operation == wire::FORWARD ? from + 1 : from - 1;
   inbox_[{stage, message.id().micro_batch(), operation}] = message;
+  if (recording_) {
+    recording_->arrived(operation == wire::FORWARD, stage, static_cast<int>(message.id().micro_batch()),
+                        runtime::trace_clock_ns());
+  }
   play();
 }
 
@@ -91,9 +97,9 @@ void StageActor::play() {
     return waits_for(is_forward ? "forward" : "backward",
                      static_cast<uint64_t>(operation.micro_batch));
   }
-  next_operation_ += count;
+  const size_t first = std::exchange(next_operation_, next_operation_ + count);
   running_ = static_cast<int>(count);  // before any of them may end
-  for (const config::Operation& operation : next) begin(operation);
+  for (size_t i = 0; i < count; ++i) begin(first + i);
 }
 
 bool StageActor::is_ready(const config::Operation& operation) const {
@@ -109,19 +115,23 @@ bool StageActor::is_ready(const config::Operation& operation) const {
   return operation.stage == company().last_stage() || has(wire::BACKWARD);
 }
 
-void StageActor::begin(const config::Operation& operation) {
+void StageActor::begin(size_t at) {
+  const config::Operation& operation = lists_->of(place().stage)[at];
   const bool is_forward = operation.kind == config::Operation::Kind::forward;
   comes_to(is_forward ? Phase::forward : Phase::backward, step().step());
-  if (is_forward) return begin_forward(operation.stage, operation.micro_batch);
+  mark(&runtime::ListRecording::began, at);
+  if (is_forward) return begin_forward(operation.stage, operation.micro_batch, at);
   const PassagePtr passage =
       passages_.at({operation.stage, static_cast<uint32_t>(operation.micro_batch)});
+  passage->operation = at;
   if (operation.kind == config::Operation::Kind::backward_weight) return begin_weights(passage);
   passage->leaves_weights = operation.kind == config::Operation::Kind::backward_input;
   begin_backward(passage);
 }
 
 /// The next operation may be enqueued at once: the queue keeps the order.
-void StageActor::operation_ended() {
+void StageActor::operation_ended(const PassagePtr& passage) {
+  mark(&runtime::ListRecording::ended, passage->operation);
   if (--running_ == 0) play();
 }
 
@@ -129,6 +139,7 @@ void StageActor::list_ended() {
   if (weights_asked_ > 0 || has_ended_) return;
   has_ended_ = true;
   when_done([this] {
+    if (recording_) recording_->list_ended(runtime::trace_clock_ns());
     promise_->deliver(Pb<wire::StepReport>(std::move(report_)));
     promise_.reset();
   });

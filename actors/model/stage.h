@@ -34,6 +34,7 @@ class StageActor : public LaneActor<Stage> {
     explicit Passage(kernels::Device device) : scratch(device) {}
     uint32_t micro_batch;
     int stage;
+    size_t operation = 0;  // of the list, that it is in
     bool leaves_weights = false;  // its backward does
     const MicroBatch* tokens;
     kernels::Scratch scratch;
@@ -57,12 +58,17 @@ class StageActor : public LaneActor<Stage> {
 
   void play();  ///< begins what is next, if what it needs is there
   bool is_ready(const config::Operation& operation) const;
-  void begin(const config::Operation& operation);
-  void begin_forward(int stage, int micro_batch);
+  void begin(size_t operation);  ///< of the list
+  void begin_forward(int stage, int micro_batch, size_t operation);
   void begin_backward(const PassagePtr& passage);
   void begin_weights(const PassagePtr& passage);
-  void operation_ended();
+  void operation_ended(const PassagePtr& passage);
   void list_ended();
+
+  /// A recording of what it plays; null: nobody wants this step's.
+  runtime::ListRecordingPtr record_list() const;
+  /// Tells the recording, if there is one, when the lane comes to this place.
+  void mark(void (runtime::ListRecording::*told)(size_t, int64_t), size_t operation);
 
   void ask_attention(const PassagePtr& passage, int64_t layer, wire::Operation operation,
                      const runtime::TensorRef& x);
@@ -115,6 +121,7 @@ class StageActor : public LaneActor<Stage> {
 
   std::vector<int> hand_;                       // its worker's micro-batches of the step, ascending
   std::optional<config::PipelineLists> lists_;  // of the step
+  runtime::ListRecordingPtr recording_;         // of the list; null: nobody wants it
   size_t next_operation_ = 0;
   int running_ = 0;         // operations that are under way
   int weights_asked_ = 0;   // of shards and routers, and not answered yet

@@ -6,11 +6,12 @@ namespace troupe::actors {
 using kernels::ConstTensor;
 using kernels::Tensor;
 
-void StageActor::begin_forward(int stage, int micro_batch) {
+void StageActor::begin_forward(int stage, int micro_batch, size_t operation) {
   const auto number = static_cast<uint32_t>(micro_batch);
   auto passage = std::make_shared<Passage>(queue().device());
   passage->micro_batch = number;
   passage->stage = stage;
+  passage->operation = operation;
   passage->tokens = &tokens_.micro_batches->at(number);
   passages_[{stage, number}] = passage;
   if (stage == 0) {
@@ -46,7 +47,7 @@ void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const T
   if (!is_last(*passage)) {
     send_when_done(stage_of(passage->stage + 1, passage->micro_batch), forward_atom_v,
                    {header(*passage, layer, wire::FORWARD), {share(passage->scratch, x)}});
-    return operation_ended();
+    return operation_ended(passage);
   }
   const int64_t module = layer - s.layers;  // -1: the main model's head
   const MicroBatch& tokens =
@@ -58,7 +59,7 @@ void StageActor::forward_above(const PassagePtr& passage, int64_t layer, const T
   head.forward(queue(), passage->scratch, x, tokens.targets, targets);
   const int64_t next = module < 0 ? 0 : module + 1;
   if (next < s.mtp_layers) return forward_module(passage, next);
-  operation_ended();
+  operation_ended(passage);
 }
 
 void StageActor::forward_module(const PassagePtr& passage, int64_t module) {
@@ -87,7 +88,7 @@ void StageActor::begin_weights(const PassagePtr& passage) {
   passage->leaves_weights = false;
   for (const auto& work : passage->left) enqueue_units(passage, work);
   finish(passage);
-  operation_ended();
+  operation_ended(passage);
 }
 
 void StageActor::finish(const PassagePtr& passage) {
@@ -154,7 +155,36 @@ void StageActor::backward_below(const PassagePtr& passage, int64_t layer,
     });
   }
   if (!passage->leaves_weights) finish(passage);
-  operation_ended();
+  operation_ended(passage);
+}
+
+runtime::ListRecordingPtr StageActor::record_list() const {
+  if (!company().trace || !company().trace->wants(static_cast<int64_t>(step().step()))) return nullptr;
+  runtime::TracedList list;
+  list.step = static_cast<int64_t>(step().step());
+  list.worker = place().worker;
+  list.rank = place().stage;
+  list.begin_ns = runtime::trace_clock_ns();
+  for (const config::Operation& operation : lists_->of(place().stage)) {
+    const auto [stage, micro_batch] = std::pair(operation.stage, operation.micro_batch);
+    const bool is_forward = operation.kind == config::Operation::Kind::forward;
+    const bool needs_none = operation.kind == config::Operation::Kind::backward_weight ||
+                            stage == (is_forward ? 0 : company().last_stage());
+    runtime::TracedOperation& traced = list.operations.emplace_back();
+    traced.operation = operation;
+    if (needs_none) continue;
+    const int from = lists_->rank_of(is_forward ? stage - 1 : stage + 1, micro_batch);
+    traced.from_process = company().placement.process_of({Role::stage, from, place().worker});
+  }
+  return company().trace->begin(std::move(list));
+}
+
+/// What is enqueued before has ended there. One that has failed tells nothing: the step begins anew.
+void StageActor::mark(void (runtime::ListRecording::*told)(size_t, int64_t), size_t operation) {
+  if (!recording_) return;
+  queue().then([recording = recording_, told, operation](std::exception_ptr error) {
+    if (!error) ((*recording).*told)(operation, runtime::trace_clock_ns());
+  });
 }
 
 }  // namespace troupe::actors

@@ -154,6 +154,7 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
       {[applied](const Pb<wire::Applied>& part) { applied->MergeFrom(*part); },
        [this, promise, applied, step = record->step()] {
          company().deadlines.times.done(step, std::chrono::steady_clock::now());
+         if (company().trace && company().trace->committed(static_cast<int64_t>(step))) company().write_trace();
          if (company().has_others()) add_use(*applied);
          promise->deliver(Pb<wire::Applied>(std::move(*applied)));
        },

@@ -186,7 +186,7 @@ std::shared_ptr<actors::Company> RunLead::company_of(kernels::ThreadPool& pool,
   const config::Run& run = setup_.run.run;
   auto company = std::make_shared<actors::Company>(recipe_, setup_.plan, arena_, pool, batches, 0,
                                                    device_of(run.cluster()));
-  settle(*company, run);
+  settle(*company, run, std::filesystem::absolute(folder_.path()));
   company->failpoints.set(prepared_.failpoints, fired);
   company->failpoints.strike = strike_process;
   if (run.train().unit_hashes()) company->record_units();

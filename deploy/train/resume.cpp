@@ -69,17 +69,20 @@ std::optional<wire::CheckpointManifest> load_newest(const StartingPointArgs& arg
 
 config::LoadedRun load_resumed_run(const fs::path& folder,
                                    std::span<const std::string> settings) {
+  bool has_steps = false;
   for (const std::string& setting : settings) {
-    if (!setting.starts_with("train.steps=")) {
-      throw std::runtime_error("--set " + setting +
-                               ": a resumed run keeps its recipe, only train.steps may change");
+    const bool is_steps = setting.starts_with("train.steps=");
+    if (!is_steps && !setting.starts_with("cluster.trace.")) {
+      throw std::runtime_error("--set " + setting + ": a resumed run keeps its recipe, only train.steps may change, "
+                               "and what is traced (cluster.trace)");
     }
+    has_steps = has_steps || is_steps;
   }
   if (!fs::exists(folder / "run.textproto")) {
     throw std::runtime_error(folder.string() + " holds no run: found no run.textproto in it");
   }
   config::LoadedRun run = config::load_run(folder / "run.textproto", settings);
-  if (!settings.empty() && run.run.train().optimizer().decay() != config::Optimizer::CONSTANT) {
+  if (has_steps && run.run.train().optimizer().decay() != config::Optimizer::CONSTANT) {
     throw std::runtime_error(
         "--set train.steps: with train.optimizer.decay the learning rates of past steps depend on "
         "it; wanted CONSTANT, or no --set");

@@ -51,10 +51,36 @@ actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& r
   return bias;
 }
 
-void settle(actors::Company& company, const config::Run& run) {
+namespace {
+
+std::unique_ptr<runtime::TraceRecorder> recorder_of(const actors::Company& company, const config::Run& run,
+                                                    const std::filesystem::path& run_folder) {
+  const config::Cluster::Trace& trace = run.cluster().trace();
+  if (trace.steps() == 0) return nullptr;
+  const config::Plan& plan = company.plan;
+  runtime::TraceOrigin origin;
+  origin.process = company.process;
+  origin.processes = company.placement.processes();
+  origin.workers = plan.data;
+  origin.ranks = config::ranks_of(plan.schedule, plan.pipeline);
+  origin.stages = plan.pipeline;
+  origin.schedule = config::Parallel::Schedule_Name(plan.schedule);
+  runtime::set_clock(origin);
+  const auto folder = trace.has_folder() ? std::filesystem::path(trace.folder()) : run_folder / "trace";
+  return std::make_unique<runtime::TraceRecorder>(runtime::TraceRecorder::Args{
+      .first_step = int64_t{trace.after_steps()} + 1,
+      .last_step = int64_t{trace.after_steps()} + trace.steps(),
+      .file = folder / ("process-" + std::to_string(company.process) + ".json"),
+      .origin = std::move(origin)});
+}
+
+}  // namespace
+
+void settle(actors::Company& company, const config::Run& run, const std::filesystem::path& run_folder) {
   company.deadlines.step =
       std::chrono::milliseconds(static_cast<int64_t>(1000 * run.cluster().step_deadline()));
   company.verifies_state = run.train().verify_state() && run.train().hash_every() > 0;
+  company.trace = recorder_of(company, run, run_folder);
 }
 
 }  // namespace troupe::deploy

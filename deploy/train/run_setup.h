@@ -1,6 +1,7 @@
 // What a run is played from: its files read and checked, its plan, and its first state.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 
 #include "actors/company.h"
@@ -37,8 +38,9 @@ void check_memory(const RunSetup& setup);
 actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& recipe,
                                   runtime::StateArena& arena);
 
-/// What a run says of how its processes work, which each of them settles alike: its deadline and
-/// whether states are verified.
-void settle(actors::Company& company, const config::Run& run);
+/// What a run says of how its processes work, which each of them settles alike: its deadline, whether states are
+/// verified, and what is traced. `run_folder` is where it stands on the host that leads; a part of a trace stands in
+/// the folder of that name, wherever the process is.
+void settle(actors::Company& company, const config::Run& run, const std::filesystem::path& run_folder);
 
 }  // namespace troupe::deploy

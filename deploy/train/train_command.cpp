@@ -62,7 +62,7 @@ void add_train_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Train a model as a run file says");
   CLI::Option* run = command->add_option("RUN", options->run, "run file (textproto)");
   CLI::Option* resume = command->add_option(
-      "--resume", options->resume, "go on in a run folder; only train.steps may be set anew");
+      "--resume", options->resume, "go on in a run folder; only train.steps and cluster.trace may be set anew");
   run->excludes(resume);
   add_set_option(*command, options->settings, "set a field of the run: train.steps=200");
   add_device_option(*command, options->device);

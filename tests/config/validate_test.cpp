@@ -47,6 +47,16 @@ TEST(ValidateRun, RefusesValuesOutOfRange) {
                        "train.optimizer.moments=BF16", "train.optimizer.ema_decay=0.999"}), "");
 }
 
+TEST(ValidateRun, TracesStepsThatTheRunHas) {
+  EXPECT_EQ(run_error({"train.steps=4", "cluster.trace.steps=3"}), "");
+  EXPECT_EQ(run_error({"train.steps=4", "cluster.trace.steps=4", "cluster.trace.after_steps=0"}), "");
+  EXPECT_EQ(run_error({"train.steps=1"}), "") << "none are wanted";
+  EXPECT_THAT(run_error({"train.steps=4", "cluster.trace.steps=4"}),
+              HasSubstr("cluster.trace.steps: found 4 behind step 1, wanted a last one that train.steps has, 4"));
+  EXPECT_THAT(run_error({"cluster.trace.steps=1001"}), HasSubstr("cluster.trace.steps: found 1001, wanted 0 to 1000"));
+  EXPECT_THAT(run_error({"cluster.trace.after_steps=-1"}), HasSubstr("cluster.trace.after_steps: found -1"));
+}
+
 TEST(ValidateRun, ALeaseNamesItsEtcdAndItsRunAndIsOfSeveralProcesses) {
   const auto with = [](std::vector<std::string> more) {
     more.insert(more.begin(), "cluster.nodes=2");

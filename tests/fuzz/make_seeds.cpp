@@ -14,6 +14,7 @@
 #include "runtime/telemetry/cell_layout.h"
 #include "runtime/telemetry/cells.h"
 #include "runtime/telemetry/event_format.h"
+#include "runtime/telemetry/trace/trace_file.h"
 
 namespace fs = std::filesystem;
 using namespace troupe;
@@ -195,6 +196,26 @@ static void seed_jsonl() {
   seed("jsonl", "plain", "entry\n  indented\n\nnext\n\n\n  not one\n");
 }
 
+static void seed_trace() {
+  using Kind = config::Operation::Kind;
+  runtime::TracePart part;
+  part.origin.schedule = "COMBINED_ONE_F_ONE_B";
+  runtime::TracedList& list = part.lists.emplace_back();
+  list.step = 2;
+  list.begin_ns = 100;
+  list.end_ns = 9000;
+  for (const config::Operation& operation :
+       {config::Operation{Kind::forward, 0, 0}, {Kind::forward, 0, 1, true}, {Kind::backward, 0, 0}}) {
+    runtime::TracedOperation& each = list.operations.emplace_back();
+    each.operation = operation;
+    each.ready_ns = 200;
+    each.begin_ns = operation == config::Operation{Kind::forward, 0, 0} ? 300 : 500;
+    each.end_ns = each.begin_ns + 200;
+  }
+  const fs::path file = out / "trace" / "part";
+  runtime::write_trace_part(file, part);
+}
+
 int main(int argc, char** argv) {
   if (argc != 2) {
     std::cerr << "wanted: make_seeds FOLDER\n";
@@ -211,6 +232,7 @@ int main(int argc, char** argv) {
   seed_tokenizer();
   seed_regex();
   seed_jsonl();
+  seed_trace();
   for (const char* folder : {"plain", "yarn-mtp", "fp8"}) {
     const std::string path = std::string("tests/goldens/") + folder + "/config.json";
     seed("huggingface_config", folder, source_file(path));

@@ -350,7 +350,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
   auto company = std::make_shared<actors::Company>(recipe, plan, arena, pool,
                                                    actors::BatchSource(), start.process(),
                                                    device_of(planned.run.run.cluster()));
-  settle(*company, planned.run.run);
+  settle(*company, planned.run.run, start.run_folder());
   set_failpoints(*company, start);
   company->glass = runtime::Glass::create(start.run_folder());
   company->has_state = !start.is_handed_state();

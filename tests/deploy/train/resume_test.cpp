@@ -116,7 +116,8 @@ TEST(LoadResumedRun, KeepsItsPromotionAsAllOfItsRecipe) {
     FAIL() << "no error";
   } catch (const std::runtime_error& error) {
     EXPECT_STREQ(error.what(),
-                 "--set train.promotion=NEVER: a resumed run keeps its recipe, only train.steps may change");
+                 "--set train.promotion=NEVER: a resumed run keeps its recipe, only train.steps may change, "
+                 "and what is traced (cluster.trace)");
   }
 }
 
