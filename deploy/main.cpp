@@ -23,6 +23,7 @@
 #include "deploy/records/checkpoint_command.h"
 #include "deploy/records/events_command.h"
 #include "deploy/records/replay_command.h"
+#include "deploy/trace/trace_command.h"
 #include "deploy/train/train_command.h"
 
 namespace {
@@ -69,6 +70,7 @@ int main(int argc, char** argv) {
   troupe::deploy::add_bench_command(app);
   troupe::deploy::add_ps_command(app);
   troupe::deploy::add_events_command(app);
+  troupe::deploy::add_trace_command(app);
   if (argc > 1) {
     if (const std::string wanted = commands_instead_of(app, argv[1]); !wanted.empty()) {
       std::cerr << "troupe: found the command '" << argv[1] << "', wanted one of " << wanted
