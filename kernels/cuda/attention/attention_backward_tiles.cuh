@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(384, 1) attention_backward_keys(
     init_barrier(base + Memory::keys_full, 1);
     for (int stage = 0; stage < stages; ++stage) {
       init_barrier(base + Memory::full + 8 * stage, 1);
-      init_barrier(base + Memory::empty + 8 * stage, 8);
+      init_barrier(base + Memory::empty + 8 * stage, 256);
     }
     publish_barriers();
   }
@@ -256,8 +256,7 @@ __global__ void __launch_bounds__(384, 1) attention_backward_keys(
       wait_products<0>();
       pin(dv);
       pin(dk);
-      __syncwarp();  // all lanes have read the statistics
-      if (lane == 0) arrive(base + Memory::empty + 8 * place.stage);
+      arrive(base + Memory::empty + 8 * place.stage);  // every lane: each has read the statistics
       place.advance(stages);
     };
     int m = 2 * item.tile;

@@ -71,7 +71,7 @@ class DecodeWarpgroup {
         end_received();
       }
     }
-    if (item.tiles <= kOwn) arrive_once(Memory::q_empty);  // there were no own scores
+    if (item.tiles <= kOwn) arrive_at_own(Memory::q_empty);  // there were no own scores
     finish(item);
   }
 
@@ -82,9 +82,8 @@ class DecodeWarpgroup {
   __device__ static constexpr int probabilities(int parity) {
     return parity == 0 ? Memory::first_even : Memory::first_odd;
   }
-  __device__ void arrive_once(uint32_t barrier) const {
-    if (lane_ == 0) arrive(base_ + barrier);
-  }
+  /// Every lane for itself, so that what it has read or written lies behind it without a meeting of its warp.
+  __device__ void arrive_at_own(uint32_t barrier) const { arrive(base_ + barrier); }
   /// The own half of a tile's columns is free again, for whoever fills it.
   __device__ void release(int parity) const {
     const uint32_t barrier = base_ + Memory::empty + 8 * (2 * parity + kOwn);
@@ -157,9 +156,8 @@ class DecodeWarpgroup {
       }
     }
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncwarp();
-    arrive_once(Memory::made + 8 * kOwn);
-    if (i + 2 >= item.tiles) arrive_once(Memory::q_empty);  // the last own scores
+    arrive_at_own(Memory::made + 8 * kOwn);
+    if (i + 2 >= item.tiles) arrive_at_own(Memory::q_empty);  // the last own scores
   }
   __device__ void make_even(const DecodeItem& item, int i) {
     begin_scores(item, i);
@@ -227,13 +225,13 @@ class DecodeWarpgroup {
     wait_products<0>();
     pin(o_);
     release(other);
-    arrive_once(Memory::used + 8 * other);
+    arrive_at_own(Memory::used + 8 * other);
     other_parity_ ^= 1;
   }
 
   /// Both warpgroups' sums make the row's; writes the own half of the columns.
   __device__ void finish(const DecodeItem& item) {
-    arrive_once(Memory::rotated_empty);
+    arrive_at_own(Memory::rotated_empty);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const float sum = softmax_.sum_of_row(h);
@@ -296,15 +294,15 @@ __global__ void __launch_bounds__(384, 1)
   const uint32_t base = shared_address(memory);
   if (threadIdx.x == 0) {
     init_barrier(base + Memory::q_full, 2);
-    init_barrier(base + Memory::q_empty, 8);
-    init_barrier(base + Memory::rotated_empty, 8);
+    init_barrier(base + Memory::q_empty, 256);
+    init_barrier(base + Memory::rotated_empty, 256);
     for (int i = 0; i < 4; ++i) {
       init_barrier(base + Memory::full + 8 * i, 1);
       init_barrier(base + Memory::empty + 8 * i, kShared ? 8 : 4);
     }
     for (int i = 0; i < 2; ++i) {
-      init_barrier(base + Memory::made + 8 * i, 4);
-      init_barrier(base + Memory::used + 8 * i, 4);
+      init_barrier(base + Memory::made + 8 * i, 128);
+      init_barrier(base + Memory::used + 8 * i, 128);
     }
     publish_barriers();
   }

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(384, 1)
   volatile ForwardTile& shared_tile = *reinterpret_cast<ForwardTile*>(memory + Memory::tile);
   if (threadIdx.x == 0) {
     init_barrier(base + Memory::q_full, 1);
-    init_barrier(base + Memory::q_empty, 8);
+    init_barrier(base + Memory::q_empty, 256);
     for (int stage = 0; stage < stages; ++stage) {
       init_barrier(base + Memory::k_full + 8 * stage, 1);
       init_barrier(base + Memory::k_empty + 8 * stage, 8);
@@ -239,8 +239,7 @@ __global__ void __launch_bounds__(384, 1)
       int j = 1;
       for (; j < min(tile.key_tiles, first_masked); ++j) step(j, std::false_type{});
       for (; j < tile.key_tiles; ++j) step(j, std::true_type{});
-      __syncwarp();  // all lanes have read what the next tile's place is written over
-      if (lane == 0) arrive(base + Memory::q_empty);
+      arrive(base + Memory::q_empty);  // every lane: each has read what the next tile is written over
 
       wait_barrier(base + Memory::v_full + 8 * v_place.stage, v_place.parity);
       if (const int last = tile.keys - (tile.key_tiles - 1) * attention_tile;
