@@ -72,12 +72,26 @@ struct RowWalk {
   }
 };
 
+template <int n>
+using Eights = std::integral_constant<int, n>;
+
 /// Calls f(eights of RowWalk, whether rows are read in whole eights): as many as rows of D columns need, 8 at most.
 template <class F>
 void with_eights(int64_t D, bool in_eights, const F& f) {
-  using Four = std::integral_constant<int, 4>;
-  if (!in_eights) return f(Four(), std::false_type());
-  D <= 4 * 32 * neighbours ? f(Four(), std::true_type()) : f(std::integral_constant<int, 8>(), std::true_type());
+  if (!in_eights) return f(Eights<4>(), std::false_type());
+  D <= 4 * 32 * neighbours ? f(Eights<4>(), std::true_type()) : f(Eights<8>(), std::true_type());
+}
+
+/// The same where a lane keeps one number of each column: rows of f32 up to 7,168 columns stay in the registers of
+/// their warps, which read nothing twice. Rows of bf16 are read again sooner than that few warps would read them once.
+template <class X, class F>
+void with_many_eights(int64_t D, bool in_eights, const F& f) {
+  constexpr int64_t each = 32 * neighbours;
+  if constexpr (sizeof(X) == 4) {
+    if (in_eights && D > 16 * each && D <= 28 * each) return f(Eights<28>(), std::true_type());
+    if (in_eights && D > 8 * each && D <= 16 * each) return f(Eights<16>(), std::true_type());
+  }
+  with_eights(D, in_eights, f);
 }
 
 /// Calls f(whether there is more of a gradient of this type): of bf16 alone.
@@ -242,7 +256,7 @@ void rms_norm_sm90(Queue& queue, const RmsNormArgs& args) {
       are_in_eights({args.x, args.y}) && reinterpret_cast<uintptr_t>(args.weight.data) % 16 == 0;
   with_type_of(args.x, [&](auto x) {
     with_type_of(args.y, [&](auto y) {
-      with_eights(args.x.cols(), in_eights, [&](auto eights, auto vector) {
+      with_many_eights<decltype(x)>(args.x.cols(), in_eights, [&](auto eights, auto vector) {
         forward<eights.value, vector.value, decltype(x), decltype(y)>(queue, args);
       });
     });
