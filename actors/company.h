@@ -21,6 +21,7 @@
 #include "actors/train/phase_contexts.h"
 #include "config/plan/planner.h"
 #include "kernels/queue.h"
+#include "runtime/data_plane/device_group.h"
 #include "runtime/proto/events.pb.h"
 #include "runtime/telemetry/cells.h"
 #include "runtime/telemetry/trace/trace_recorder.h"
@@ -84,6 +85,15 @@ class Company {
     Hears hears_;
   };
   Witness witness;
+  /// What optimizer shards of all processes sum and hand out together with; empty: they tell each other. Before any
+  /// actor, and the same in all processes.
+  struct Groups {
+    runtime::GroupMaker make;
+    std::function<std::string()> new_id;
+  };
+  Groups groups;
+  bool has_groups() const { return groups.make && has_others(); }
+  std::atomic<uint64_t> group_bytes{0};  ///< that have left this process so
   /// How many of a step's micro-batches each data worker is to take; empty: as the plan deals. Of process
   /// 0, asked once an epoch. Before any actor.
   std::function<std::vector<int>(int64_t micro_batches)> shares;

@@ -75,6 +75,18 @@ class LaneActor : public CompanyActor<Interface> {
     then([self = self_handle(), ticket] { runtime::tell(self, resume_atom_v, ticket); });
   }
 
+  /// What somebody else calls, on any thread, for `f` to go on in this actor, with the same error or none. Of an epoch
+  /// that is over it does nothing.
+  std::function<void(const std::string& error)> hears(std::function<void(const std::string& error)> f) {
+    const auto heard = std::make_shared<std::string>();
+    const uint64_t ticket = keep([heard, f = std::move(f)] { f(*heard); });
+    this->waits_for("the others of its group", continuations_.size());
+    return [self = self_handle(), heard, ticket](const std::string& error) {
+      *heard = error;
+      runtime::tell(self, resume_atom_v, ticket);
+    };
+  }
+
   /// Sends when everything enqueued so far has ended: the tensors are ready then.
   template <class Atom>
   void send_when_done(const Address& to, Atom atom, TokenMessage message) {

@@ -179,6 +179,9 @@ void check_parallel(const Run& run, Checks& checks) {
                   run.cluster().nodes() > 1 ? 1 : 0);
   checks.in_range("cluster.step_deadline", run.cluster().step_deadline(), 0.01, 1e6);
   checks.in_range("cluster.slow_steps", run.cluster().slow_steps(), 1, 1 << 30);
+  if (run.cluster().collectives() == Cluster::NCCL && run.cluster().device() != Cluster::CUDA) {
+    checks.add("cluster.collectives", "NCCL with cluster.device CPU", "cluster.device CUDA, or MESSAGES");
+  }
   if (run.cluster().has_lease()) check_lease(run.cluster(), checks);
   check_trace(run, checks);
 }

@@ -42,7 +42,9 @@ CoordinatorActor::behavior_type CoordinatorActor::make_behavior() {
       seen("pause", [this](pause_atom) { happened(heard::Pause{}); }),
       seen("restarted",
            [this](restarted_atom, uint8_t role, const std::string& text) {
-             happened(heard::Restarted{static_cast<Role>(role), text});
+             const Role its = static_cast<Role>(role);
+             if (its == Role::optimizer_shard || its == Role::crew) group_term_.lost();
+             happened(heard::Restarted{its, text});
            }),
       seen("resume", [this](resume_atom, uint64_t generation) {
         happened(heard::TimePassed{generation});
@@ -124,7 +126,7 @@ void CoordinatorActor::apply_without(const std::set<int>& newcomers, const wante
   const auto failed = on_failure(wanted.generation, "crew");
   const auto all_have = [this, parts, generation = wanted.generation] {
     for (const wire::Applied& part : *parts) {
-      hear_wire(part);
+      use_.hear(part);
       happened(heard::Applied{generation, part});
     }
   };
@@ -151,6 +153,7 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
     begin.mutable_shares()->Add(shares.begin(), shares.end());
   }
   shares_.assign(begin.shares().begin(), begin.shares().end());
+  if (company().has_groups()) set_groups(begin);
   company().epochs = begin.epoch().n();
   if (std::exchange(step_, begin.step()) != begin.step()) {
     begun_ = std::chrono::steady_clock::now();
@@ -166,11 +169,35 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
       .then(
           [this, generation = wanted.generation](const Pb<wire::StepReport>& report) {
             if (company().has_others()) {
-              minimum_ = minimum_bytes(company(), company().timeline.at(step_), shares_, *report);
+              use_.set_minimum(minimum_bytes(company(), company().timeline.at(step_), shares_, *report));
             }
             happened(heard::Collected{generation, *report});
           },
           on_failure(wanted.generation, "trainer"));
+}
+
+/// None where they cannot be had: then everything goes by messages.
+void CoordinatorActor::set_groups(wire::BeginStep& begin) {
+  const bool is_new = group_term_.is_new(begin.step());
+  if (group_term_.has_given_up()) return alarm_of_groups(begin.epoch(), "groups have failed, again and again");
+  try {
+    const int each = is_new ? company().plan.optimizer_shards / company().placement.processes() : 0;
+    if (is_new) groups_.clear();
+    for (int number = 0; number < each; ++number) groups_.push_back(company().groups.new_id());
+  } catch (const runtime::DataPlaneError& e) {
+    group_term_.give_up();
+    return alarm_of_groups(begin.epoch(), e.what());
+  }
+  begin.mutable_groups()->Assign(groups_.begin(), groups_.end());
+  begin.set_groups_since(group_term_.since());
+}
+
+/// Once: it holds until the run's processes change.
+void CoordinatorActor::alarm_of_groups(const wire::Epoch& epoch, const std::string& why) {
+  if (std::exchange(has_alarmed_of_groups_, true)) return;
+  wire::Event event = event_of(wire::Event::ALARM, epoch);
+  event.set_text("optimizer shards go on by messages, not together: " + why);
+  company().happened(std::move(event));
 }
 
 template <class Part, class... Ts>
@@ -180,7 +207,7 @@ void CoordinatorActor::ask_crews(const char* kind, Generation generation, const 
     runtime::ask(this, crew, company().deadlines.around_crew(), values...)
         .then(
             [this, generation, process = address.index](const Pb<decltype(Part::part)>& part) {
-              if constexpr (std::is_same_v<Part, heard::Applied>) hear_wire(*part);
+              if constexpr (std::is_same_v<Part, heard::Applied>) use_.hear(*part);
               if constexpr (std::is_same_v<Part, heard::Prepared>) {
                 if (part->damaged_size() > 0) return damaged(process, generation, *part);
               }
@@ -236,12 +263,15 @@ void CoordinatorActor::play(const wanted::Apply& wanted) {
       runtime::tell(writer, resume_atom_v);
     }
   }
-  wire_.Clear();
+  use_.begin();
   if (const std::set<int> newcomers = company().newcomers.get(); !newcomers.empty()) {
+    group_term_.lost();
     return apply_without(newcomers, wanted);
   }
-  ask_crews<heard::Applied>("applied", wanted.generation, commit_atom_v,
-                            Pb<wire::StepRecord>(wanted.record), wanted.with_hashes);
+  wire::StepRecord record = wanted.record;
+  record.set_is_together(company().has_groups() && group_term_.applies(record.step()));
+  ask_crews<heard::Applied>("applied", wanted.generation, commit_atom_v, Pb<wire::StepRecord>(std::move(record)),
+                            wanted.with_hashes);
   passes(Phase::apply, wanted.record.step());
 }
 
@@ -251,51 +281,9 @@ void CoordinatorActor::play(const wanted::Announce& wanted) {
     done.set_seconds(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count());
   }
-  // Not of the first, which has all that came before it, nor of one in which a process began to count
-  // anew.
-  const bool is_first = told_.parcels() == 0 || wire_.wire_bytes() < told_.wire_bytes() ||
-                        wire_.parcels() < told_.parcels();
-  const wire::WireUse use = since_last_step();
-  if (company().has_others() && !is_first) *done.mutable_wire() = use;
-  add_work(done);
+  use_.add_to(done, company().has_others());
   if (step_ == done.record().step()) done.mutable_shares()->Add(shares_.begin(), shares_.end());
   runtime::tell(watcher_, Pb<wire::StepDone>(std::move(done)));
-}
-
-/// What all processes have sent since the step before was announced.
-wire::WireUse CoordinatorActor::since_last_step() {
-  const wire::WireUse before = std::exchange(told_, wire_);
-  wire::WireUse use;
-  use.set_wire_bytes(wire_.wire_bytes() - before.wire_bytes());
-  use.set_copied_bytes(wire_.copied_bytes() - before.copied_bytes());
-  use.set_parcels(wire_.parcels() - before.parcels());
-  use.set_minimum_bytes(static_cast<uint64_t>(minimum_));
-  return use;
-}
-
-/// Not of a process that was not there, or began to count anew.
-void CoordinatorActor::add_work(wire::StepDone& done) {
-  const std::map<int, wire::ProcessWork> before = std::exchange(told_work_, work_);
-  for (const auto& [process, now] : work_) {
-    const auto found = before.find(process);
-    if (found == before.end() || now.busy_seconds() <= found->second.busy_seconds() ||
-        now.unit_seconds() < found->second.unit_seconds()) {
-      continue;
-    }
-    wire::ProcessWork& work = *done.add_work();
-    work.set_process(process);
-    work.set_busy_seconds(now.busy_seconds() - found->second.busy_seconds());
-    work.set_unit_seconds(now.unit_seconds() - found->second.unit_seconds());
-  }
-}
-
-void CoordinatorActor::hear_wire(const wire::Applied& applied) {
-  for (const wire::ProcessWork& one : applied.work()) work_[one.process()] = one;
-  for (const wire::WireUse& one : applied.wire()) {
-    wire_.set_wire_bytes(wire_.wire_bytes() + one.wire_bytes());
-    wire_.set_copied_bytes(wire_.copied_bytes() + one.copied_bytes());
-    wire_.set_parcels(wire_.parcels() + one.parcels());
-  }
 }
 
 void CoordinatorActor::play(const wanted::JournalHash& wanted) {

@@ -4,7 +4,9 @@
 
 #include "actors/company_actor.h"
 #include "actors/control/crew_ends.h"
+#include "actors/control/group_term.h"
 #include "actors/control/run_core.h"
+#include "actors/control/step_use.h"
 
 namespace troupe::actors {
 
@@ -36,9 +38,8 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   void damaged(int process, Generation generation, const wire::Prepared& part);
   void apply_without(const std::set<int>& newcomers, const wanted::Apply& wanted);
   wire::Event event_of(wire::Event::Kind kind, const wire::Epoch& epoch) const;
-  void hear_wire(const wire::Applied& applied);
-  wire::WireUse since_last_step();
-  void add_work(wire::StepDone& done);
+  void set_groups(wire::BeginStep& begin);
+  void alarm_of_groups(const wire::Epoch& epoch, const std::string& why);
   void play(const wanted::Standing& wanted);
   void play(const wanted::Compute& wanted);
   void play(const wanted::Prepare& wanted);
@@ -68,9 +69,10 @@ class CoordinatorActor : public CompanyActor<Coordinator> {
   RunCore core_;
   uint64_t step_ = 0;  // the one that is timed
   std::chrono::steady_clock::time_point begun_;
-  int64_t minimum_ = 0;        // bytes that the step under way has to send
-  wire::WireUse wire_, told_;  // of all processes: now, and when a step was last announced
-  std::map<int, wire::ProcessWork> work_, told_work_;  // by process; likewise
+  StepUse use_;
+  GroupTerm group_term_;
+  bool has_alarmed_of_groups_ = false;
+  std::vector<std::string> groups_;  // ids, by number of optimizer shard
   std::vector<int> shares_;                             // of the step under way; none: the plan's
 };
 

@@ -165,7 +165,8 @@ caf::result<Pb<wire::Applied>> CrewActor::commit(const Pb<wire::StepRecord>& rec
 
 void CrewActor::add_use(wire::Applied& applied) {
   using Seconds = std::chrono::duration<double>;
-  *applied.add_wire() = company().office.wire_use();
+  wire::WireUse& wire = *applied.add_wire() = company().office.wire_use();
+  wire.set_wire_bytes(wire.wire_bytes() + company().group_bytes);
   wire::ProcessWork& work = *applied.add_work();
   work.set_process(company().process);
   work.set_busy_seconds(Seconds(kernels::busy_time()).count());

@@ -42,6 +42,7 @@ OptimizerShardActor::OptimizerShardActor(caf::actor_config& config,
                                          const Address& address, runtime::Cell* cell)
     : Super(config, company, address, cell),
       memory_(company->arena, queue()),
+      group_(*company, memory_, queue(), address.index),
       blocks_(company->placement.owned_by(address.index)),
       buddy_(company->placement.buddy(address.index)),
       ward_(company->placement.ward(address.index)),
@@ -81,6 +82,7 @@ StateGuard OptimizerShardActor::make_guard() const {
 
 void OptimizerShardActor::on_exit() {
   waiting_.clear();
+  group_.leave();
   Super::on_exit();
 }
 
@@ -114,6 +116,11 @@ OptimizerShardActor::behavior_type OptimizerShardActor::make_behavior() {
 caf::result<void> OptimizerShardActor::begin(const Pb<wire::BeginStep>& step) {
   if (caf::error stale = enters(Phase::begin, *step)) return stale;
   begin_epoch(*step);
+  if (!group_.begin(*step)) {
+    return runtime::make_error(runtime::Errc::stale_epoch,
+                               "step " + std::to_string(step->step()) + " begins in a group that " +
+                                   to_string(place()) + " is none of");
+  }
   unadded_.clear();
   sums_come_.clear();
   may_add_ = false;
@@ -143,11 +150,15 @@ caf::result<Pb<wire::Prepared>> OptimizerShardActor::prepare(const Pb<wire::Begi
     }
   }
   record_gradients(*step);
+  const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
+  if (group_.is_joined()) {
+    prepare_together(step, promise);
+    return *promise;
+  }
   send_gradients();
   may_add_ = true;
   send_reduced();
   add_gradients();
-  const auto promise = promised(make_response_promise<Pb<wire::Prepared>>());
   std::set<int> senders;
   for (const BlockEdge& edge : used_by_others_) senders.insert(edge.user);
   wait_for({Verb::gradients, step->step(), std::move(senders), [this, step, promise] {
@@ -236,7 +247,13 @@ void OptimizerShardActor::record_gradients(const wire::BeginStep& step) {
 
 caf::result<Pb<wire::Applied>> OptimizerShardActor::commit(const Pb<wire::StepRecord>& record,
                                                            bool with_hashes) {
+  if (record->is_together() && !group_.is_joined()) {
+    return runtime::make_error(runtime::Errc::stale_epoch,
+                               "step " + std::to_string(record->step()) + " is applied in a group that " +
+                                   to_string(place()) + " is none of");
+  }
   comes_to(Phase::commit, record->step());
+  if (!record->is_together()) group_.leave();
   const auto promise = promised(make_response_promise<Pb<wire::Applied>>());
   apply_when_idle(promise, record, with_hashes);
   return *promise;
@@ -251,6 +268,7 @@ void OptimizerShardActor::apply_when_idle(const AppliedPtr& promise, const Pb<wi
     if (applies_ != before) return apply_when_idle(promise, record, with_hashes);
     ++applies_;
     apply(*record);
+    if (record->is_together()) return hand_out_together(promise, record, with_hashes);
     send_weights(*record);
     wait_for({Verb::weights, record->step(), senders_of_weights(), [this, promise, record, with_hashes] {
                 answer_commit(promise, record->step(), with_hashes);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "actors/lane_actor.h"
+#include "actors/train/shard_group.h"
 #include "actors/train/shard_memory.h"
 #include "actors/train/state_guard.h"
 
@@ -64,6 +65,11 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   template <class Atom>
   void send_sums(int to, Atom atom, int number, ShardMemory::Tensors tensors);
   void heard_sums(Verb verb, const wire::UnitId& id, const std::vector<int64_t>& blocks);
+  void prepare_together(const Pb<wire::BeginStep>& step, const PreparedPtr& promise);
+  template <class Promise>
+  ShardGroup::Done unless_it_fails(const Promise& promise, std::function<void()> f);
+  void give_copies(const PreparedPtr& promise, std::function<void()> next);
+  void hand_out_together(const AppliedPtr& promise, const Pb<wire::StepRecord>& record, bool with_hashes);
   void send_gradients();
   void send_reduced();
   void send_copies(const wire::StepRecord& record);
@@ -83,6 +89,7 @@ class OptimizerShardActor : public LaneActor<OptimizerShard> {
   const BlockEdge& edge_from(const TokenMessage& message, const std::vector<BlockEdge>& edges) const;
 
   ShardMemory memory_;
+  ShardGroup group_;
   const std::vector<int64_t> blocks_;
   // Redundancy: the shard that holds copies of ours, and whose blocks we hold copies of; -1: none.
   const int buddy_, ward_;

@@ -115,6 +115,12 @@ ShardMemory::Tensors ShardMemory::gradients(Ids blocks) {
   return out.take();
 }
 
+std::vector<Tensor> ShardMemory::gradients_of_ranges(Ids blocks) {
+  std::vector<Tensor> out;
+  for (const BlockRange& range : arena_.ranges(blocks)) out.push_back(gradient(range));
+  return out;
+}
+
 /// Integers: in whatever order they come (sum law).
 void ShardMemory::add_gradients(Ids blocks, const Tensors& sums) {
   for_pieces(blocks, sums, [&](const Tensor& own, const Tensor& come) {
@@ -133,6 +139,22 @@ ShardMemory::Tensors ShardMemory::rounded_gradients(Ids blocks) {
   return out;
 }
 
+kernels::Buffer ShardMemory::room_for_rounded(Ids blocks) const {
+  int64_t count = 0;
+  for (const BlockRange& range : arena_.ranges(blocks)) count += range.count;
+  return kernels::allocate(queue_.device(), kernels::DType::f32, {count});
+}
+
+kernels::Buffer ShardMemory::rounded_in_one(Ids blocks) {
+  const kernels::Buffer out = room_for_rounded(blocks);
+  int64_t at = 0;
+  for (const Tensor& sums : gradients_of_ranges(blocks)) {
+    kernels::round_sum(queue_, {.sum = sums, .rounded = elements(out.view, at, sums.count())});
+    at += sums.count();
+  }
+  return out;
+}
+
 void ShardMemory::set_rounded_gradients(Ids blocks, const Tensors& rounded) {
   for_pieces(blocks, rounded, [&](const Tensor& own, const Tensor& come) {
     kernels::set_rounded_sum(queue_, {.sum = own, .rounded = come});
@@ -141,22 +163,36 @@ void ShardMemory::set_rounded_gradients(Ids blocks, const Tensors& rounded) {
 
 ShardMemory::Tensors ShardMemory::ready(Ids blocks, uint64_t state, bool are_whole) {
   Joined out;
-  const std::vector<BlockRange> ranges = arena_.ranges(blocks);
-  for (const BlockRange& range : ranges) {
+  for (const BlockRange& range : arena_.ranges(blocks)) {
     for (const Tensor& part : parts(range, state, are_whole)) {
       const bool may_join = queue_.is_cuda() && !are_whole;
       out.add(part, may_join ? arena_.mirror()->allocation_of_weights(range.tensor, state) : nullptr);
     }
   }
-  if (!queue_.is_cuda()) {
-    for (const int64_t id : blocks) arena_.block(id, state);  // what a GPU has made, in an earlier part of the run
-  } else {  // behind whoever makes that state here, if anybody does
-    queue_.run(1, [mirror = arena_.mirror(), ranges, state](int64_t) {
-      for (const BlockRange& range : ranges) mirror->bring(range, state);
-    });
-  }
+  bring(blocks, state);
   return out.take();
 }
+
+/// What the lane is to read of a state and has been made elsewhere.
+void ShardMemory::bring(Ids blocks, uint64_t state) {
+  if (!queue_.is_cuda()) {
+    for (const int64_t id : blocks) arena_.block(id, state);  // what a GPU has made, in an earlier part of the run
+    return;
+  }
+  // Behind whoever makes that state here, if anybody does.
+  queue_.run(1, [mirror = arena_.mirror(), ranges = arena_.ranges(blocks), state](int64_t) {
+    for (const BlockRange& range : ranges) mirror->bring(range, state);
+  });
+}
+
+std::vector<Tensor> ShardMemory::weights_of_ranges(Ids blocks, uint64_t state, bool is_made) {
+  std::vector<Tensor> out;
+  for (const BlockRange& range : arena_.ranges(blocks)) out.push_back(parts(range, state, false)[0]);
+  if (is_made) bring(blocks, state);
+  return out;
+}
+
+void ShardMemory::got_weights(Ids blocks, uint64_t state) { set_stamps(arena_.ranges(blocks), state); }
 
 ShardMemory::Tensors ShardMemory::weights(Ids blocks, uint64_t state) { return ready(blocks, state, false); }
 
@@ -218,16 +254,20 @@ void ShardMemory::set_parts(Ids blocks, uint64_t state, const Tensors& joined, b
       written.push_back(range);
     }
   }
-  const auto set_stamps = [&arena = arena_, written, state, is_on_gpu = queue_.is_cuda()](int64_t) {
+  set_stamps(std::move(written), state);
+  if (!copies.empty()) queue_.then([copies = std::move(copies)](std::exception_ptr) {});
+}
+
+void ShardMemory::set_stamps(std::vector<BlockRange> written, uint64_t state) {
+  const bool is_on_gpu = queue_.is_cuda();
+  queue_.run(1, [&arena = arena_, written = std::move(written), state, is_on_gpu](int64_t) {
     for (const BlockRange& range : written) {
       if (is_on_gpu) arena.set_stamp_of_received(range, state);
       for (int64_t id = range.first_block; !is_on_gpu && id < range.first_block + range.blocks; ++id) {
         if (arena.stamp(id, state) <= state) arena.set_stamp(id, state);
       }
     }
-  };
-  queue_.run(1, set_stamps);
-  if (!copies.empty()) queue_.then([copies = std::move(copies)](std::exception_ptr) {});
+  });
 }
 
 void ShardMemory::copy_on_host(const runtime::TensorRef& from, const Tensor& to) {

@@ -30,15 +30,24 @@ class ShardMemory {
   kernels::Tensor gradient(const runtime::BlockRange& range);
   /// Sums of the blocks' gradients, [elements] i64 each: those of neighbouring tensors in one, if they lie so.
   Tensors gradients(Ids blocks);
+  /// The same, one for each range of the blocks: alike in every process.
+  std::vector<kernels::Tensor> gradients_of_ranges(Ids blocks);
   /// Enqueues that sums of others are added to the blocks'.
   void add_gradients(Ids blocks, const Tensors& sums);
   /// The same sums as an update takes them, [elements] f32 in memory of their own: for who holds copies.
   Tensors rounded_gradients(Ids blocks);
+  /// The same in one piece, [elements of all] f32, and memory for such a one.
+  kernels::Buffer rounded_in_one(Ids blocks);
+  kernels::Buffer room_for_rounded(Ids blocks) const;
   /// Enqueues that they take the place of the blocks' sums.
   void set_rounded_gradients(Ids blocks, const Tensors& rounded);
 
   /// The blocks' weights, [elements] f32 each, of a state that is made or being made in the lane; joined as sums are.
   Tensors weights(Ids blocks, uint64_t state);
+  /// The same, one for each range of the blocks; of blocks that are to come (not `is_made`) memory that waits for them.
+  std::vector<kernels::Tensor> weights_of_ranges(Ids blocks, uint64_t state, bool is_made);
+  /// Enqueues that the blocks' weights of that state have come there.
+  void got_weights(Ids blocks, uint64_t state);
   /// Enqueues that they are the blocks' weights of that state. Blocks that stand at a newer one are left as they
   /// are, and with Taken::missing those that stand at it, of which others read meanwhile.
   enum class Taken : uint8_t { missing, anyway };
@@ -59,6 +68,8 @@ class ShardMemory {
   Parts parts(const runtime::BlockRange& range, uint64_t state, bool are_whole);
   size_t parts_of_whole() const { return arena_.format().has_ema ? 4 : 3; }
   Tensors ready(Ids blocks, uint64_t state, bool are_whole);
+  void bring(Ids blocks, uint64_t state);
+  void set_stamps(std::vector<runtime::BlockRange> written, uint64_t state);
   Tensors cut(std::span<const runtime::BlockRange> ranges, const Tensors& come) const;
   void set_parts(Ids blocks, uint64_t state, const Tensors& joined, bool are_whole, Taken taken);
   kernels::Tensor in_reach(const kernels::Tensor& come, std::vector<kernels::Buffer>& copies);

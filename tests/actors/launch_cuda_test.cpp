@@ -5,7 +5,8 @@
 #include "kernels/cuda/device/device.h"
 #include "tests/actors/run_of.h"
 #include "tests/actors/spread_run.h"
-#include "tests/actors/train/small_recipe.h"
+#include "tests/actors/train/varied_recipe.h"
+#include "tests/runtime/data_plane/nccl_ranks.h"
 
 namespace troupe::tests {
 namespace {
@@ -227,6 +228,60 @@ TEST_F(LaunchCudaTest, ProcessesThatShareAGpuHaveTheCpusHash) {
             << to_string(precision) << to_string(layout) << redundancy << outcome.error;
       }
     }
+  }
+}
+
+// Law 2: NCCL adds integers in an order of its own. Law 3: what is lost with an attempt shows in no bit.
+TEST_F(LaunchCudaTest, ShardsThatSumByNcclHaveTheCpusHash) {
+  if (const std::string why = why_not_several_ranks(); !why.empty()) GTEST_SKIP() << "two ranks on one GPU: " << why;
+  Recipe recipe = recipe_of(4, 4, 3);
+  recipe.optimizer.set_ema_decay(0.9);
+  const std::string wanted = play_plainly(recipe, learnable(recipe)).hash;
+  const auto take_groups = [](Company& company) {
+    company.groups = {runtime::make_nccl_group, runtime::new_nccl_id};
+  };
+
+  for (const int redundancy : {0, 1}) {
+    for (const SpreadArgs& run :
+         {SpreadArgs{{2, 1, 2, 2, 1, 2}, 2}, SpreadArgs{with_replicas({2, 1, 2, 1, 1, 2}, 2), 2},
+          SpreadArgs{{1, 1, 3, 3, 1, 3}, 3}}) {
+      SpreadArgs args = run;
+      args.layout = on_gpu(args.layout);
+      args.redundancy = redundancy;
+      args.spoil = take_groups;
+      const SpreadOutcome outcome = play_spread(args, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << to_string(args.layout) << redundancy << outcome.error;
+    }
+    for (const char* where :
+         {"optimizer_shard/1@2:prepare", "optimizer_shard/0@2:apply", "expert_shard/1@2:backward"}) {
+      const Failpoint f = parse_failpoint(Fault::kill, where);
+      const SpreadArgs args{.layout = on_gpu({1, 1, 2, 2, 1, 2}), .processes = 2, .redundancy = redundancy,
+                            .trouble = {.failpoints = {f}, .deadline = std::chrono::seconds(5)},
+                            .spoil = take_groups};
+      const SpreadOutcome outcome = play_spread(args, recipe, learnable(recipe));
+      EXPECT_EQ(outcome.hash, wanted) << where << redundancy << outcome.error;
+    }
+  }
+}
+
+// A worker without a unit of a tensor adds zeros, not what it had added a step ago.
+TEST_F(LaunchCudaTest, WorkersWithoutAMicroBatchAddNothingByNccl) {
+  if (const std::string why = why_not_several_ranks(); !why.empty()) GTEST_SKIP() << "two ranks on one GPU: " << why;
+  Recipe recipe = recipe_of(3, 3, 4);
+  config::Curve& curve = *recipe.schedule.mutable_micro_batches();
+  curve.set_start(3);  // in the first step; then two workers of three have none
+  go_to(curve, 3.0 * static_cast<double>(recipe.sequences * recipe.sequence_rows), 1, config::CurvePoint::CONSTANT);
+  const BatchSource batches = [recipe](uint64_t step) { return varied_batches(recipe, step); };
+  ASSERT_EQ(batches(1).size(), 3u);
+  ASSERT_EQ(batches(2).size(), 1u);
+  const std::string wanted = play_plainly(recipe, batches).hash;
+  for (const int redundancy : {0, 1}) {
+    const SpreadArgs args{.layout = on_gpu({1, 1, 3, 3, 1, 3}), .processes = 3, .redundancy = redundancy,
+                          .spoil = [](Company& company) {
+                            company.groups = {runtime::make_nccl_group, runtime::new_nccl_id};
+                          }};
+    const SpreadOutcome outcome = play_spread(args, recipe, batches);
+    EXPECT_EQ(outcome.hash, wanted) << redundancy << outcome.error;
   }
 }
 

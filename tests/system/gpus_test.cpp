@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "kernels/cuda/device/device.h"
+#include "tests/runtime/data_plane/nccl_ranks.h"
 #include "tests/system/family.h"
 #include "tests/system/spread_program.h"
 
@@ -47,6 +48,34 @@ TEST_F(Gpus, HoweverManyProcessesAndGpusEndWithTheHashOfOne) {
       EXPECT_THAT(output_, HasSubstr("processes; the state is in the GPU's memory"));
     }
   }
+}
+
+// Law 2. Together on GPUs of their own, or on one where NCCL allows it. Law 3: also behind a member that is killed.
+TEST_F(Gpus, SumsByNcclEndWithTheHashOfOne) {
+  const bool has_several_gpus = std::filesystem::exists("/dev/nvidia1");
+  if (const std::string why = why_not_several_ranks(); !has_several_gpus && !why.empty()) {
+    GTEST_SKIP() << "two ranks on one GPU: " << why;
+  }
+  const std::string together = "--set cluster.collectives=NCCL ";
+  for (const char* precision : {"BF16", "FP8"}) {
+    const std::string wanted = hash_of(on_gpu(precision, ""));
+    for (const char* spread : {"--nodes 2 --set parallel.data=2 --set parallel.expert=2",
+                               "--nodes 2 --set parallel.expert_replicas=2 --set cluster.redundancy=0"}) {
+      EXPECT_EQ(hash_of(on_gpu(precision, together + spread)), wanted) << precision << " " << spread << output_;
+      EXPECT_THAT(output_, HasSubstr("summed and handed out by NCCL"));
+    }
+  }
+  const std::string wanted = hash_of(on_gpu("FP8", "--set train.steps=60"));
+  std::filesystem::remove_all(folder_ / "run");
+  Background run(command(on_gpu("FP8", together + "--nodes 2 --set parallel.data=2 --set train.steps=60")),
+                 folder_ / "beside");
+  for (const int step : {7, 25}) {
+    ASSERT_TRUE(run.says("step " + std::to_string(step) + " ")) << run.text();
+    ASSERT_EQ(::kill(step == 25 ? leader_of(run) : nodes_of(run).at(0), SIGKILL), 0);
+  }
+  EXPECT_EQ(run.wait(), 0) << run.text();
+  EXPECT_THAT(run.text(), HasSubstr("hash " + wanted));
+  EXPECT_THAT(run.text(), Not(HasSubstr("from its newest checkpoint")));
 }
 
 // The host's memory, where the GPU's is not known, or where states are verified.

@@ -9,6 +9,7 @@
 
 #include "config/schedule/dealing.h"
 #include "deploy/cluster/node_plane.h"
+#include "deploy/train/collectives.h"
 #include "runtime/cluster/cluster_error.h"
 #include "runtime/telemetry/event_log.h"
 
@@ -73,6 +74,7 @@ Leader::Leader(Args args)
       slow_nodes_(config::unit_work(setup_.plan_args(), company_->plan),
                   config::shares_of(company_->plan.micro_batches)) {
   company_->office.set_plane(plane_.get());
+  take_collectives(*company_, setup_.run.run);
   deal_by_pace();
   if (takes_over_) {
     company_->has_state = false;

@@ -10,6 +10,7 @@
 #include "deploy/cluster/end_if_hung.h"
 #include "deploy/cluster/held_parts.h"
 #include "deploy/options/device_option.h"
+#include "deploy/train/collectives.h"
 #include "deploy/train/failpoint_options.h"
 #include "deploy/train/run_setup.h"
 #include "runtime/cluster/cluster_error.h"
@@ -360,6 +361,7 @@ Word play(const PartArgs& part, std::unique_ptr<runtime::DataPlane> plane) {
     });
   }
   company->office.set_plane(plane_here.get());
+  take_collectives(*company, planned.run.run);
   door.set(company);
   connect_plane(*plane_here, start, door);
   const auto hang_watch = end_if_hung(*company);  // also while what follows is taken down
