@@ -29,6 +29,26 @@ struct ScoreArgs {
   std::function<void(int64_t done, int64_t all)> progress;  ///< documents; may be empty
 };
 
+/// Tokens [begin, end) of a document as inputs; of their targets, one behind each, those from `first_target` on are
+/// scored.
+struct ScoreWindow {
+  const runtime::HeldOutDocument* document;
+  int64_t begin, end, first_target;
+};
+
+struct WindowArgs {
+  std::span<const runtime::HeldOutDocument> documents;
+  int64_t context;       ///< as of ScoreArgs
+  int64_t rows_at_once;  ///< of the windows of one call
+  bool has_padding;      ///< each of them counts as much as the longest
+  /// -ln p of every target of the windows, one behind the other; 0 where it is not scored.
+  std::function<std::vector<float>(std::span<const ScoreWindow> windows)> losses_of;
+  std::function<void(int64_t done, int64_t all)> progress;  ///< documents; may be empty
+};
+
+/// As score_documents, whoever computes the losses.
+std::vector<Score> score_in_windows(const WindowArgs& args);
+
 /// Of each document. Every token behind its first is scored once. Documents longer than `context`
 /// go in windows that advance by half of it, so that a token sees at least half a window before it,
 /// except in the first. Many windows are computed at once, which shows in no bit (law 1). Throws

@@ -1,5 +1,8 @@
 #include "actors/train/evaluator.h"
 
+#include <algorithm>
+
+#include "actors/inference/forward_scorer.h"
 #include "runtime/error.h"
 
 namespace troupe::actors {
@@ -44,12 +47,37 @@ void EvaluatorActor::add_ema(const wire::StepRecord& record, wire::Evaluation& e
 std::vector<Score> EvaluatorActor::scores_of(const wire::StepRecord& record, bool reads_ema) {
   const std::vector<float> bias(record.bias().begin(), record.bias().end());
   const Recipe recipe = company().timeline.recipe_of_state(record.step());
+  if (scores_on_gpu()) return scores_of_gpu(record, recipe, bias);
   Decoder decoder({.arena = company().arena, .recipe = recipe, .routing_bias = bias,
                    .queue = queue_, .form = kernels::AttentionForm::expanded,
                    .state = record.step(), .page_rows = recipe.sequence_rows,
                    .reads_ema = reads_ema});
   return score_documents({.decoder = decoder, .queue = queue_, .documents = *documents_,
                           .context = recipe.sequence_rows, .progress = {}});
+}
+
+/// Whatever the number of processes, so that it shows in no loss. The EMA is the host's.
+bool EvaluatorActor::scores_on_gpu() const {
+  return company().device == kernels::Device::cuda && !company().arena.format().has_ema;
+}
+
+std::vector<Score> EvaluatorActor::scores_of_gpu(const wire::StepRecord& record, const Recipe& recipe,
+                                                 const std::vector<float>& bias) {
+  Company& all = company();
+  kernels::Queue queue(queue_, all.device, recipe.arithmetic);
+  const size_t phase = all.timeline.at(std::max<uint64_t>(record.step(), 1)).phase;
+  // What other processes have is copied for a layer at a time.
+  std::vector<int> foreign;
+  for (int tensor = 0; tensor < all.arena.tensors(); ++tensor) {
+    if (!all.placement.holds(all.process, tensor)) foreign.push_back(tensor);
+  }
+  return score_by_forward({.queue = queue, .tensors = all.tensors, .recipe = recipe, .context = all.mla(phase),
+                           .experts = all.plan.experts, .routing_bias = bias,
+                           .view = {.state = record.step(), .scale_bits = 0,
+                                    .epoch = runtime::unit_epoch(record.epoch(), record.step() + 1)},
+                           .documents = *documents_, .sequence_rows = recipe.sequence_rows,
+                           .rows_at_once = std::max(recipe.sequences, int64_t{1}) * recipe.sequence_rows,
+                           .layer_done = [&] { all.arena.mirror()->forget_weights(foreign); }});
 }
 
 }  // namespace troupe::actors

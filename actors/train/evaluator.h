@@ -30,6 +30,10 @@ class EvaluatorActor : public CompanyActor<Evaluator> {
   /// Of each document.
   std::vector<Score> scores_of(const wire::StepRecord& record, bool reads_ema);
 
+  bool scores_on_gpu() const;
+  std::vector<Score> scores_of_gpu(const wire::StepRecord& record, const Recipe& recipe,
+                                   const std::vector<float>& bias);
+
   const Documents documents_;
   kernels::Queue& queue_;
 };

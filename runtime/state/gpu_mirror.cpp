@@ -226,61 +226,12 @@ const void* GpuMirror::allocation_of_weights(int tensor, uint64_t state) {
   return of(tensor).versions[state % 2].parts[0].memory.get();
 }
 
-const void* GpuMirror::allocation_of_sums(int tensor) {
-  std::lock_guard lock(of(tensor).mutex);
-  return of(tensor).gradient.memory.get();
-}
-
-void GpuMirror::share_sums(bool are_shared) {
-  are_shared_ = are_shared;
-  for (Mirrored& mine : tensors_) {
+void GpuMirror::forget_weights(std::span<const int> tensors) {
+  for (const int tensor : tensors) {
+    Mirrored& mine = of(tensor);
     std::lock_guard lock(mine.mutex);
-    if (std::exchange(mine.awaits_first, false)) kernels::zero_now(mine.gradient);
-  }
-}
-
-kernels::GradientSum GpuMirror::gradient(int tensor, int scale_bits, int64_t units) {
-  Mirrored& mine = of(tensor);
-  std::lock_guard lock(mine.mutex);
-  make_gradient(tensor);
-  return {.sum = mine.gradient,
-          .scale_bits = scale_bits,
-          .units = units,
-          .faults = faults_,
-          .locks = are_shared_ ? mine.locks.get() : nullptr,
-          .is_first = std::exchange(mine.awaits_first, false)};
-}
-
-void GpuMirror::clear(const Block& block) {
-  Mirrored& mine = of(block.tensor);
-  std::lock_guard lock(mine.mutex);
-  if (mine.gradient) kernels::zero_now(runtime::elements(mine.gradient, block.first, block.count));
-}
-
-void GpuMirror::clear(kernels::Queue& queue, const BlockRange& range) {
-  Mirrored& mine = of(range.tensor);
-  std::lock_guard lock(mine.mutex);
-  if (!mine.gradient) return;
-  mine.awaits_first = !are_shared_ && range.blocks == mine.blocks;
-  if (mine.awaits_first) return;
-  kernels::set_zero(queue, {.y = runtime::elements(mine.gradient, range.first, range.count)});
-}
-
-Tensor GpuMirror::gradient_of(kernels::Queue& queue, const BlockRange& range) {
-  Mirrored& mine = of(range.tensor);
-  std::lock_guard lock(mine.mutex);
-  make_gradient(range.tensor);
-  if (std::exchange(mine.awaits_first, false)) kernels::set_zero(queue, {.y = mine.gradient});
-  return runtime::elements(mine.gradient, range.first, range.count);
-}
-
-void GpuMirror::fetch(const Block& block, const Tensor& to) {
-  Mirrored& mine = of(block.tensor);
-  std::lock_guard lock(mine.mutex);
-  if (mine.gradient) {
-    kernels::copy_now(runtime::elements(mine.gradient, block.first, block.count), to);
-  } else {
-    kernels::zero_now(to);  // no unit has had any of it here
+    mine.packed = {};
+    for (Version& version : mine.versions) version = {};
   }
 }
 

@@ -87,6 +87,9 @@ class GpuMirror {
   void got(const BlockRange& range, uint64_t state);
   /// Nothing is here any more. Not while anybody computes.
   void forget();
+  /// Gives back the memory of these tensors' weights, which nobody computes with. Of those of which nothing is made or
+  /// received here: what they are stands on the host.
+  void forget_weights(std::span<const int> tensors);
 
   /// Whether the GPU has made or got a state of the block, or its weights, that the host has not seen.
   bool is_newer(int64_t id, uint64_t state) const;
