@@ -73,6 +73,17 @@ std::string row(const std::string& name, const RankUse& use) {
                      time_and_share(use.simulated_idle_ms, use.simulated_ms));
 }
 
+/// Lists come from files, which may say anything.
+config::PlayedSchedule simulated_of(const MergedTrace& trace, const TracedStep& step, int worker,
+                                    const config::ScheduleCosts& costs) {
+  try {
+    return config::simulate(lists_of(trace, step, worker), costs);
+  } catch (const std::exception& error) {
+    throw runtime::TraceError("step " + std::to_string(step.step) + " of worker " + std::to_string(worker) +
+                              " in the files: " + error.what());
+  }
+}
+
 }  // namespace
 
 std::vector<RankUse> use_of_ranks(const MergedTrace& trace) {
@@ -87,7 +98,7 @@ std::vector<RankUse> use_of_ranks(const MergedTrace& trace) {
     }
     for (const TracedStep& step : trace.steps) {
       const SendTimes sent(trace, step, worker);
-      const config::PlayedSchedule simulated = config::simulate(lists_of(trace, step, worker), costs);
+      const config::PlayedSchedule simulated = simulated_of(trace, step, worker, costs);
       for (int rank = 0; rank < trace.origin.ranks; ++rank) {
         RankUse& use = uses[first + static_cast<size_t>(rank)];
         add_step(use, step, trace.rank(step, worker, rank), sent);

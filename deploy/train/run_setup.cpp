@@ -67,11 +67,17 @@ std::unique_ptr<runtime::TraceRecorder> recorder_of(const actors::Company& compa
   origin.schedule = config::Parallel::Schedule_Name(plan.schedule);
   runtime::set_clock(origin);
   const auto folder = trace.has_folder() ? std::filesystem::path(trace.folder()) : run_folder / "trace";
+  const auto file_of = [&](int process) { return folder / ("process-" + std::to_string(process) + ".json"); };
+  std::vector<std::filesystem::path> others;  // of processes that this part of the run does not have
+  for (int process = origin.processes; company.is_first() && std::filesystem::exists(file_of(process)); ++process) {
+    others.push_back(file_of(process));
+  }
   return std::make_unique<runtime::TraceRecorder>(runtime::TraceRecorder::Args{
       .first_step = int64_t{trace.after_steps()} + 1,
       .last_step = int64_t{trace.after_steps()} + trace.steps(),
-      .file = folder / ("process-" + std::to_string(company.process) + ".json"),
-      .origin = std::move(origin)});
+      .file = file_of(company.process),
+      .origin = std::move(origin),
+      .others = std::move(others)});
 }
 
 }  // namespace

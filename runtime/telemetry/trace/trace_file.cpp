@@ -1,5 +1,6 @@
 #include "runtime/telemetry/trace/trace_file.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -92,7 +93,10 @@ ordered_json trace_events(const TracePart& part, int64_t shift_ns) {
 
 void write_trace_part(const std::filesystem::path& file, const TracePart& part) {
   const TraceOrigin& origin = part.origin;
-  const ordered_json all{{"traceEvents", trace_events(part)},
+  // Of a clock that counts from when the machine was started: a double has no nanoseconds behind 51 days of it.
+  int64_t base = part.lists.empty() ? 0 : part.lists.front().begin_ns;
+  for (const TracedList& list : part.lists) base = std::min(base, list.begin_ns);
+  const ordered_json all{{"traceEvents", trace_events(part, -base)},
                          {"displayTimeUnit", "ms"},
                          {"otherData",
                           {{"format", trace_format},
@@ -104,6 +108,7 @@ void write_trace_part(const std::filesystem::path& file, const TracePart& part) 
                            {"stages", origin.stages},
                            {"schedule", origin.schedule},
                            {"boot", origin.boot},
+                           {"base_ns", base},
                            {"unix_minus_steady_ns", origin.unix_minus_steady_ns}}}};
   if (!file.parent_path().empty()) std::filesystem::create_directories(file.parent_path());
   const auto partial = partial_path(file);

@@ -15,7 +15,8 @@ using nlohmann::json;
 
 constexpr uint64_t most_bytes = uint64_t{1} << 30;
 constexpr int32_t most_of_a_kind = 1 << 20;  // ranks, workers, stages, processes
-constexpr double most_us = 1e13;             // 300 years behind the start of a machine
+constexpr double most_us = 1e13;             // 115 days of a run
+constexpr int64_t most_ns = int64_t{1} << 61;
 
 using Key = std::tuple<int64_t, int, int>;  // step, worker, rank
 
@@ -35,8 +36,19 @@ int at_least_one(const JsonFields& fields, const char* field) {
 
 int64_t nanoseconds(const JsonFields& fields, const char* field) {
   const double us = fields.number(field);
-  if (!(us >= 0 && us <= most_us)) fields.refuse(field, std::to_string(us), "microseconds of a steady clock");
+  if (!(us >= 0 && us <= most_us)) fields.refuse(field, std::to_string(us), "microseconds of a run");
   return std::llround(us * 1000);
+}
+
+/// From `least` to most_ns.
+int64_t whole_nanoseconds(const JsonFields& fields, const char* field, int64_t least, const char* wanted) {
+  const json& value = fields.has(field) ? fields.at(field) : json();
+  const bool is_whole = value.is_number_unsigned() ? value.get<uint64_t>() <= static_cast<uint64_t>(most_ns)
+                                                   : value.is_number_integer();
+  if (!is_whole || value.get<int64_t>() < least || value.get<int64_t>() > most_ns) {
+    fields.refuse(field, value.dump(), wanted);
+  }
+  return value.get<int64_t>();
 }
 
 TraceOrigin origin_of(const JsonFields& fields) {
@@ -59,12 +71,8 @@ TraceOrigin origin_of(const JsonFields& fields) {
     fields.refuse("schedule", "\"" + origin.schedule + "\"", "a schedule of config/README.md");
   }
   origin.boot = fields.text("boot", "");
-  const json& clock = fields.has("unix_minus_steady_ns") ? fields.at("unix_minus_steady_ns") : json();
-  if (!clock.is_number_integer()) fields.refuse("unix_minus_steady_ns", clock.dump(), "a whole number");
-  origin.unix_minus_steady_ns = clock.get<int64_t>();
-  if (std::llabs(origin.unix_minus_steady_ns) > int64_t{1} << 61) {
-    fields.refuse("unix_minus_steady_ns", clock.dump(), "nanoseconds since 1970");
-  }
+  origin.unix_minus_steady_ns =
+      whole_nanoseconds(fields, "unix_minus_steady_ns", -most_ns, "a whole number of nanoseconds since 1970");
   return origin;
 }
 
@@ -72,7 +80,9 @@ class Reader {
  public:
   Reader(const json& all, const std::string& file) : file_(file) {
     const JsonFields fields(all, file + ": ");
-    part_.origin = origin_of(fields.section("otherData"));
+    const JsonFields other = fields.section("otherData");
+    part_.origin = origin_of(other);
+    base_ns_ = whole_nanoseconds(other, "base_ns", 0, "the nanoseconds of a steady clock that times count from");
     if (!fields.has("traceEvents") || !fields.at("traceEvents").is_array()) {
       fields.refuse("traceEvents", fields.has("traceEvents") ? "no array" : "nothing", "the events");
     }
@@ -115,7 +125,7 @@ class Reader {
     const JsonFields args = fields.section("args");
     const Key key{args.integer("step"), below(args, "worker", part_.origin.workers),
                   below(args, "rank", part_.origin.ranks)};
-    const int64_t begin = nanoseconds(fields, "ts");
+    const int64_t begin = base_ns_ + nanoseconds(fields, "ts");
     const int64_t end = begin + nanoseconds(fields, "dur");
     category == "list" ? read_list(args, key, begin, end) : read_operation(args, key, begin, end);
   }
@@ -141,7 +151,7 @@ class Reader {
     each.operation = {*kind, below(args, "stage", part_.origin.stages), args.integer("micro_batch"),
                       args.boolean("beside_next", false)};
     each.from_process = from_process(args);
-    each.ready_ns = nanoseconds(args, "ready");
+    each.ready_ns = base_ns_ + nanoseconds(args, "ready");
     each.begin_ns = begin;
     each.end_ns = end;
   }
@@ -157,6 +167,7 @@ class Reader {
 
   const std::string& file_;
   TracePart part_;
+  int64_t base_ns_ = 0;
   std::map<Key, Read> lists_;
 };
 

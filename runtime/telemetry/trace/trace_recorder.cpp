@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 #include <fstream>
+#include <utility>
 
 #include "runtime/telemetry/cell_clock.h"
 #include "runtime/telemetry/trace/trace_file.h"
@@ -60,6 +61,12 @@ ListRecordingPtr TraceRecorder::begin(TracedList list) {
   const std::tuple key(list.step, list.worker, list.rank);
   const auto recording = std::make_shared<ListRecording>(std::move(list));
   std::lock_guard lock(mutex_);
+  if (newest_written_ >= args_.last_step) return nullptr;  // a step that is done again behind all of them
+  if (!std::exchange(has_begun_, true)) {
+    std::error_code ignored;  // what cannot be taken away is written over, or noticed by who reads it
+    std::filesystem::remove(args_.file, ignored);
+    for (const auto& other : args_.others) std::filesystem::remove(other, ignored);
+  }
   lists_[key] = recording;
   return recording;
 }
@@ -74,7 +81,6 @@ std::string TraceRecorder::write() {
   std::lock_guard lock(mutex_);
   const int64_t newest = std::min(newest_committed_, args_.last_step);
   if (newest <= newest_written_) return {};
-  newest_written_ = newest;
   TracePart part{args_.origin, {}};
   for (const auto& [key, recording] : lists_) {
     if (std::get<0>(key) > newest) continue;
@@ -87,6 +93,7 @@ std::string TraceRecorder::write() {
   } catch (const std::exception& error) {
     return std::string("the trace is not written: ") + error.what();
   }
+  newest_written_ = newest;
   lists_.clear();
   return {};
 }

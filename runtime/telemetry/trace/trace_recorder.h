@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "runtime/telemetry/trace/trace_part.h"
 
@@ -40,12 +41,14 @@ using ListRecordingPtr = std::shared_ptr<ListRecording>;
 
 class TraceRecorder {
  public:
-  /// Records the steps first to last, both included, into `file`.
+  /// Records the steps first to last, both included, into `file`. When the first of them begins, `file` and `others`
+  /// are taken away: what stands there is of an earlier part of the run, or of another run.
   struct Args {
     int64_t first_step;
     int64_t last_step;
     std::filesystem::path file;
     TraceOrigin origin;
+    std::vector<std::filesystem::path> others = {};
   };
   explicit TraceRecorder(Args args) : args_(std::move(args)) {}
 
@@ -66,6 +69,7 @@ class TraceRecorder {
   const Args args_;
   std::mutex mutex_;
   std::map<std::tuple<int64_t, int, int>, ListRecordingPtr> lists_;  // by step, worker and rank
+  bool has_begun_ = false;
   int64_t newest_committed_ = -1;
   int64_t newest_written_ = -1;
 };

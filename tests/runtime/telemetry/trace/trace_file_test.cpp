@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -65,6 +66,24 @@ TEST_F(TraceFileTest, IsReadAsItWasWritten) {
   EXPECT_EQ(read.lists, part_.lists);
 }
 
+// Twelve years behind the start of a machine doubles of microseconds have no nanoseconds.
+TEST_F(TraceFileTest, IsReadAsItWasWrittenHoweverLongTheMachineRuns) {
+  TracePart late = part_;
+  for (TracedList& list : late.lists) {
+    const auto shift = [](int64_t& ns) { ns += 400'000'000'000'000'001; };
+    shift(list.begin_ns);
+    shift(list.end_ns);
+    for (TracedOperation& each : list.operations) {
+      shift(each.ready_ns);
+      shift(each.begin_ns);
+      shift(each.end_ns);
+    }
+  }
+  write_trace_part(file_, late);
+
+  EXPECT_EQ(read_trace_part(file_).lists, late.lists);
+}
+
 TEST_F(TraceFileTest, IsThereAloneWhenItIsWritten) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
@@ -87,7 +106,7 @@ TEST_F(TraceFileTest, HasEventsOfTheFormatThatNestInTheirRows) {
   EXPECT_EQ(rows.size(), 2u) << "a rank's own, and what is played beside it";
   const auto& beside = rows.rbegin()->second;
   EXPECT_EQ(beside.size(), 2u);
-  EXPECT_EQ(rows.begin()->second[0].first, 0.1) << "microseconds";
+  EXPECT_EQ(rows.begin()->second[0].first, 0) << "microseconds behind base_ns";
 }
 
 TEST_F(TraceFileTest, OfAnotherKindIsNamedWithWhatWasFound) {
@@ -140,6 +159,13 @@ TEST_F(TraceFileTest, ThatMakesNoSenseIsRefused) {
               HasSubstr("found 4 operations, wanted 1000000000"));
   EXPECT_THAT(error_after([](json& all) { event(all, "list")["args"]["step"] = 3; }), HasSubstr("a list twice"));
   EXPECT_THAT(error_after([](json& all) { all["otherData"]["schedule"] = "ZIGZAG"; }), HasSubstr("ZIGZAG"));
+  const auto least = std::numeric_limits<int64_t>::min();
+  EXPECT_THAT(error_after([&](json& all) { all["otherData"]["unix_minus_steady_ns"] = least; }),
+              HasSubstr("found -9223372036854775808, wanted a whole number"));
+  EXPECT_THAT(error_after([](json& all) { all["otherData"]["unix_minus_steady_ns"] = uint64_t{1} << 63; }),
+              HasSubstr("found 9223372036854775808, wanted a whole number"));
+  EXPECT_THAT(error_after([](json& all) { all["otherData"]["base_ns"] = -1; }), HasSubstr("base_ns: found -1"));
+  EXPECT_THAT(error_after([](json& all) { all["otherData"].erase("base_ns"); }), HasSubstr("base_ns: found null"));
   EXPECT_THAT(error_after([](json& all) { all["traceEvents"].push_back(7); }), HasSubstr("found number, wanted"));
 }
 

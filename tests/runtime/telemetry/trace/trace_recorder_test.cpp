@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "runtime/telemetry/trace/trace_file.h"
 #include "tests/own_folder.h"
 #include "tests/runtime/telemetry/trace/traced_lists.h"
@@ -100,6 +102,31 @@ TEST_F(TraceRecorderTest, WhatIsNotCommittedOrNotWholeIsNotWritten) {
   EXPECT_EQ(recorder_.write(), "");
 
   EXPECT_THAT(written().lists, ElementsAre(second_rank(2)));
+}
+
+TEST_F(TraceRecorderTest, WhatAnotherPartOfTheRunHasLeftGoesWhenTheFirstStepBegins) {
+  const fs::path other = file_.parent_path() / "process-2.json";
+  for (const fs::path& old : {file_, other}) write_trace_part(old, {origin_, {second_rank(2)}});
+  TraceRecorder recorder({.first_step = 2, .last_step = 3, .file = file_, .origin = origin_, .others = {other}});
+
+  recorder.begin(begun(1));
+  EXPECT_TRUE(fs::exists(file_) && fs::exists(other)) << "none of it is wanted yet";
+  recorder.begin(begun(2));
+  EXPECT_FALSE(fs::exists(file_) || fs::exists(other));
+}
+
+TEST_F(TraceRecorderTest, IsWrittenWhenAPlaceCanBeWrittenAgain) {
+  const fs::path folder = file_.parent_path();
+  fs::create_directories(folder_);
+  std::ofstream(folder) << "no folder";
+  play(*recorder_.begin(begun(2)));
+  recorder_.committed(3);
+  EXPECT_THAT(recorder_.write(), HasSubstr("the trace is not written: "));
+  fs::remove(folder);
+
+  EXPECT_EQ(recorder_.write(), "");
+  EXPECT_THAT(written().lists, ElementsAre(second_rank(2)));
+  EXPECT_EQ(recorder_.begin(begun(3)), nullptr) << "all is written";
 }
 
 TEST_F(TraceRecorderTest, WithoutAListThereIsNoFile) {
