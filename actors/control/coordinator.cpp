@@ -153,12 +153,12 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
     begin.mutable_shares()->Add(shares.begin(), shares.end());
   }
   shares_.assign(begin.shares().begin(), begin.shares().end());
-  if (company().has_groups()) set_groups(begin);
   company().epochs = begin.epoch().n();
   if (std::exchange(step_, begin.step()) != begin.step()) {
     begun_ = std::chrono::steady_clock::now();
   }
   at_step(begin.step());
+  if (company().has_groups()) set_groups(begin);
   if (std::exchange(begins_again_, false)) {
     company().happened(event_of(wire::Event::STEP_BEGUN_AGAIN, begin.epoch()));
   }
@@ -179,7 +179,10 @@ void CoordinatorActor::compute(const wanted::Compute& wanted) {
 /// None where they cannot be had: then everything goes by messages.
 void CoordinatorActor::set_groups(wire::BeginStep& begin) {
   const bool is_new = group_term_.is_new(begin.step());
-  if (group_term_.has_given_up()) return alarm_of_groups(begin.epoch(), "groups have failed, again and again");
+  if (group_term_.has_given_up()) {
+    return alarm_of_groups(begin.epoch(), "the step was begun in groups " +
+                                              std::to_string(GroupTerm::most_beginnings) + " times");
+  }
   try {
     const int each = is_new ? company().plan.optimizer_shards / company().placement.processes() : 0;
     if (is_new) groups_.clear();

@@ -194,12 +194,12 @@ void NcclGroup::split(const std::vector<int>& round, Clock::time_point until) {
   ncclConfig_t config = config_of_communicators();
   expect(nccl().split(communicator_, color, options_.rank, &splitting_, &config), "circles");
   settle(communicator_, "circles", until);
-  if (color != NCCL_SPLIT_NOCOLOR) settle(splitting_, "circles", until);
   const ncclComm_t made = std::exchange(splitting_, nullptr);
   if (color == NCCL_SPLIT_NOCOLOR) return;
   Circle& own = circles_[static_cast<size_t>(color)];
   own.communicator = made;
   own.is_split = true;
+  settle(made, "circles", until);
 }
 
 /// Calls of NCCL that begin together. However it ends it is closed: what gives the communicators up would wait for it.
