@@ -67,17 +67,35 @@ std::vector<Score> EvaluatorActor::scores_of_gpu(const wire::StepRecord& record,
   kernels::Queue queue(queue_, all.device, recipe.arithmetic);
   const size_t phase = all.timeline.at(std::max<uint64_t>(record.step(), 1)).phase;
   // What other processes have is copied for a layer at a time.
-  std::vector<int> foreign;
-  for (int tensor = 0; tensor < all.arena.tensors(); ++tensor) {
-    if (!all.placement.holds(all.process, tensor)) foreign.push_back(tensor);
-  }
+  const std::unique_ptr<EvaluatorActor, void (*)(EvaluatorActor*)> at_end(
+      this, [](EvaluatorActor* self) { self->forget_others(); });
   return score_by_forward({.queue = queue, .tensors = all.tensors, .recipe = recipe, .context = all.mla(phase),
                            .experts = all.plan.experts, .routing_bias = bias,
                            .view = {.state = record.step(), .scale_bits = 0,
                                     .epoch = runtime::unit_epoch(record.epoch(), record.step() + 1)},
                            .documents = *documents_, .sequence_rows = recipe.sequence_rows,
                            .rows_at_once = std::max(recipe.sequences, int64_t{1}) * recipe.sequence_rows,
-                           .layer_done = [&] { all.arena.mirror()->forget_weights(foreign); }});
+                           .layer_done = [this] { forget_others(); }});
+}
+
+void EvaluatorActor::find_others() {
+  const Company& all = company();
+  std::vector<bool> is_held(static_cast<size_t>(all.arena.tensors()), false);
+  const std::vector<runtime::Block>& blocks = all.arena.blocks();
+  for (size_t id = 0; id < blocks.size(); ++id) {
+    const Share share = all.placement.share(all.process, static_cast<int64_t>(id));
+    if (share != Share::none) is_held[static_cast<size_t>(blocks[id].tensor)] = true;
+  }
+  for (int tensor = 0; tensor < all.arena.tensors(); ++tensor) {
+    if (all.placement.uses(all.process, tensor)) continue;
+    unused_.push_back(tensor);
+    if (!is_held[static_cast<size_t>(tensor)]) foreign_.push_back(tensor);
+  }
+}
+
+void EvaluatorActor::forget_others() const {
+  company().arena.mirror()->forget_bf16(unused_);
+  company().arena.mirror()->forget_weights(foreign_);
 }
 
 }  // namespace troupe::actors

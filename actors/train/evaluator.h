@@ -20,7 +20,9 @@ class EvaluatorActor : public CompanyActor<Evaluator> {
   EvaluatorActor(caf::actor_config& config, std::shared_ptr<Company> company,
                  const Address& address, runtime::Cell* cell, Documents documents)
       : CompanyActor(config, std::move(company), address, cell), documents_(std::move(documents)),
-        queue_(this->company().lane(address)) {}
+        queue_(this->company().lane(address)) {
+    find_others();
+  }
 
   behavior_type make_behavior() override;
 
@@ -31,10 +33,16 @@ class EvaluatorActor : public CompanyActor<Evaluator> {
   std::vector<Score> scores_of(const wire::StepRecord& record, bool reads_ema);
 
   bool scores_on_gpu() const;
+  void find_others();
   std::vector<Score> scores_of_gpu(const wire::StepRecord& record, const Recipe& recipe,
                                    const std::vector<float>& bias);
 
+  /// Gives back what the GPU has got of tensors that this process does not compute with.
+  void forget_others() const;
+
   const Documents documents_;
+  // Tensors that this process does not use: of some it has blocks, as who keeps copies.
+  std::vector<int> unused_, foreign_;
   kernels::Queue& queue_;
 };
 

@@ -226,12 +226,18 @@ const void* GpuMirror::allocation_of_weights(int tensor, uint64_t state) {
   return of(tensor).versions[state % 2].parts[0].memory.get();
 }
 
-void GpuMirror::forget_weights(std::span<const int> tensors) {
+void GpuMirror::forget_bf16(std::span<const int> tensors) {
   for (const int tensor : tensors) {
-    Mirrored& mine = of(tensor);
-    std::lock_guard lock(mine.mutex);
-    mine.packed = {};
-    for (Version& version : mine.versions) version = {};
+    std::lock_guard lock(of(tensor).mutex);
+    of(tensor).packed = {};
+  }
+}
+
+void GpuMirror::forget_weights(std::span<const int> tensors) {
+  forget_bf16(tensors);
+  for (const int tensor : tensors) {
+    std::lock_guard lock(of(tensor).mutex);
+    for (Version& version : of(tensor).versions) version = {};
   }
 }
 

@@ -90,6 +90,8 @@ class GpuMirror {
   /// Gives back the memory of these tensors' weights, which nobody computes with. Of those of which nothing is made or
   /// received here: what they are stands on the host.
   void forget_weights(std::span<const int> tensors);
+  /// The same of their bf16 copies alone, whatever is made here of the weights.
+  void forget_bf16(std::span<const int> tensors);
 
   /// Whether the GPU has made or got a state of the block, or its weights, that the host has not seen.
   bool is_newer(int64_t id, uint64_t state) const;
