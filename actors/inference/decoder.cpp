@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "actors/inference/forward_routed.h"
 #include "actors/model/mlp_block.h"
-#include "actors/model/routed_block.h"
 #include "kernels/layers/head.h"
-#include "kernels/layers/moe/expert.h"
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/permute.h"
@@ -51,12 +50,6 @@ Recipe forward_recipe(const Recipe& recipe) {
           .on_nan = OnNan::stop,
           .precision = recipe.precision};
 }
-
-/// When an exception passes, operations under way must end before the memory that they use.
-struct Drained {
-  kernels::Queue& queue;
-  ~Drained() { queue.cancel(std::make_exception_ptr(KernelError("given up"))); }
-};
 
 /// `parts` cut into lists of at most pass_rows rows.
 std::vector<std::vector<Decoder::Part>> cut(std::span<const Decoder::Part> parts) {
@@ -229,21 +222,10 @@ Tensor Decoder::layer(Pass& pass, int64_t number, const Tensor& x) {
 }
 
 Tensor Decoder::routed(Pass& pass, int64_t number, const Tensor& normed) {
-  const kernels::ModelShape& s = recipe_.shape;
-  const int64_t E = s.experts;
-  const ConstTensor bias =
-      kernels::tensor(args_.routing_bias.data() + (number - s.dense_layers) * E, {E});
-  kernels::Queue& queue = args_.queue;
-  RoutedBlock block(tensors_, recipe_, number, view_, ExpertHolders::one(E));
-  block.choose(queue, pass.layer, normed, bias);
-  queue.wait();
-  const DispatchedRows part = block.dispatch(queue, pass.layer).here.at(0);
-  kernels::ExpertsArgs experts{ffn_options(recipe_, true), {}, part.offsets, part.rows, part.index};
-  experts.weights = tensors_.experts(number, 0, E, view_);
-  const kernels::ExpertsSaved saved = kernels::experts_forward(queue, pass.layer, experts);
-  const Tensor y = block.combine(queue, pass.layer, {{saved.y, {}, {}}});
-  queue.wait();  // the plan of the dispatch ends with this block
-  return y;
+  const config::ExpertRange all{0, static_cast<int>(recipe_.shape.experts)};
+  return forward_routed(args_.queue, pass.layer, {.tensors = tensors_, .recipe = recipe_, .layer = number,
+                                                  .view = view_, .routing_bias = args_.routing_bias,
+                                                  .experts = {&all, 1}, .normed = normed});
 }
 
 }  // namespace troupe::actors

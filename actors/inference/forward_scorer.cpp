@@ -2,10 +2,9 @@
 
 #include <algorithm>
 
+#include "actors/inference/forward_routed.h"
 #include "actors/model/ends.h"
 #include "actors/model/mlp_block.h"
-#include "actors/model/routed_block.h"
-#include "kernels/layers/moe/expert.h"
 #include "kernels/layers/residual.h"
 #include "kernels/ops/permute.h"
 
@@ -20,18 +19,11 @@ namespace {
 /// A call's windows are as long as its longest, in steps of so many rows.
 constexpr int64_t row_step = 64;
 
-/// When an exception passes, operations under way must end before the memory that they use.
-struct Drained {
-  Queue& queue;
-  ~Drained() { queue.cancel(std::make_exception_ptr(kernels::KernelError("given up"))); }
-};
-
 /// One walk of some windows through the layers.
 class Walk {
  public:
   explicit Walk(const ForwardScoreArgs& args)
       : args_(args), pass_(args.queue.device()), layer_(args.queue.device()) {}
-  ~Walk() { Drained{args_.queue}; }
 
   /// Of every row, [B * rows], on the host.
   std::vector<float> losses(const MicroBatch& batch) {
@@ -69,37 +61,20 @@ class Walk {
     const Drained drained{queue()};
     block.normalise(queue(), layer_, y);
     block.forward_own(queue(), layer_);
-    const Tensor sum = recipe.shape.is_dense(number) ? Tensor{} : routed(number, block.normed());
+    Tensor sum{};
+    if (!recipe.shape.is_dense(number)) {
+      sum = forward_routed(queue(), layer_, {.tensors = args_.tensors, .recipe = recipe, .layer = number,
+                                             .view = args_.view, .routing_bias = args_.routing_bias,
+                                             .experts = args_.experts, .normed = block.normed()});
+    }
     kernels::copy(queue(), {.x = block.finish_forward(queue(), layer_, sum), .y = x});
     queue().wait();  // what the block keeps ends with it
-  }
-
-  Tensor routed(int64_t number, const Tensor& normed) {
-    const Recipe& recipe = args_.recipe;
-    const int64_t E = recipe.shape.experts;
-    const int64_t moe_layer = number - recipe.shape.dense_layers;
-    const Tensor bias = layer_.shared(kernels::DType::f32, {E});
-    std::copy_n(args_.routing_bias.data() + moe_layer * E, E, kernels::values<float>(bias));
-    RoutedBlock block(args_.tensors, recipe, number, args_.view, ExpertHolders::one(E));
-    const Drained drained{queue()};
-    block.choose(queue(), layer_, normed, bias);
-    queue().wait();
-    const DispatchedRows part = block.dispatch(queue(), layer_).here.at(0);
-    kernels::ExpertsArgs experts{ffn_options(recipe, true), {}, part.offsets, part.rows, part.index};
-    for (const config::ExpertRange& range : args_.experts) {
-      for (kernels::FfnWeights& one : args_.tensors.experts(number, range.first, range.count, args_.view)) {
-        experts.weights.push_back(std::move(one));
-      }
-    }
-    const kernels::ExpertsSaved saved = kernels::experts_forward(queue(), layer_, experts);
-    const Tensor y = block.combine(queue(), layer_, {{saved.y, {}, {}}});
-    queue().wait();  // the plan of the dispatch ends with this block
-    return y;
   }
 
   const ForwardScoreArgs& args_;
   Scratch pass_;   // of the walk
   Scratch layer_;  // of one layer
+  const Drained drained_{args_.queue};  // last: ends first
 };
 
 /// The windows' tokens, each behind the other with padding up to the longest.
