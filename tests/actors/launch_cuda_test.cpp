@@ -4,6 +4,7 @@
 #include "actors/launch.h"
 #include "kernels/cuda/device/device.h"
 #include "tests/actors/run_of.h"
+#include "tests/actors/small_runs.h"
 #include "tests/actors/spread_run.h"
 #include "tests/actors/train/varied_recipe.h"
 #include "tests/runtime/data_plane/nccl_ranks.h"
@@ -21,19 +22,6 @@ class LaunchCudaTest : public testing::Test {
     if (!reason.empty()) GTEST_SKIP() << "no GPU to compute on: " << reason;
   }
 };
-
-Recipe recipe_of(int64_t layers, int64_t micro_batches, int64_t steps) {
-  Recipe recipe = small_recipe();
-  recipe.shape.layers = layers;
-  recipe.shape.dense_layers = 1;
-  recipe.micro_batches = micro_batches;
-  recipe.steps = steps;
-  return recipe;
-}
-
-BatchSource learnable(const Recipe& recipe) {
-  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
-}
 
 Layout on_gpu(Layout layout) {
   layout.device = Device::cuda;

@@ -9,26 +9,13 @@
 #include <set>
 
 #include "tests/actors/run_of.h"
-#include "tests/actors/train/small_recipe.h"
+#include "tests/actors/small_runs.h"
 
 namespace troupe::tests {
 namespace {
 
 using namespace actors;
 using testing::HasSubstr;
-
-Recipe recipe_of(int64_t layers, int64_t micro_batches, int64_t steps = 3) {
-  Recipe recipe = small_recipe();
-  recipe.shape.layers = layers;
-  recipe.shape.dense_layers = 1;
-  recipe.micro_batches = micro_batches;
-  recipe.steps = steps;
-  return recipe;
-}
-
-BatchSource learnable(const Recipe& recipe) {
-  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
-}
 
 // Laws 1 and 2: who does what, and how many there are, shows in no bit.
 TEST(Launch, EveryLayoutHasThePlainLoopsHash) {

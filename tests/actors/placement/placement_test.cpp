@@ -7,8 +7,8 @@
 #include <numeric>
 #include <set>
 
+#include "tests/actors/small_runs.h"
 #include "tests/actors/spread_run.h"
-#include "tests/actors/train/small_recipe.h"
 
 namespace troupe::tests {
 namespace {
@@ -16,19 +16,6 @@ namespace {
 using namespace actors;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Recipe recipe_of(int64_t layers, int64_t micro_batches) {
-  Recipe recipe = small_recipe();
-  recipe.shape.layers = layers;
-  recipe.shape.dense_layers = 1;
-  recipe.micro_batches = micro_batches;
-  recipe.steps = 3;
-  return recipe;
-}
-
-BatchSource learnable(const Recipe& recipe) {
-  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
-}
 
 TEST(Placement, GivesEveryBlockOneOwnerAmongThoseThatUseIt) {
   const Recipe recipe = recipe_of(5, 4);

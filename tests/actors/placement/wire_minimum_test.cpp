@@ -2,17 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/actors/small_runs.h"
 #include "tests/actors/spread_run.h"
-#include "tests/actors/train/small_recipe.h"
 
 namespace troupe::tests {
 namespace {
 
 using namespace actors;
-
-BatchSource learnable(const Recipe& recipe) {
-  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
-}
 
 /// Wide enough that headers are few beside rows.
 Recipe wide_recipe(kernels::Precision precision) {

@@ -4,26 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/actors/local_groups.h"
+#include "tests/actors/small_runs.h"
 #include "tests/actors/spread_run.h"
-#include "tests/actors/train/small_recipe.h"
 
 namespace troupe::tests {
 namespace {
 
 using namespace actors;
-
-Recipe recipe_of(int64_t layers, int64_t micro_batches, int64_t steps = 3) {
-  Recipe recipe = small_recipe();
-  recipe.shape.layers = layers;
-  recipe.shape.dense_layers = 1;
-  recipe.micro_batches = micro_batches;
-  recipe.steps = steps;
-  return recipe;
-}
-
-BatchSource learnable(const Recipe& recipe) {
-  return [recipe](uint64_t step) { return learnable_batches(recipe, step); };
-}
 
 /// Of as many processes as `run` says, without any actor.
 struct Placed {
