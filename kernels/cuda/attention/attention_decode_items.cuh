@@ -38,7 +38,8 @@ struct AttentionDecodeMemory {
   static constexpr int rotated_empty = q_empty + 8;
   static constexpr int full = rotated_empty + 8;  ///< [2 tiles, 2 halves], as empty
   static constexpr int empty = full + 4 * 8, made = empty + 4 * 8, used = made + 2 * 8;
-  static constexpr int bytes = used + 2 * 8;
+  static constexpr int met = used + 2 * 8;  ///< where both warpgroups meet
+  static constexpr int bytes = met + 8;
 };
 
 struct DecodeItem {

@@ -38,7 +38,7 @@ class DecodeWarpgroup {
 #pragma unroll
     for (int i = 0; i < 128; ++i) o_[i] = 0;
     load_rotated();
-    meet_threads(1, 256);  // before probabilities take their place
+    meet();  // before probabilities take their place
     const int pairs = item.tiles / 2;
     if constexpr (kOwn == 0) {
       for (int pair = 0; pair < pairs; ++pair) {
@@ -84,6 +84,13 @@ class DecodeWarpgroup {
   }
   /// Every lane for itself, so that what it has read or written lies behind it without a meeting of its warp.
   __device__ void arrive_at_own(uint32_t barrier) const { arrive(base_ + barrier); }
+  /// Both warpgroups meet, at a barrier in memory: they come from code of their own, and what looks for races takes two
+  /// bar.sync instructions for two barriers.
+  __device__ void meet() {
+    arrive_at_own(Memory::met);
+    wait_barrier(base_ + Memory::met, met_parity_);
+    met_parity_ ^= 1;
+  }
   /// The own half of a tile's columns is free again, for whoever fills it.
   __device__ void release(int parity) const {
     const uint32_t barrier = base_ + Memory::empty + 8 * (2 * parity + kOwn);
@@ -240,7 +247,7 @@ class DecodeWarpgroup {
                           __float_as_uint(sum));
       }
     }
-    meet_threads(1, 256);
+    meet();
     const int rows = args_.tokens * args_.heads;
     float inverse[2];
 #pragma unroll
@@ -259,7 +266,7 @@ class DecodeWarpgroup {
         }
       }
     }
-    meet_threads(1, 256);  // the sums' place is free again
+    meet();  // the sums' place is free again
 #pragma unroll
     for (int i = 0; i < 128; ++i) o_[i] = __fmul_rn(o_[i], inverse[i / 2 % 2]);
     if (item.splits == 1) {
@@ -276,6 +283,7 @@ class DecodeWarpgroup {
   uint32_t base_;
   int lane_, line_;
   uint32_t parity_ = 0, other_parity_ = 0;  ///< of the next own tile, and of the other's
+  uint32_t met_parity_ = 0;
   int seen_[2];
   RunningSoftmax softmax_;
   float own_fixed_[2], other_fixed_[2];
@@ -296,6 +304,7 @@ __global__ void __launch_bounds__(384, 1)
     init_barrier(base + Memory::q_full, 2);
     init_barrier(base + Memory::q_empty, 256);
     init_barrier(base + Memory::rotated_empty, 256);
+    init_barrier(base + Memory::met, 256);
     for (int i = 0; i < 4; ++i) {
       init_barrier(base + Memory::full + 8 * i, 1);
       init_barrier(base + Memory::empty + 8 * i, kShared ? 8 : 4);

@@ -105,11 +105,6 @@ __device__ inline float exp2_approximate(float x) {
   return y;
 }
 
-/// The `threads` threads that come to barrier `id` of the block meet.
-__device__ inline void meet_threads(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 /// Zeroes the rows of 128 bytes from `begin` to `end` of `panels` panels in shared memory, for
 /// tensor cores to read: what stands behind a sequence's end may be NaN, which 0 does not remove.
 /// `thread` of `threads` threads; they must meet after it.

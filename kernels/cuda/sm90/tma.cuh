@@ -28,9 +28,23 @@ __device__ inline float2 load_shared_pair(uint32_t address) {
   return value;
 }
 
+__device__ inline float4 load_shared_four(uint32_t address) {
+  float4 value;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "r"(address));
+  return value;
+}
 __device__ inline uint32_t load_shared_word(uint32_t address) {
   uint32_t value;
   asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
+}
+__device__ inline uint4 load_shared_words(uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address));
   return value;
 }
 __device__ inline void store_shared_word(uint32_t address, uint32_t value) {
@@ -85,6 +99,11 @@ __device__ inline void wait_barrier(uint32_t barrier, uint32_t parity) {
       : "memory");
 }
 
+/// The `threads` threads that come to barrier `id` of the block meet.
+__device__ inline void meet_threads(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 /// A place in a ring of stages: the parity turns each time round.
 struct RingPlace {
   uint32_t stage = 0;
@@ -125,6 +144,14 @@ __device__ inline void copy_bytes(uint32_t target, const void* source, uint32_t 
       "l"(source), "r"(bytes), "r"(barrier)
       : "memory");
 }
+
+/// Copies 16 bytes to shared memory, by this thread; addresses are multiples of 16. They belong to its next group.
+__device__ inline void copy_sixteen(uint32_t target, const void* source) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
+}
+/// Ends the group, and waits until all groups of this thread have come.
+__device__ inline void commit_sixteens() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void wait_sixteens() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
 /// Two neighbouring 64-bit numbers; the address is a multiple of 16.
 __device__ inline void store_shared_pair(uint32_t address, unsigned long long first,
@@ -174,6 +201,19 @@ __device__ inline void meet_cluster() {
       "barrier.cluster.arrive.release;\n"
       "barrier.cluster.wait.acquire;" ::
           : "memory");
+}
+
+/// Sends a number to the same place of block `rank` of the cluster; its bytes count on the barrier there.
+__device__ inline void send_to(uint32_t address, float value, uint32_t barrier, uint32_t rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there, its_barrier;\n"
+      "mapa.shared::cluster.u32 there, %0, %3;\n"
+      "mapa.shared::cluster.u32 its_barrier, %2, %3;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [there], %1, [its_barrier];\n"
+      "}" ::"r"(address),
+      "r"(__float_as_uint(value)), "r"(barrier), "r"(rank)
+      : "memory");
 }
 
 /// Reads four floats of shared memory of block `rank` of the cluster.
