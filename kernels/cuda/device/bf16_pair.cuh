@@ -1,4 +1,4 @@
-// Two neighbouring numbers in bfloat16, the first in the lower half of a word.
+// Neighbouring numbers in bfloat16: two in a word, the first in the lower half; eight in four words.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,6 +15,21 @@ __device__ inline uint32_t bf16_pair(float low, float high) {
 }
 __device__ inline float lower_bf16(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ inline float upper_bf16(uint32_t pair) { return __uint_as_float(pair & 0xffff0000); }
+
+__device__ inline uint32_t word_of(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+__device__ inline void unpack(const uint4& eight, float (&v)[8]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[2 * i] = lower_bf16(word_of(eight, i));
+    v[2 * i + 1] = upper_bf16(word_of(eight, i));
+  }
+}
+/// To the nearest.
+__device__ inline uint4 packed(const float (&v)[8]) {
+  return make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7]));
+}
 
 /// Two neighbouring E4M3 codes times their scale.
 __device__ inline uint32_t decoded_pair(uint32_t codes, float scale) {

@@ -23,19 +23,6 @@ struct CombineKernel {
   int stages;  ///< of a sender
 };
 
-__device__ void unpack(const uint4& packed, float (&v)[columns]) {
-  const uint32_t words[] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-  for (int i = 0; i < columns / 2; ++i) {
-    v[2 * i] = __uint_as_float(words[i] << 16);
-    v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-  }
-}
-
-__device__ uint4 rounded(const float (&v)[columns]) {
-  return {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7])};
-}
-
 /// What goes into a token's sums, the same in every lane of a warp.
 class TokenRows {
  public:
@@ -59,14 +46,14 @@ class TokenRows {
   /// other ranks, if they are wanted.
   template <bool kOthers, class SumOf, class Take>
   __device__ void for_groups(const uint16_t* answers, int64_t D, SumOf sum_of, Take take) const {
-    uint4 packed[most_exchange_slots];
+    uint4 eights[most_exchange_slots];
     int group = 0;
 #pragma unroll
     for (int k = 0; k < most_exchange_slots; ++k) {
       if (here_ >> k & 1) {
-        packed[k] = __ldg(reinterpret_cast<const uint4*>(answers + rows_[k] * D));
+        eights[k] = __ldg(reinterpret_cast<const uint4*>(answers + rows_[k] * D));
       } else if (kOthers && (ends_ >> k & 1)) {
-        packed[k] = sum_of(group);
+        eights[k] = sum_of(group);
       }
       group += static_cast<int>(ends_ >> k & 1);
     }
@@ -77,16 +64,16 @@ class TokenRows {
       const bool ends = ends_ >> k & 1;
       if (here_ >> k & 1) {
         float v[columns];
-        unpack(packed[k], v);
+        unpack(eights[k], v);
 #pragma unroll
         for (int i = 0; i < columns; ++i) sum[i] = __fmaf_rn(weights_[k], v[i], sum[i]);
         if (ends) {
-          take(group, rounded(sum));
+          take(group, packed(sum));
 #pragma unroll
           for (int i = 0; i < columns; ++i) sum[i] = 0.0f;
         }
       } else if (kOthers && ends) {
-        take(group, packed[k]);
+        take(group, eights[k]);
       }
       group += ends;
     }

@@ -1,38 +1,20 @@
 #include "kernels/cuda/sm90/swiglu_codes_sm90.h"
 
+#include <algorithm>
+#include <string>
+
 #include "kernels/cuda/device/swiglu_math.cuh"
 #include "kernels/cuda/sm90/launch_sm90.h"
+#include "kernels/cuda/sm90/swiglu_forward_codes.cuh"
 #include "kernels/cuda/sm90/tile_codes.cuh"
 
 namespace troupe::kernels::cuda {
 namespace {
 
-/// Numbers of eight columns.
-__device__ inline void unpack(const uint4& eight, float (&v)[8]) {
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    v[2 * j] = lower_bf16(word_of(eight, j));
-    v[2 * j + 1] = upper_bf16(word_of(eight, j));
-  }
-}
-__device__ inline uint4 packed(const float (&v)[8]) {
-  return make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]),
-                    bf16_pair(v[6], v[7]));
-}
 /// Codes of eight columns times their scale.
 __device__ inline uint4 decoded(const uint2& codes, float scale) {
   return make_uint4(decoded_pair(codes.x & 0xffff, scale), decoded_pair(codes.x >> 16, scale),
                     decoded_pair(codes.y & 0xffff, scale), decoded_pair(codes.y >> 16, scale));
-}
-
-__device__ inline uint4 activated_eight(const uint4& gate, const uint4& up) {
-  float g[8], u[8], s[8];
-  unpack(gate, g);
-  unpack(up, u);
-  sigmoids(g, s);
-#pragma unroll
-  for (int j = 0; j < 8; ++j) g[j] = activated_of(g[j], u[j], s[j]);
-  return packed(g);
 }
 
 TileOut rows_out(const RowCodes& rows, int64_t D, float least_amax) {
@@ -60,43 +42,32 @@ void add_columns(TileOut& out, const ColumnCodes& columns, int64_t D, int64_t bl
 TileOut behind(TileOut out, int64_t F) {
   out.codes += F;
   out.scales += F / 128 * out.scales_stride;
-  if (out.transposed != nullptr) {
-    out.transposed += F * out.transposed_stride;
-    out.transposed_scales += F;
-  }
+  out.transposed += F * out.transposed_stride;
+  out.transposed_scales += F;
   return out;
 }
 
-struct ForwardArgs {
-  const uint16_t* both;
-  int64_t stride;
-  int F;
-  TileGroups groups;
-  TileOut kept_gate, kept_up, activated;
-};
-
-/// A tile of gate, and the one of up that belongs to it.
-__global__ void __launch_bounds__(tile_threads, 2) swiglu_codes_kernel(const ForwardArgs args) {
-  __shared__ TileShared shared;
-  CodesTile place;
-  if (!place.find(args.groups, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x))) return;
-  const int rows = place.rows(args.F);
-  const uint16_t* const first = args.both + place.row() * args.stride + place.col();
-  uint4 gate[8], up[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const uint16_t* const at = first + i * args.stride;
-    const bool is_there = i < rows;
-    gate[i] = is_there ? __ldcs(reinterpret_cast<const uint4*>(at)) : make_uint4(0, 0, 0, 0);
-    up[i] = is_there ? __ldcs(reinterpret_cast<const uint4*>(at + args.F)) : make_uint4(0, 0, 0, 0);
+__global__ void __launch_bounds__(forward_threads, 3) swiglu_codes_kernel(const SwigluForward args) {
+  __shared__ uint4 places[4 * forward_rows][forward_threads];
+  const int lane = static_cast<int>(threadIdx.x) % forward_lanes;
+  const ForwardPlace place{shared_address(&places[0][threadIdx.x])};
+  const int step = static_cast<int>(gridDim.x) * forward_threads / forward_lanes;
+  // A warp's four eights of lanes go on together: behind the last part they do it again.
+  const int last = args.parts - 1, mine = static_cast<int>(threadIdx.x) / forward_lanes % 4;
+  int index = (static_cast<int>(blockIdx.x) * forward_threads + static_cast<int>(threadIdx.x)) / forward_lanes;
+  if (index - mine > last) return;
+  ForwardPart part(args, min(index, last));
+  place.bring(args, part, lane);
+  for (; index - mine <= last; index += step) {
+    LaneRows gate, up;
+    place.take(gate, up);
+    const ForwardPart its = part;
+    if (index - mine + step <= last) {
+      part = ForwardPart(args, min(index + step, last));
+      place.bring(args, part, lane);
+    }
+    make_forward_codes(args, its, lane, gate, up);
   }
-  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.kept_gate, place, gate);
-  __syncthreads();
-  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.kept_up, place, up);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) gate[i] = activated_eight(gate[i], up[i]);
-  __syncthreads();
-  make_codes<ScaleOf::line, Made::straight, Quotient::refined>(shared, args.activated, place, gate);
 }
 
 struct BackwardArgs {
@@ -185,18 +156,23 @@ void swiglu_codes_sm90(const SwigluCodesSm90Args& args, cudaStream_t stream) {
   if (args.R == 0) return;
   expect_multiple("swiglu_codes_sm90 F", args.F, 128);
   expect_refined("swiglu_codes_sm90 least_amax", args.least_amax);
-  const TileOut kept = rows_out(args.kept, 2 * args.F, args.least_amax);
-  ForwardArgs its{.both = args.both,
-                  .stride = 2 * args.F,
-                  .F = static_cast<int>(args.F),
-                  .groups = {.rows = static_cast<int>(args.R), .groups = 1,
-                             .row_offsets = nullptr, .block_offsets = nullptr},
-                  .kept_gate = kept,
-                  .kept_up = behind(kept, args.F),
-                  .activated = rows_out(args.activated, args.F, args.least_amax)};
-  its.kept_gate.cols = its.kept_up.cols = its.F;
-  const dim3 grid(static_cast<unsigned>(args.F / 128), static_cast<unsigned>((args.R + 127) / 128));
-  launch("swiglu_codes_sm90", swiglu_codes_kernel, grid, tile_threads, 0, 0, stream, its);
+  const int tiles = static_cast<int>(args.F / 128);
+  const int64_t parts = (args.R + forward_rows - 1) / forward_rows * tiles;
+  if (parts > most_forward_parts || args.F > most_forward_parts) {
+    throw KernelError("swiglu_codes_sm90 has " + std::to_string(args.R) + " rows of " + std::to_string(args.F) +
+                      " columns, wanted at most 2^38 numbers, and 2^30 of a row");
+  }
+  constexpr int of_block = forward_threads / forward_lanes;
+  const SwigluForward its{.both = args.both,
+                          .R = static_cast<int>(args.R),
+                          .F = static_cast<int>(args.F),
+                          .tiles = tiles,
+                          .parts = static_cast<int>(parts),
+                          .least_amax = args.least_amax,
+                          .kept = args.kept,
+                          .activated = args.activated};
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>((parts + of_block - 1) / of_block, forward_blocks));
+  launch("swiglu_codes_sm90", swiglu_codes_kernel, dim3(blocks), forward_threads, 0, 0, stream, its);
 }
 
 void swiglu_backward_codes_sm90(const SwigluBackwardCodesSm90Args& args, cudaStream_t stream) {

@@ -25,8 +25,8 @@ struct ColumnCodes {
 
 struct SwigluCodesSm90Args {
   const uint16_t* both;  ///< [R, 2 F] bfloat16: gate, and up beside it
-  int64_t R;
-  int64_t F;               ///< a multiple of 128
+  int64_t R;               ///< up to an even number, times F: at most 2^38
+  int64_t F;               ///< a multiple of 128, at most 2^30
   float least_amax;        ///< of any tile, from 2^-60 on
   RowCodes kept;           ///< out: of both, D = 2 F
   RowCodes activated;      ///< out: of silu(gate) * up rounded to bfloat16, D = F

@@ -76,10 +76,6 @@ __device__ inline uint32_t codes_of(float a, float b, float c, float d) {
   return codes;
 }
 
-__device__ inline uint32_t word_of(const uint4& v, int i) {
-  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
 template <bool kNeeded>
 __device__ inline Scale column_scale_of(const Scale* scales, int column) {
   if constexpr (kNeeded) return scales[column];

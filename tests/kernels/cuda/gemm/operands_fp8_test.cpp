@@ -59,6 +59,12 @@ class OperandsFp8 : public Sm90Test {
     EXPECT_EQ(bytes(found.codes, found.codes.cols()), bytes(wanted.codes, wanted.codes.cols()));
     EXPECT_EQ(bytes(found.scales, R), bytes(wanted.scales, R)) << "scales";
   }
+  /// expect_equal of many rows: names none of their bytes.
+  void expect_same(const Fp8Rows& found, const Fp8Rows& wanted) {
+    const int64_t R = wanted.codes.rows();
+    EXPECT_TRUE(bytes(found.codes, found.codes.cols()) == bytes(wanted.codes, wanted.codes.cols()));
+    EXPECT_TRUE(bytes(found.scales, R) == bytes(wanted.scales, R)) << "scales";
+  }
   void expect_equal(const Fp8Columns& found, const Fp8Columns& wanted) {
     EXPECT_EQ(bytes(found.codes, found.codes.cols()), bytes(wanted.codes, wanted.codes.cols()));
     EXPECT_EQ(bytes(found.scales, found.scales.cols()), bytes(wanted.scales, wanted.scales.cols()))
@@ -170,6 +176,28 @@ TEST_F(OperandsFp8, KeepAndActivateGateAndUpAsSwigluDoes) {
 
     expect_equal(codes.kept, cuda::quantize_rows(*queue, scratch, both, of_activations));
     expect_equal(codes.activated, cuda::quantize_rows(*queue, scratch, activated, of_activations));
+  }
+}
+
+// A row has one number for gate and one for up, so that the scale shows every bit of what is activated.
+TEST_F(OperandsFp8, ActivateEveryGateThatBf16HasAsSwigluDoes) {
+  const int64_t R = 65536, F = 128;
+  for (const uint64_t seed : {8, 9}) {
+    Numbers numbers(seed);
+    const Buffer host = allocate(DType::bf16, {R, 2 * F});
+    for (int64_t r = 0; r < R; ++r) {
+      uint16_t* const row = values<uint16_t>(host.view) + r * 2 * F;
+      std::fill_n(row, F, static_cast<uint16_t>(r));
+      std::fill_n(row + F, F, f32_to_bf16(std::ldexp(numbers.normal(), numbers.integer(-9, 20))));
+    }
+    const Tensor both = scratch.of(DType::bf16, {R, 2 * F}), activated = scratch.of(DType::bf16, {R, F});
+    copy_now(host, both);
+    swiglu(*queue, {.gate = columns(both, 0, F), .up = columns(both, F, F), .y = activated});
+
+    const cuda::SwigluCodes codes = cuda::swiglu_codes(*queue, scratch, scratch, both, of_activations);
+
+    expect_same(codes.kept, cuda::quantize_rows(*queue, scratch, both, of_activations));
+    expect_same(codes.activated, cuda::quantize_rows(*queue, scratch, activated, of_activations));
   }
 }
 
