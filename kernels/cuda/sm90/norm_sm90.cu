@@ -1,17 +1,12 @@
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/sm90/norm_rows.cuh"
 #include "kernels/cuda/sm90/norm_sm90.h"
 
 namespace troupe::kernels::cuda {
 namespace {
-
-__device__ inline float sum_of_warp(float sum) {
-  for (int width = 16; width > 0; width /= 2) {
-    sum = __fadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width));
-  }
-  return __shfl_sync(0xffffffffu, sum, 0);
-}
 
 /// A warp a row: calls f(row, lane).
 template <class F>
@@ -82,18 +77,6 @@ void with_eights(int64_t D, bool in_eights, const F& f) {
   D <= 4 * 32 * neighbours ? f(Eights<4>(), std::true_type()) : f(Eights<8>(), std::true_type());
 }
 
-/// The same where a lane keeps one number of each column: rows of f32 up to 7,168 columns stay in the registers of
-/// their warps, which read nothing twice. Rows of bf16 are read again sooner than that few warps would read them once.
-template <class X, class F>
-void with_many_eights(int64_t D, bool in_eights, const F& f) {
-  constexpr int64_t each = 32 * neighbours;
-  if constexpr (sizeof(X) == 4) {
-    if (in_eights && D > 16 * each && D <= 28 * each) return f(Eights<28>(), std::true_type());
-    if (in_eights && D > 8 * each && D <= 16 * each) return f(Eights<16>(), std::true_type());
-  }
-  with_eights(D, in_eights, f);
-}
-
 /// Calls f(whether there is more of a gradient of this type): of bf16 alone.
 template <class Dy, class F>
 void with_more(const ConstTensor& more, const F& f) {
@@ -137,6 +120,19 @@ void forward(Queue& queue, const RmsNormArgs& args) {
       });
     });
   });
+}
+
+template <class X, class Y>
+void forward_in_one(Queue& queue, const RmsNormArgs& args) {
+  if (args.x.rows() <= 0) return;
+  const NormRows<X, Y> rows{rows_of<X>("rms_norm x", args.x),
+                            rows_of<float>("rms_norm weight", args.weight).data,
+                            args.eps,
+                            rows_of<Y>("rms_norm y", args.y),
+                            rows_of<float>("rms_norm inverse_rms", args.inverse_rms).data,
+                            args.x.rows(),
+                            static_cast<int>(args.x.cols())};
+  enqueue(queue, "rms_norm", [rows](CUstream_st* stream, Fault*) { norm_rows(rows, stream); });
 }
 
 template <int kEights, bool kVector, bool kMore, class Dy, class X, class Dx>
@@ -256,9 +252,10 @@ void rms_norm_sm90(Queue& queue, const RmsNormArgs& args) {
       are_in_eights({args.x, args.y}) && reinterpret_cast<uintptr_t>(args.weight.data) % 16 == 0;
   with_type_of(args.x, [&](auto x) {
     with_type_of(args.y, [&](auto y) {
-      with_many_eights<decltype(x)>(args.x.cols(), in_eights, [&](auto eights, auto vector) {
-        forward<eights.value, vector.value, decltype(x), decltype(y)>(queue, args);
-      });
+      using X = decltype(x);
+      using Y = decltype(y);
+      if (in_eights && args.x.cols() <= most_norm_columns) return forward_in_one<X, Y>(queue, args);
+      in_eights ? forward<8, true, X, Y>(queue, args) : forward<4, false, X, Y>(queue, args);
     });
   });
 }

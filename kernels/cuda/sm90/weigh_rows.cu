@@ -1,4 +1,5 @@
 #include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/device/warp.cuh"
 #include "kernels/cuda/sm90/weigh_rows.h"
 #include "kernels/profile.h"
 
@@ -42,9 +43,7 @@ __global__ void weigh_kernel(const Weigh args, Fault* fault) {
     }
     if (args.dy_weighted.data != nullptr) store_row<kVector>(args.dy_weighted[r] + first, n, d);
   }
-  for (int width = 16; width > 0; width /= 2) {
-    sum = __fadd_rn(sum, __shfl_down_sync(0xffffffffu, sum, width));
-  }
+  sum = sum_of_lanes(sum, 32);
   if (lane == 0) args.dweights[r] = sum;
 }
 

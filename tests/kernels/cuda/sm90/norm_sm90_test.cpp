@@ -1,5 +1,7 @@
 #include "kernels/cuda/sm90/norm_sm90.h"
 
+#include <thread>
+
 #include "kernels/ops/permute.h"
 #include "tests/kernels/cuda/rows_in_bf16.h"
 
@@ -108,6 +110,44 @@ TEST_F(NormSm90, AddsTheSecondPartOfAGradientAsItReads) {
 
     EXPECT_EQ(backward(first, second), backward(sum, {}));
   }
+}
+
+// Rows that come by bulk copies and stay in registers, more of them than all blocks have warps for; and rows that do
+// not, for their place in memory.
+TEST_F(NormSm90, GivesARowItsBitsHoweverItIsRead) {
+  for (const auto& [T, D] : {std::array<int64_t, 2>{1, 8}, {5000, 264}, {3000, 2048}, {2900, 4096}, {2000, 7168}, {40, 7424}}) {
+    const Buffer x = normal({T, D}, 1);
+    const Tensor weight = on_gpu(normal({D}, 2), DType::f32);
+    for (const DType type : {DType::f32, DType::bf16}) {
+      const Tensor in_eights = on_gpu(x, type), apart = scratch.of(type, {T, D + 4});
+      const Tensor beside = columns(apart, 4, D);
+      copy(*queue, {.x = in_eights, .y = beside});
+      const auto norm_of = [&](const Tensor& rows) {
+        const Tensor y = scratch.of(DType::bf16, {T, D}), inverse = scratch.f32({T});
+        rms_norm(*queue, {.x = rows, .weight = weight, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
+        return std::pair(numbers(y), numbers(inverse));
+      };
+
+      EXPECT_TRUE(norm_of(in_eights) == norm_of(beside)) << T << " x " << D;
+    }
+  }
+}
+
+// The same kernel, with more and with less shared memory: what one thread allows it, it allows to all.
+TEST_F(NormSm90, IsLaunchedByThreadsWithRowsOfTheirOwnWidth) {
+  std::vector<std::thread> threads;
+  for (const int64_t D : {1032, 2048}) {
+    const Tensor x = on_gpu(normal({8, D}, 1), DType::f32), weight = on_gpu(normal({D}, 2), DType::f32);
+    const Tensor y = scratch.f32({8, D}), inverse = scratch.f32({8});
+    threads.emplace_back([=, this] {
+      Queue its(pool_, Device::cuda, Arithmetic::sm_90a);
+      for (int i = 0; i < 2000; ++i) {
+        rms_norm(its, {.x = x, .weight = weight, .eps = 1e-6f, .y = y, .inverse_rms = inverse});
+      }
+      EXPECT_NO_THROW(its.wait()) << D;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 // Law 1.
