@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/device/lane.cuh"
 #include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/route_by_groups.cuh"
 #include "kernels/cuda/route_by_lanes.cuh"
 
 namespace troupe::kernels::cuda {
@@ -84,9 +85,7 @@ __global__ void route_kernel(RouteShape s) {
   float sum = 0.0f;
   for (int k = 0; k < s.K; ++k) sum = __fadd_rn(sum, scores[ids[k]]);
   for (int k = lane; k < s.K; k += 32) {
-    const float weight = scores[ids[k]];
-    const float share = s.normalize ? __fdiv_rn(weight, __fadd_rn(sum, 1e-20f)) : weight;
-    s.weights[t][k] = __fmul_rn(share, s.scale);
+    s.weights[t][k] = s.weight_of(scores[ids[k]], sum);
     s.ids[t][k] = ids[k];
   }
 }
@@ -172,7 +171,7 @@ void route_tokens(Queue& queue, const RouteTokensArgs& args) {
   if (T == 0) return;
   const auto bytes = static_cast<size_t>(6 * E + 5 * args.n_groups + 4 * K);
   enqueue(queue, "route_tokens", [=](CUstream_st* stream, Fault*) {
-    if (route_by_lanes(shape, T, stream)) return;
+    if (route_by_groups(shape, T, stream) || route_by_lanes(shape, T, stream)) return;
     route_kernel<<<static_cast<unsigned>(T), 32, bytes, stream>>>(shape);
   });
 }

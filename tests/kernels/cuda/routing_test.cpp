@@ -18,7 +18,8 @@ struct Shape {
 TEST_F(RoutingCudaTest, ChoosesAndWeighsAsTheCpuWithTiesAndNan) {
   for (const Shape& s : {Shape{4, 4, 1, 1, 2},
                          {300, 64, 8, 4, 8},
-                         {100, 256, 8, 4, 8},
+                         {101, 256, 8, 4, 8},
+                         {37, 128, 8, 4, 8},
                          {1, 256, 1, 1, 32},
                          {33, 16, 16, 3, 2},
                          {65, 32, 32, 12, 7},
@@ -37,11 +38,11 @@ TEST_F(RoutingCudaTest, ChoosesAndWeighsAsTheCpuWithTiesAndNan) {
       float& x = values<float>(bias.view)[e];
       x = std::floor(x * 4.0f) / 4.0f;
     }
-    for (const bool normalize : {false, true}) {
-      expect_twins([&](Side& side) {
+    for (const auto& [normalize, is_apart] : {std::pair(false, false), {true, false}, {true, true}}) {
+      expect_twins([&, normalize = normalize, is_apart = is_apart](Side& side) {
         const Tensor scores = side.out({s.T, s.E}), weights = side.out({s.T, s.K});
         const Tensor ids = side.out(DType::i32, {s.T, s.K}), loads = side.out(DType::i64, {s.E});
-        route_tokens(side.queue, {.logits = side.in(logits),
+        route_tokens(side.queue, {.logits = is_apart ? side.in(logits) : side.plain(logits),
                                   .bias = side.plain(bias),
                                   .n_groups = s.groups,
                                   .top_groups = s.top_groups,
