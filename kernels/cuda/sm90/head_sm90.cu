@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <numeric>
 
 #include "kernels/cuda/device/elementwise.cuh"
@@ -12,70 +10,7 @@
 namespace troupe::kernels::cuda {
 namespace {
 
-#define TROUPE_SCALAR __device__ inline
-#include "kernels/math/scalar_math.inl"
-#undef TROUPE_SCALAR
-
 constexpr int row_threads = 512;
-
-__device__ inline float greater(float a, float b) { return a > b ? a : b; }
-
-/// Of all threads of the block, by a tree; every thread gets it.
-template <class F>
-__device__ float reduce(float value, float nothing, F both, float (&of_warps)[row_threads / 32]) {
-  for (int width = 16; width > 0; width /= 2) {
-    value = both(value, __shfl_down_sync(0xffffffffu, value, width));
-  }
-  __syncthreads();  // what was there has been read
-  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = threadIdx.x % 32 < row_threads / 32 ? of_warps[threadIdx.x % 32] : nothing;
-  for (int width = row_threads / 64; width > 0; width /= 2) {
-    value = both(value, __shfl_down_sync(0xffffffffu, value, width));
-  }
-  return __shfl_sync(0xffffffffu, value, 0);
-}
-
-/// A block a row.
-template <bool kVector>
-__global__ void __launch_bounds__(row_threads)
-    cross_entropy_kernel(Rows<const float> logits, const int32_t* targets, float* losses,
-                         float* log_sums, int V, Fault* fault) {
-  __shared__ float of_warps[row_threads / 32];
-  const int64_t t = blockIdx.x;
-  const float* const row = logits[t];
-  const float lowest = -std::numeric_limits<float>::infinity();
-  const auto for_eights = [&](auto f) {
-    for (int first = static_cast<int>(threadIdx.x) * neighbours; first < V;
-         first += row_threads * neighbours) {
-      float x[neighbours];
-      const int n = min(neighbours, V - first);
-      load_row<kVector>(row + first, n, x);
-      f(x, n);
-    }
-  };
-  float most = lowest, sum = 0.0f;
-  for_eights([&](const float(&x)[neighbours], int n) {
-#pragma unroll
-    for (int i = 0; i < neighbours; ++i) most = i < n ? greater(most, x[i]) : most;
-  });
-  most = reduce(most, lowest, greater, of_warps);
-  for_eights([&](const float(&x)[neighbours], int n) {
-#pragma unroll
-    for (int i = 0; i < neighbours; ++i) {
-      if (i < n) sum = __fadd_rn(sum, exp(set1(x[i]) - set1(most)).v);
-    }
-  });
-  sum = reduce(
-      sum, 0.0f, [](float a, float b) { return __fadd_rn(a, b); }, of_warps);
-  const int64_t target = targets[t];
-  if (threadIdx.x != 0 || !is_within(fault, FaultName::cross_entropy, t, target, -1, V - 1)) return;
-  // In f64, so that the loss and log_sum are rounded once.
-  const double log_sum = __dadd_rn(static_cast<double>(most), log_of(static_cast<double>(sum)));
-  log_sums[t] = __double2float_rn(log_sum);
-  losses[t] =
-      target < 0 ? 0.0f : __double2float_rn(__dsub_rn(log_sum, static_cast<double>(row[target])));
-}
 
 template <bool kVector>
 __global__ void __launch_bounds__(row_threads)
@@ -119,24 +54,6 @@ __global__ void add_ids_kernel(const IdTokens* ids, const int32_t* tokens, Rows<
 }
 
 }  // namespace
-
-void cross_entropy_sm90(Queue& queue, const CrossEntropyArgs& args) {
-  const int64_t T = args.logits.rows();
-  const int V = static_cast<int>(args.logits.cols());
-  const auto logits = rows_of<float>("cross_entropy logits", args.logits);
-  rows_of<int32_t>("cross_entropy targets", args.targets);
-  float* const losses = rows_of<float>("cross_entropy losses", args.losses).data;
-  float* const log_sums = rows_of<float>("cross_entropy log_sums", args.log_sums).data;
-  if (T == 0) return;
-  const bool in_eights = are_in_eights({args.logits});
-  enqueue(queue, "cross_entropy",
-          [=, table = NearTable(args.targets)](CUstream_st* stream, Fault* fault) {
-            const auto kernel =
-                in_eights ? cross_entropy_kernel<true> : cross_entropy_kernel<false>;
-            kernel<<<static_cast<unsigned>(T), row_threads, 0, stream>>>(
-                logits, table.bring(stream), losses, log_sums, V, fault);
-          });
-}
 
 void logit_gradients(Queue& queue, const LogitGradientsArgs& args) {
   const OperatorLabel label("cross_entropy_backward");

@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
+#include <bit>
+
 #include "kernels/cuda/gemm/products_bf16.h"
 #include "kernels/ops/embedding.h"
+#include "kernels/ops/permute.h"
 #include "tests/kernels/cuda/rows_in_bf16.h"
 
 namespace troupe::tests {
@@ -32,6 +36,11 @@ class HeadSm90 : public Sm90Test {
     return out;
   }
 
+  std::vector<uint32_t> bits_of(const Tensor& t) {
+    std::vector<uint32_t> out;
+    for (const float x : numbers(t)) out.push_back(std::bit_cast<uint32_t>(x));
+    return out;
+  }
   std::vector<int64_t> sums(const Tensor& sum) {
     queue->wait();
     const Buffer host = on_host(sum);
@@ -65,6 +74,32 @@ TEST_F(HeadSm90, LossesAndGradientsAreTheFormulas) {
                     std::fabs(wanted) * 0.005 + 1e-9);
       }
     }
+  }
+}
+
+// A row that a cluster of 2, 4 or 8 blocks keeps, more of them than clusters run at once; and one that is read twice,
+// for its place in memory or its length.
+TEST_F(HeadSm90, GivesARowItsLossHoweverItIsRead) {
+  for (const auto& [T, V] : {std::array<int64_t, 2>{7, 8}, {1000, 4096}, {7, 5000}, {700, 32768}, {500, 40968},
+                             {7, 65536}, {260, 129280}, {7, 147464}}) {
+    const Buffer logits = normal({T, V}, 1, 5.0f);
+    float* const x = values<float>(logits.view);
+    x[0] = 300.0f;  // all others are nothing beside it
+    x[V + V / 2] = -std::numeric_limits<float>::infinity();
+    x[2 * V + V - 1] = std::numeric_limits<float>::quiet_NaN();
+    std::fill_n(x + 3 * V, V, -std::numeric_limits<float>::infinity());
+    x[3 * V + 1] = -90.0f;
+    const Tensor in_eights = on_gpu(logits, DType::f32), apart = scratch.f32({T, V + 4});
+    const Tensor beside = columns(apart, 4, V);
+    copy(*queue, {.x = in_eights, .y = beside});
+    const Tensor targets = on_gpu(integers(random_integers(T, static_cast<int32_t>(V), 2), {T}), DType::i32);
+    const auto losses_of = [&](const Tensor& rows) {
+      const Tensor losses = scratch.f32({T}), log_sums = scratch.f32({T});
+      cross_entropy(*queue, {.logits = rows, .targets = targets, .losses = losses, .log_sums = log_sums});
+      return std::pair(bits_of(losses), bits_of(log_sums));
+    };
+
+    EXPECT_TRUE(losses_of(in_eights) == losses_of(beside)) << T << " x " << V;
   }
 }
 
