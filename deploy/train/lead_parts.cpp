@@ -41,9 +41,12 @@ bool RunLead::take_part(Part& part) {
                                 .arena = arena_,
                                 .recipe = recipe_,
                                 .newest_state = static_cast<uint64_t>(recipe_.steps)};
+  const bool goes_on_alone = !part.is_moving && !part.gathered.takes_over;
   part.start = part.is_moving              ? regroup_point(point)
                : part.gathered.takes_over ? takeover_point(point)
                                             : starting_point(point);
+  const std::string untraced = goes_on_alone ? trace_objection(setup_.run.run, part.start.from.record.step()) : "";
+  if (!untraced.empty()) part.start.notes.push_back(untraced);
   for (const std::string& note : part.start.notes) std::cout << "note: " << note << "\n" << std::flush;
   part.is_first_state = !part.gathered.takes_over && part.start.from.record.step() == 0;
   if (part.is_first_state) part.start.bias = initial_state(setup_, recipe_, arena_);

@@ -89,4 +89,13 @@ void settle(actors::Company& company, const config::Run& run, const std::filesys
   company.trace = recorder_of(company, run, run_folder);
 }
 
+std::string trace_objection(const config::Run& run, uint64_t state) {
+  const config::Cluster::Trace& trace = run.cluster().trace();
+  const int64_t last = int64_t{trace.after_steps()} + trace.steps();
+  if (trace.steps() == 0 || static_cast<int64_t>(state) < last) return "";
+  return "nothing is recorded: cluster.trace wants steps " + std::to_string(trace.after_steps() + 1) + " to " +
+         std::to_string(last) + ", the run goes on behind step " + std::to_string(state) +
+         " (cluster.trace.after_steps)";
+}
+
 }  // namespace troupe::deploy

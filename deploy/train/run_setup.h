@@ -43,4 +43,8 @@ actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& r
 /// the folder of that name, wherever the process is.
 void settle(actors::Company& company, const config::Run& run, const std::filesystem::path& run_folder);
 
+/// Why a run that goes on from this state records nothing of what it is to record; empty: it does, or is to record
+/// nothing.
+std::string trace_objection(const config::Run& run, uint64_t state);
+
 }  // namespace troupe::deploy

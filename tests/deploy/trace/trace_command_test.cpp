@@ -63,7 +63,8 @@ TEST_F(TraceCommandTest, NamesWhatIsWrongAndWhatWasWanted) {
 
 // The whole way: what is recorded changes no bit, and all of the run's lists are there.
 TEST_F(TraceCommandTest, OfARealRunHasEveryRankAndLeavesTheHash) {
-  const std::string layout = "--set parallel.pipeline=2 --set parallel.data=1 --set train.steps=4 ";
+  const std::string layout = "--set parallel.pipeline=2 --set parallel.data=1 --set train.steps=4 "
+                             "--set train.optimizer.decay=CONSTANT ";
   ASSERT_EQ(troupe(train(layout)), 0) << output_;
   const std::string hash = trained_hash(4);
   EXPECT_FALSE(fs::exists(folder_ / "run/trace")) << "nobody asked";
@@ -81,6 +82,10 @@ TEST_F(TraceCommandTest, OfARealRunHasEveryRankAndLeavesTheHash) {
 
   EXPECT_THAT(output_, HasSubstr("2 steps, 2 to 3: "));
   EXPECT_THAT(output_, HasSubstr(is_spread ? "0.1 in process 1" : "0.1 in process 0"));
+
+  ASSERT_EQ(troupe("train --resume run --set train.steps=5"), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("note: nothing is recorded: cluster.trace wants steps 2 to 3, the run goes on behind "
+                                 "step 4 (cluster.trace.after_steps)"));
 }
 
 }  // namespace
