@@ -106,8 +106,10 @@ __device__ inline unsigned without_later_ties(const int32_t (&keys)[n], int32_t 
 
 /// Scores and keys of a warp's tokens, from `first` on, four neighbouring experts at a time as they lie in memory.
 template <int kSize>
-__device__ inline void score_tokens(const RouteShape& s, int64_t first, int64_t T, int lane, GroupsShared<kSize>& shared) {
-  constexpr int fours = GroupsShared<kSize>::experts / 4, of_lane = grouped_tokens * fours / 32, biases = fours < 32 ? 1 : fours / 32;
+__device__ inline void score_tokens(const RouteShape& s, int64_t first, int64_t T, int lane,
+                                    GroupsShared<kSize>& shared) {
+  constexpr int fours = GroupsShared<kSize>::experts / 4, of_lane = grouped_tokens * fours / 32;
+  constexpr int biases = fours < 32 ? 1 : fours / 32;
   float4 bias[biases], logits[of_lane];
 #pragma unroll
   for (int i = 0; i < biases; ++i) {
@@ -219,7 +221,8 @@ void launch_route_groups(const RouteShape& s, int64_t T, cudaStream_t stream) {
 
 /// Launches it where a kernel is made for the shape; else false.
 inline bool route_by_groups(const RouteShape& s, int64_t T, cudaStream_t stream) {
-  if (!s.is_in_fours() || s.n_groups != routed_groups || s.top_groups != kept_groups || s.K != chosen_experts) return false;
+  if (s.n_groups != routed_groups || s.top_groups != kept_groups || s.K != chosen_experts) return false;
+  if (!s.is_in_fours()) return false;
   switch (s.E / routed_groups) {
     case 8: launch_route_groups<8>(s, T, stream); return true;
     case 16: launch_route_groups<16>(s, T, stream); return true;

@@ -35,7 +35,7 @@ struct RowPart {
   static constexpr int places = 3;
   static constexpr int most_there = of_warps + 2 * 4 * threads / 32, sum_there = most_there + 8 * places;
   static constexpr int there = sum_there + 8 * places, free = there + 8;
-  static constexpr int mosts = free + 8;                     ///< [places, blocks]
+  static constexpr int mosts = free + 8;                    ///< [places, blocks]
   static constexpr int sums = mosts + places * 4 * blocks;  ///< [places, 16], in the first block
   static constexpr int bytes = sums + places * 4 * (row_lanes / 32);
 
@@ -64,7 +64,7 @@ struct RowPart {
   /// Of a lane.
   __device__ int spans_of(int lane) const { return whole() + (8 * lane < rest() ? 1 : 0); }
 
-  /// By a warp.
+  /// The block's part of the row that begins at `from`, to shared memory at `base`. By a warp.
   __device__ void bring(uint32_t base, const float* from, int lane) const {
     const int columns = whole() * lanes * 8 + rest();
     if (lane == 0) arrive_expecting(base + there, 4 * static_cast<uint32_t>(columns));
@@ -80,7 +80,8 @@ struct RowPart {
 
 /// x = exp(x - most), rounded as lane_math.inl does it; none is above `most`.
 __device__ inline void exp_below(float (&x)[8], float most) {
-  int32_t furthest = 0;  // as integers not less than zero compare; NaN is above all
+  // No difference is negative, and one that is no number is the GPU's own NaN: they compare as integers do.
+  int32_t furthest = 0;
 #pragma unroll
   for (float& one : x) {
     one = __fsub_rn(most, one);

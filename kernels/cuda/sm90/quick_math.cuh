@@ -26,13 +26,13 @@ __device__ inline float quick_sigmoid(float x) {
   return s;
 }
 
-/// Up to here quick_sigmoid of a bfloat16 is within six ulps of its sigmoid, so that silu(gate) * up by it, two products
-/// more, is within sixteen.
+/// Up to here quick_sigmoid of a bfloat16 is within six ulps of its sigmoid, so that silu(gate) * up by it, two
+/// products more, is within sixteen.
 constexpr uint32_t quick_limit = 0x4100;  // 8, as a bfloat16
 constexpr uint32_t quick_error = 16;
 
-/// silu(gate) * up of eight columns, rounded. `size`: bits of a bfloat16 that no |gate| is above. Pairs whose rounding is
-/// in doubt are computed by the formula.
+/// silu(gate) * up of eight columns, rounded. `size`: bits of a bfloat16 that no |gate| is above. Pairs whose rounding
+/// is in doubt are computed by the formula.
 __device__ inline uint4 activated_eight(const uint4& gate, const uint4& up, uint32_t size) {
   uint32_t out[4], beyond[4];
 #pragma unroll

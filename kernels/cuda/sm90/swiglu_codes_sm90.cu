@@ -47,6 +47,9 @@ TileOut behind(TileOut out, int64_t F) {
   return out;
 }
 
+/// Eight lanes make codes of two rows of 128 columns, eight columns of either half a lane. No lane needs numbers
+/// of other eights, so that nobody waits for a block. Blocks stay; while a lane computes, its next rows are on their
+/// way to a place of its own in shared memory.
 __global__ void __launch_bounds__(forward_threads, 3) swiglu_codes_kernel(const SwigluForward args) {
   __shared__ uint4 places[4 * forward_rows][forward_threads];
   const int lane = static_cast<int>(threadIdx.x) % forward_lanes;

@@ -21,12 +21,10 @@ struct SwigluForward {
   RowCodes kept, activated;
 };
 
-/// Two rows of 128 columns that eight lanes make codes of: eight columns of either half a lane. No lane needs numbers
-/// of other eights, so that nobody waits for a block. Blocks stay; while a lane computes, its next rows are on their
-/// way to a place of its own in shared memory.
 constexpr int64_t most_forward_parts = int64_t{1} << 30;
 constexpr int forward_rows = 2, forward_lanes = 8, forward_threads = 256, forward_blocks = 3 * multiprocessors;
 
+/// A lane's columns of the rows that it makes codes of with others: eight of either half of a tile, in bfloat16.
 struct LaneRows {
   uint4 eights[forward_rows][2];
 };
