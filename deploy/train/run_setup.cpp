@@ -53,6 +53,13 @@ actors::RoutingBias initial_state(const RunSetup& setup, const actors::Recipe& r
 
 namespace {
 
+/// Steps that are to be recorded, both included.
+struct TracedSteps {
+  int64_t first, last;
+  explicit TracedSteps(const config::Cluster::Trace& trace)
+      : first(int64_t{trace.after_steps()} + 1), last(int64_t{trace.after_steps()} + trace.steps()) {}
+};
+
 std::unique_ptr<runtime::TraceRecorder> recorder_of(const actors::Company& company, const config::Run& run,
                                                     const std::filesystem::path& run_folder) {
   const config::Cluster::Trace& trace = run.cluster().trace();
@@ -72,9 +79,10 @@ std::unique_ptr<runtime::TraceRecorder> recorder_of(const actors::Company& compa
   for (int process = origin.processes; company.is_first() && std::filesystem::exists(file_of(process)); ++process) {
     others.push_back(file_of(process));
   }
+  const TracedSteps steps(trace);
   return std::make_unique<runtime::TraceRecorder>(runtime::TraceRecorder::Args{
-      .first_step = int64_t{trace.after_steps()} + 1,
-      .last_step = int64_t{trace.after_steps()} + trace.steps(),
+      .first_step = steps.first,
+      .last_step = steps.last,
       .file = file_of(company.process),
       .origin = std::move(origin),
       .others = std::move(others)});
@@ -91,10 +99,10 @@ void settle(actors::Company& company, const config::Run& run, const std::filesys
 
 std::string trace_objection(const config::Run& run, uint64_t state) {
   const config::Cluster::Trace& trace = run.cluster().trace();
-  const int64_t last = int64_t{trace.after_steps()} + trace.steps();
-  if (trace.steps() == 0 || static_cast<int64_t>(state) < last) return "";
-  return "nothing is recorded: cluster.trace wants steps " + std::to_string(trace.after_steps() + 1) + " to " +
-         std::to_string(last) + ", the run goes on behind step " + std::to_string(state) +
+  const TracedSteps steps(trace);
+  if (trace.steps() == 0 || static_cast<int64_t>(state) < steps.last) return "";
+  return "nothing is recorded: cluster.trace wants steps " + std::to_string(steps.first) + " to " +
+         std::to_string(steps.last) + ", the run goes on behind step " + std::to_string(state) +
          " (cluster.trace.after_steps)";
 }
 
